@@ -1,0 +1,40 @@
+"""Actions: functions and classes that do the work of a node.
+
+`FunctionAction` binds a node's inputs to a function's parameters and reads what it returns;
+`NodeAction` is the base of actions written as classes; `ActionRegistry` holds them by name.
+"""
+
+from .base import ClassAction, NodeAction, PreparedAction, prepared, settings_of
+from .binding import ENGINE_INPUTS, MISSING
+from .context import Channel, NodeCtx
+from .conversion import InputError, MissingInput, convert
+from .function import FunctionAction
+from .options import CachePolicy, Options, parse_duration
+from .registry import ActionRegistry
+from .returns import OutputError
+from .wrapper import TRACER, Action, as_action, make_action
+
+__all__ = [
+    "ENGINE_INPUTS",
+    "MISSING",
+    "TRACER",
+    "Action",
+    "ActionRegistry",
+    "CachePolicy",
+    "Channel",
+    "ClassAction",
+    "FunctionAction",
+    "InputError",
+    "MissingInput",
+    "NodeAction",
+    "NodeCtx",
+    "Options",
+    "OutputError",
+    "PreparedAction",
+    "as_action",
+    "convert",
+    "make_action",
+    "parse_duration",
+    "prepared",
+    "settings_of",
+]

@@ -1,0 +1,24 @@
+"""Values and messages to bytes and text, and back.
+
+`Codec` keeps the types of values (JSON, the standard library's, numpy, pandas, polars, pydantic, dataclasses,
+enums), writes no pickle unless told to, and says what it cannot store. The functions beside it write the
+messages of a run with it.
+"""
+
+from .base import MissingValue
+from .classes import Unknown
+from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input
+from .values import Codec, Encoded
+
+__all__ = [
+    "Codec",
+    "Encoded",
+    "MissingValue",
+    "Unknown",
+    "dump_defs",
+    "dump_event",
+    "dump_input",
+    "load_defs",
+    "load_event",
+    "load_input",
+]

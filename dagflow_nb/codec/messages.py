@@ -1,0 +1,166 @@
+"""Messages of a run as text: inputs of the scheduler (the journal), events, graphs.
+
+Rules kept here: a message is written with the fields that differ from their defaults; outputs are not
+written with it (they are artifacts of their own), nor are exceptions (their text is); the two inputs and
+two events that every node brings are written by hand, as the journal is on the way of every node.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from json.encoder import encode_basestring
+from typing import Any
+
+from ..core import messages
+from ..core.messages import Answered, AttemptEnded, Event, Input, NodeCompleted, NodeStarted
+from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef
+from ..errors import SerializationError, shorten
+from .base import TAG
+from .records import fields_of, pack_fields, unpack_fields
+from .values import Codec
+
+_INPUTS: tuple[type, ...] = typing.get_args(Input)
+_EVENTS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(messages.ExecutionEvent)}
+# what stands beside an event's text in its row, or is never written
+_BESIDE = ("run_id", "seq", "at", "node", "exception")
+_EVENT_FIELDS = {name: fields_of(kind, _BESIDE) for name, kind in _EVENTS.items()}
+_HAS_NODE = {name for name, kind in _EVENTS.items() if hasattr(kind, "node")}
+_OUTCOME = f'{{"{TAG}":"NodeOutput","v":{{}}}}'
+_OUTCOMES = {
+    "mapping": _OUTCOME,
+    **{how: _OUTCOME.replace("{}", f'{{"returned":"{how}"}}') for how in ("value", "tuple", "none")},
+}
+_COMPLETED = {how: f'{{"outcome":{text}}}' for how, text in _OUTCOMES.items()}
+
+
+def _is_usual(outcome: NodeOutput) -> bool:
+    return (
+        outcome.success
+        and outcome.error is None
+        and not outcome.recovered
+        and (outcome.metadata is EMPTY or not outcome.metadata)
+        and outcome.returned in _OUTCOMES
+    )
+
+
+def dump_input(codec: Codec, input: Input) -> str:
+    """The row of the journal for an input of the scheduler; never raises.
+
+    An `AttemptEnded` is written without its outputs, and without its exception.
+    """
+    if isinstance(input, AttemptEnded):
+        return _dump_attempt(codec, input)
+    if isinstance(input, Answered) and not (input.commands or input.failures or input.settings):
+        seq, at = input.seq, input.at
+        if type(seq) is int and type(at) is float:
+            return f'{{"{TAG}":"Answered","v":{{"seq":{seq},"at":{at!r}}}}}'
+    return codec.dumps(input)
+
+
+def _dump_attempt(codec: Codec, ended: AttemptEnded) -> str:
+    outcome, node_id, at = ended.outcome, ended.node_id, ended.at
+    if (
+        outcome is not None
+        and ended.error is None
+        and ended.retryable
+        and type(at) is float
+        and type(ended.attempt) is int
+        and node_id.isascii()
+        and _is_usual(outcome)
+    ):
+        more = ',"cached":true' if ended.cached else ""
+        if ended.jitter:
+            more += f',"jitter":{float(ended.jitter)!r}'
+        return (
+            f'{{"{TAG}":"AttemptEnded","v":{{"node_id":{encode_basestring(node_id)},"attempt":{ended.attempt},'
+            f'"at":{at!r},"outcome":{_OUTCOMES[outcome.returned]}{more}}}}}'
+        )
+    if outcome is not None and outcome.outputs is not EMPTY:
+        ended = replace(ended, outcome=replace(outcome, outputs=EMPTY))
+    return codec.dumps(ended)
+
+
+def load_input(codec: Codec, text: str) -> Input:
+    """The input that `dump_input` wrote; raises `SerializationError` where the text is damaged.
+
+    The outputs of an `AttemptEnded` are empty and its exception is None; what could not be written is a
+    `MissingValue` in its place.
+    """
+    found = codec.loads(text)
+    if not isinstance(found, _INPUTS):
+        raise SerializationError(
+            f"a row of the journal is damaged: it holds {shorten(found)} instead of an input",
+            culprit="journal",
+        )
+    return typing.cast(Input, found)
+
+
+def dump_event(codec: Codec, event: Event) -> str:
+    """What an event says beside its run, number, time and node, as JSON text; never raises.
+
+    A `NodeCompleted` is written without its outputs, a `NodeFailed` without its exception.
+    """
+    if isinstance(event, NodeStarted):
+        return "{}"
+    if isinstance(event, NodeCompleted):
+        if _is_usual(event.outcome):
+            return _COMPLETED[event.outcome.returned]
+        event = replace(event, outcome=replace(event.outcome, outputs=EMPTY))
+    fields = _EVENT_FIELDS[type(event).__name__]
+    return codec.text(lambda packer: pack_fields(fields, event, packer))
+
+
+def load_event(
+    codec: Codec,
+    kind: str,
+    dag_name: str,
+    action_of: Callable[[str], str] | Mapping[str, str],
+    run_id: str,
+    seq: int,
+    at: float,
+    node_id: str | None,
+    text: str,
+    *,
+    outputs_of: Callable[[str], Mapping[str, Any]] | None = None,
+) -> Any:
+    """The event that `dump_event` wrote, with what stood beside it in its row.
+
+    `action_of` gives a node's action by its id; `outputs_of` a node's outputs, for `NodeCompleted` (without
+    it they are empty). Raises `SerializationError` where the text is damaged or the kind is unknown.
+    """
+    cls = _EVENTS.get(kind)
+    if cls is None:
+        raise SerializationError(
+            f"no event is called {shorten(kind)}: a newer version wrote it", culprit=kind
+        )
+    fields = codec.loads(text)
+    try:
+        given = unpack_fields(_EVENT_FIELDS[kind], fields)
+        if kind in _HAS_NODE:
+            given["node"] = None
+            if node_id is not None:
+                find = action_of if callable(action_of) else action_of.__getitem__
+                given["node"] = NodeRef(dag_name, node_id, find(node_id))
+        if cls is NodeCompleted and outputs_of is not None and node_id is not None:
+            given["outcome"] = replace(given["outcome"], outputs=outputs_of(node_id))
+        return cls(run_id=run_id, seq=seq, at=at, **given)
+    except Exception as bad:
+        raise SerializationError(
+            f"event {seq} of run {run_id!r} ({kind}) is damaged and cannot be read: {bad}", culprit=kind
+        ) from bad
+
+
+def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
+    """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`."""
+    nodes = list(defs)
+    return codec.text(lambda packer: packer.parts(nodes))
+
+
+def load_defs(codec: Codec, text: str) -> tuple[NodeDef, ...]:
+    """The nodes that `dump_defs` wrote; raises `SerializationError` where the text is damaged."""
+    found = codec.loads(text)
+    if type(found) is not list or not all(isinstance(node, NodeDef) for node in found):
+        raise SerializationError("the stored graph is damaged: it is no list of nodes", culprit="graph")
+    return tuple(found)

@@ -1,0 +1,153 @@
+"""The engine's own records: nodes, references, commands, inputs of the scheduler, settings.
+
+Rules kept here: a record is written by its class name with the fields that differ from their defaults,
+and made again by its constructor; the table of classes is closed, so that a text can name no other.
+A value of the user's that cannot be written leaves a gap in its own place only; exceptions are not written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core import messages, model
+from ..core.retry import RetryStrategy
+from .base import SCALARS, Family
+
+if TYPE_CHECKING:
+    from .packing import Packer, Reader
+
+_COMMANDS: tuple[type, ...] = typing.get_args(messages.ExecutorCommand)
+_INPUTS: tuple[type, ...] = typing.get_args(messages.Input)
+_OTHERS: tuple[type, ...] = (
+    model.Ref, model.NodeRef, model.NodeOutput, model.Form, model.NodeDef, model.NodeSpec,
+    messages.ActionSettings, RetryStrategy,
+)  # fmt: skip
+_ENUMS: tuple[type, ...] = (
+    model.NodeStatus, model.RunStatus, model.When, model.OnFailure, model.HumanTimeoutAction,
+)  # fmt: skip
+_NONE = object()
+
+
+class _Field:
+    """What the coding must know of one field of a record."""
+
+    __slots__ = ("default", "is_mapping", "is_tuple", "name", "simple")
+
+    def __init__(self, field: dataclasses.Field[Any]) -> None:
+        self.name = field.name
+        self.default = _NONE if field.default is dataclasses.MISSING else field.default
+        self.simple = type(self.default) in SCALARS or self.default == ()
+        # the annotation is a text: `tuple[str, ...]`, `Iterable[str] | None`
+        self.is_tuple = str(field.type).startswith(("tuple[", "Iterable["))
+        self.is_mapping = str(field.type).startswith("Mapping[")
+
+    def is_default(self, value: Any) -> bool:
+        """Whether `value` need not be written; nothing of a user's is compared."""
+        default = self.default
+        return value is default or (self.simple and type(value) is type(default) and bool(value == default))
+
+
+def fields_of(cls: Any, leave_out: tuple[str, ...] = ("exception",)) -> tuple[_Field, ...]:
+    """The fields of a record class, without those that are never written."""
+    return tuple(_Field(field) for field in dataclasses.fields(cls) if field.name not in leave_out)
+
+
+def pack_fields(fields: tuple[_Field, ...], record: Any, packer: Packer) -> dict[str, Any]:
+    """The fields that differ from their defaults."""
+    packed: dict[str, Any] = {}
+    for field in fields:
+        name, value = field.name, getattr(record, field.name)
+        if field.is_default(value):
+            continue
+        if field.is_tuple and type(value) is tuple:
+            packed[name] = packer.parts(value)
+        elif field.is_mapping and isinstance(value, Mapping):
+            packed[name] = _pack_mapping(value, f".{name}", packer)
+        elif name == "action" and not isinstance(value, str):
+            # a function: the record is still readable, by the name of its action
+            packed[name] = str(getattr(value, "name", None) or getattr(value, "__name__", "?"))
+        else:
+            packed[name] = packer.slot(value, f".{name}")
+    return packed
+
+
+def unpack_fields(fields: tuple[_Field, ...], payload: dict[str, Any]) -> dict[str, Any]:
+    """The constructor's arguments."""
+    given = dict(payload)
+    for field in fields:
+        if field.is_tuple and type(given.get(field.name)) is list:
+            given[field.name] = tuple(given[field.name])
+    return given
+
+
+def _pack_mapping(value: Mapping[Any, Any], step: str, packer: Packer) -> Any:
+    plain = dict(value)
+    if not packer.are_plain_keys(plain):
+        return packer.slot(plain, step)
+    return {key: packer.slot(item, f"{step}[{key!r}]") for key, item in plain.items()}
+
+
+class RecordFamily(Family):
+    """One record class of the engine."""
+
+    transparent = True
+
+    def __init__(self, cls: type) -> None:
+        self.tag = cls.__name__
+        self.kinds = (cls,)
+        self.cls: Any = cls
+        self.fields = fields_of(cls)
+
+    def pack(self, value: Any, packer: Packer) -> Any:
+        return pack_fields(self.fields, value, packer)
+
+    def unpack(self, payload: Any, reader: Reader) -> Any:
+        return self.cls(**unpack_fields(self.fields, payload))
+
+
+class StateFamily(Family):
+    """One of the engine's enums, by its value."""
+
+    leaf = True
+
+    def __init__(self, cls: type) -> None:
+        self.tag = cls.__name__
+        self.kinds = (cls,)
+        self.cls: Any = cls
+
+    def pack(self, value: Any, packer: Packer) -> Any:
+        return value.value
+
+    def unpack(self, payload: Any, reader: Reader) -> Any:
+        return self.cls(payload)
+
+
+class ConfigFamily(Family):
+    """A `DagConfig`, by the settings that were set."""
+
+    tag, transparent = "DagConfig", True
+
+    def pack(self, value: Any, packer: Packer) -> Any:
+        return {name: packer.part(setting, f".{name}") for name, setting in value.settings().items()}
+
+    def unpack(self, payload: Any, reader: Reader) -> Any:
+        from ..config import DagConfig  # it brings pydantic along, which values need not
+
+        return DagConfig(**payload)
+
+
+_CONFIG = ConfigFamily()
+FAMILIES: tuple[Family, ...] = (
+    *(RecordFamily(cls) for cls in (*_OTHERS, *_COMMANDS, *_INPUTS)),
+    *(StateFamily(cls) for cls in _ENUMS),
+    _CONFIG,
+)
+
+
+def family_of(kind: type) -> Family | None:
+    """Who packs a class of this package that is not in the table of types."""
+    is_config = kind.__name__ == "DagConfig" and kind.__module__ == "dagflow_nb.config"
+    return _CONFIG if is_config else None

@@ -1,0 +1,235 @@
+"""`Codec`: values to bytes, and values inside messages to text.
+
+Rules kept here: encoding never raises and never hangs; what it makes is a snapshot; what cannot be
+encoded is said, with the reason; pickle is neither written nor read unless `allow_pickle=True`.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import reprlib
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import SerializationError, shorten
+from . import classes
+from .base import MAX_BYTES, TAG, Unsupported, clip, is_plain, read_fault, too_big, write_json
+from .packing import Packer, Reader
+from .pickling import pickled, unpickled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MAGIC = b"DFNB1"
+
+
+class Encoded(NamedTuple):
+    """How one value is stored.
+
+    `codec`: `"json"` (plain or with tags), `"bundle"` (JSON with binary parts: frames, nested arrays),
+    `"npy"`, `"bytes"`, `"pickle"` (only where that is allowed) or `"memory"`: not stored, then `data` is
+    None and `reason` says why. `size` is in bytes.
+    """
+
+    codec: str
+    data: bytes | None
+    size: int
+    reason: str | None
+
+
+class Codec:
+    """Turns values into bytes and back, keeping their types; thread-safe.
+
+    `allow_pickle`: what has no stored form of its own is pickled (by cloudpickle), and such values are
+    read again. Reading a pickle runs whatever code it holds: only for databases that you trust.
+
+    >>> from datetime import date
+    >>> codec = Codec()
+    >>> stored = codec.encode({"day": date(2024, 5, 1), "rows": (1, 2)})
+    >>> codec.decode(stored.codec, stored.data)
+    {'day': datetime.date(2024, 5, 1), 'rows': (1, 2)}
+    >>> codec.encode(print).codec
+    'memory'
+    """
+
+    __slots__ = ("_reader", "allow_pickle")
+
+    def __init__(self, *, allow_pickle: bool = False) -> None:
+        self.allow_pickle = allow_pickle
+        self._reader = Reader(allow_pickle=allow_pickle)
+
+    def encode(self, value: Any) -> Encoded:
+        """`value` as bytes, a snapshot of this moment. Never raises: see `Encoded` for `"memory"`."""
+        try:
+            if is_plain(value):
+                try:
+                    data = write_json(value).encode("utf-8", "surrogatepass")
+                except ValueError:  # an integer with more digits than may be written
+                    return self._encode(value)
+                size = len(data)
+                if size <= MAX_BYTES:
+                    return _new(Encoded, ("json", data, size, None))
+                raise too_big()
+            return self._encode(value)
+        except Exception as bad:
+            return self._otherwise(value, bad)
+
+    def _encode(self, value: Any) -> Encoded:
+        if type(value) is bytes:
+            if len(value) > MAX_BYTES:
+                raise too_big()
+            return Encoded("bytes", value, len(value), None)
+        alone = type(value).__name__ == "ndarray"  # then its bytes are stored as other tools read them
+        packer = Packer(small=0) if alone else Packer()
+        packed = packer.pack(value)
+        try:
+            text = write_json(packed)
+        except ValueError:
+            packer = Packer(careful=True)
+            packed = packer.pack(value)
+            text = write_json(packed)
+        data = text.encode("utf-8", "surrogatepass")
+        codec = "json"
+        if packer.blobs:
+            raw = alone and packed == {TAG: "numpy.array", "v": {TAG: "blob", "v": 0}}
+            codec, data = ("npy", packer.blobs[0]) if raw else ("bundle", _bundle(data, packer.blobs))
+        if len(data) > MAX_BYTES:
+            raise too_big()
+        return Encoded(codec, data, len(data), None)
+
+    def _otherwise(self, value: Any, bad: Exception) -> Encoded:
+        fault = read_fault(bad)
+        reason = fault.reason
+        if self.allow_pickle and not fault.secret:
+            try:
+                data = pickled(value)
+                return Encoded("pickle", data, len(data), None)
+            except Exception as again:
+                reason = f"{reason}; pickling failed too ({read_fault(again).reason})"
+        return Encoded("memory", None, 0, reason)
+
+    def decode(self, codec: str, data: bytes | None) -> Any:
+        """The value that `encode` stored so.
+
+        Raises `SerializationError`: the bytes are damaged, or were never stored (`"memory"`); a library is
+        not installed; it is a pickle, and those are not allowed.
+        """
+        if codec == "memory" or data is None:
+            raise SerializationError(
+                "this value was not stored, it was only in the memory of the process that made it: "
+                "run the node that makes it again",
+                culprit=codec,
+            )
+        try:
+            if codec == "json":
+                text = data.decode("utf-8", "surrogatepass") if not isinstance(data, str) else data
+                return self._reader.read(text)
+            if codec == "bundle":
+                return self._unbundle(memoryview(data))
+            if codec == "bytes":
+                return bytes(data)
+            if codec == "npy":
+                from .arrays import read_npy
+
+                return read_npy(data)
+            if codec == "pickle":
+                return unpickled(data, self.allow_pickle)
+        except Exception as bad:
+            raise _unreadable(bad, codec) from bad
+        raise SerializationError(
+            f"this value is stored as {shorten(codec)}, which this version of dagflow_nb does not know: "
+            "read it with the version that wrote it",
+            culprit=codec,
+        )
+
+    def _unbundle(self, data: memoryview) -> Any:
+        if data[: len(MAGIC)] != MAGIC:
+            raise ValueError("it does not begin as it should")
+        start = len(MAGIC) + 8
+        end = start + int.from_bytes(data[len(MAGIC) : start], "little")
+        sizes = json.loads(bytes(data[start:end]))
+        if min(sizes) < 0 or sum(sizes) != len(data) - end:
+            raise ValueError("its length is not what it should be")
+        parts, start = [], end
+        for size in sizes:
+            parts.append(data[start : start + size])
+            start += size
+        reader = Reader(allow_pickle=self.allow_pickle, blobs=tuple(parts[1:]))
+        return reader.read(str(parts[0], "utf-8", "surrogatepass"))
+
+    def dumps(self, value: Any) -> str:
+        """`value` as JSON text, for messages. Never raises.
+
+        What cannot be written leaves `{"$dagflow": "memory", "reason": ..., "repr": ...}` in its place, which
+        `loads` reads as a `MissingValue`.
+        """
+        return self.text(lambda packer: packer.slot(value, ""), value)
+
+    def text(self, pack: Callable[[Packer], Any], plain: Any = None) -> str:
+        """JSON text of what `pack` makes with a lenient packer; `plain` is tried first, as it is."""
+        try:
+            if plain is not None and is_plain(plain):
+                packed = plain
+            else:
+                packed = pack(Packer(inline=True, gap=self._gap))
+            text = write_json(packed)
+            # SQLite holds UTF-8, which has no lone surrogates
+            if text.isascii() or text.encode():
+                return text
+        except ValueError:
+            pass
+        return write_json(pack(Packer(inline=True, careful=True, gap=self._gap)))
+
+    def loads(self, text: str | bytes) -> Any:
+        """The value that `dumps` wrote; raises `SerializationError` where the text is damaged."""
+        try:
+            return self._reader.read(text if isinstance(text, str) else text.decode())
+        except Exception as bad:
+            raise _unreadable(bad, "text") from bad
+
+    def _gap(self, value: Any, fault: Unsupported) -> Any:
+        if self.allow_pickle and not fault.secret:
+            try:
+                return {TAG: "pickle", "v": base64.b64encode(pickled(value)).decode("ascii")}
+            except Exception:
+                pass  # then there is a gap
+        shown = f"<{type(value).__name__} with a secret>" if fault.secret else _shown(value, fault)
+        # a lone surrogate in either would not fit into the text
+        return {TAG: "memory", "reason": _printable(fault.reason), "repr": _printable(shown)}
+
+
+_new = tuple.__new__
+
+
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 3, 100, 200
+
+
+def _shown(value: Any, fault: Unsupported) -> str:
+    # the repr of what explodes would never end, and that of a dataclass shows all that is in it
+    try:
+        if fault.whole or classes.family_of(type(value)) is not None:
+            return f"<{type(value).__qualname__}>"
+        return clip(_REPR.repr(value), 200)
+    except Exception:
+        return "<an object whose repr fails>"
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _unreadable(bad: Exception, codec: str) -> SerializationError:
+    if isinstance(bad, SerializationError):
+        return bad
+    return SerializationError(
+        f"a stored value ({codec}) is damaged and cannot be read ({type(bad).__name__}: {clip(bad)}): "
+        "run the node that makes it again",
+        culprit=codec,
+    )
+
+
+def _bundle(head: bytes, blobs: list[bytes]) -> bytes:
+    # magic, length of the list of sizes, that list, the JSON, the blobs
+    sizes = json.dumps([len(head), *map(len, blobs)]).encode()
+    return b"".join([MAGIC, len(sizes).to_bytes(8, "little"), sizes, head, *blobs])

@@ -1,0 +1,384 @@
+"""The words everything else is said in: ids, states, nodes, references, outcomes.
+
+Rules kept here: everything is frozen or a plain record; ids are `str`; times are float seconds since
+the epoch; states compare with plain strings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import ValidationError, shorten
+
+
+
+class _Empty(Mapping[str, Any]):
+    """The empty mapping, hashable so that it can be a field's default."""
+
+    __slots__ = ()
+
+    def __getitem__(self, key: str) -> Any:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+    def __hash__(self) -> int:
+        return 0
+
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __reduce__(self) -> str:
+        return "EMPTY"
+
+
+EMPTY: Mapping[str, Any] = _Empty()
+RESERVED_IDS = ("inputs", "human_input")
+
+
+class NodeStatus(StrEnum):
+    """The state of one node in a run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    CACHED = "cached"
+    FAILED = "failed"
+    RECOVERED = "recovered"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+SUCCESS_STATES = frozenset({NodeStatus.COMPLETED, NodeStatus.CACHED, NodeStatus.RECOVERED})
+FINAL_STATES = SUCCESS_STATES | {NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED}
+
+
+class RunStatus(StrEnum):
+    """The state of a whole run."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    INTERRUPTED = "interrupted"
+
+
+class When(StrEnum):
+    """What a node asks of its dependencies before it runs."""
+
+    ALL_SUCCESS = "all_success"
+    ALL_DONE = "all_done"
+    ONE_SUCCESS = "one_success"
+    ANY_FAILED = "any_failed"
+
+
+class OnFailure(StrEnum):
+    """What a failed node means for the rest of the run."""
+
+    CONTINUE = "continue"
+    PAUSE = "pause"
+    STOP = "stop"
+    HALT = "stop"
+
+
+class HumanTimeoutAction(StrEnum):
+    """What happens when nobody answers within `human_wait_minutes`."""
+
+    AUTOPILOT = "autopilot"
+    PAUSE = "pause"
+    FAIL = "fail"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """A reference to a value that exists only once the run has come that far.
+
+    `target` is a node's id or `"inputs"`; `path` the way into it: output key first, then keys and
+    indices. An empty path means what the action returned. Made from text (`ref("node.key")`) the whole
+    text is the target until `bind` knows the ids.
+    """
+
+    target: str
+    path: tuple[str | int, ...] = ()
+
+    def bind(self, known: Mapping[str, Any] | frozenset[str] | set[str]) -> Ref:
+        """The same reference with target and path told apart; the longest known id wins.
+
+        Raises `ValidationError` where no known id begins the text.
+        """
+        if self.target in known or self.target == "inputs":
+            return self
+        parts = self.target.split(".")
+        for cut in range(len(parts) - 1, 0, -1):
+            head = ".".join(parts[:cut])
+            if head in known or head == "inputs":
+                rest = tuple(int(p) if p.isdecimal() else p for p in parts[cut:])
+                return Ref(head, rest + self.path)
+        raise ValidationError(
+            f"the reference {str(self)!r} names no node and no input; write NODE.KEY or inputs.KEY",
+            culprit=str(self),
+        )
+
+    def __str__(self) -> str:
+        return ".".join([self.target, *map(str, self.path)])
+
+
+def ref(text: str) -> Ref:
+    """A reference to `"node"`, `"node.key"`, `"node.key.sub.0"` or `"inputs.key"`.
+
+    >>> str(ref("fetch.rows.0"))
+    'fetch.rows.0'
+    """
+    if not isinstance(text, str) or not text:
+        raise ValidationError(f"ref() takes a text such as 'node.key', not {shorten(text)}", culprit=text)
+    return Ref(text)
+
+
+def map_refs(value: Any, fn: Callable[[Ref], Any]) -> Any:
+    """`value` with every `Ref` in it (also in lists, tuples and dicts) replaced by `fn(ref)`.
+
+    A value without references comes back as it is, not as a copy.
+    """
+    if isinstance(value, Ref):
+        return fn(value)
+    kind = type(value)
+    if kind is dict:
+        new = {k: map_refs(v, fn) for k, v in value.items()}
+        return new if any(new[k] is not value[k] for k in new) else value
+    if kind is list or kind is tuple:
+        items = [map_refs(v, fn) for v in value]
+        if all(a is b for a, b in zip(items, value, strict=True)):
+            return value
+        return items if kind is list else tuple(items)
+    return value
+
+
+def iter_refs(value: Any) -> Iterator[Ref]:
+    """Every `Ref` in `value`, also in lists, tuples and dicts."""
+    if isinstance(value, Ref):
+        yield value
+    elif type(value) is dict or isinstance(value, MappingProxyType):
+        for item in value.values():
+            yield from iter_refs(item)
+    elif type(value) is list or type(value) is tuple:
+        for item in value:
+            yield from iter_refs(item)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRef:
+    """Which node of which workflow: what events carry."""
+
+    dag_name: str
+    node_id: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOutput:
+    """How an action ended.
+
+    `outputs` is always a mapping; `success` is False for a failure the action reports itself; `error`
+    says why; `metadata` is free. `recovered` is set by failure handlers whose outputs stand in for
+    those of the failed node. `returned` tells what the action had returned: `"mapping"`, `"value"`
+    (then it is `outputs["result"]`), `"tuple"` or `"none"`.
+
+    >>> NodeOutput.ok({"rows": 3}).outputs["rows"]
+    3
+    >>> NodeOutput.failure("no valid data").success
+    False
+    """
+
+    outputs: Mapping[str, Any] = EMPTY
+    success: bool = True
+    metadata: Mapping[str, Any] = EMPTY
+    error: str | None = None
+    recovered: bool = False
+    returned: str = "mapping"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.outputs, Mapping):
+            raise ValidationError(
+                f"outputs are a mapping of names to values, not {shorten(self.outputs)}", culprit="outputs"
+            )
+
+    @classmethod
+    def ok(
+        cls,
+        outputs: Mapping[str, Any] | None = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        recovered: bool = False,
+    ) -> NodeOutput:
+        """A success with these outputs."""
+        return cls(
+            EMPTY if outputs is None else outputs,
+            metadata=EMPTY if metadata is None else metadata,
+            recovered=recovered,
+        )
+
+    @classmethod
+    def failure(cls, error: str, outputs: Mapping[str, Any] | None = None) -> NodeOutput:
+        """A failure that the action reports itself: it is not retried."""
+        return cls(EMPTY if outputs is None else outputs, success=False, error=str(error))
+
+    @property
+    def value(self) -> Any:
+        """What the action returned: a bare handle or `ref("node")` stands for this."""
+        if self.returned == "value":
+            return self.outputs["result"]
+        if self.returned == "tuple":
+            return tuple(self.outputs.values())
+        return None if self.returned == "none" else self.outputs
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a person is asked: a JSON schema, and the answer to give where nobody does.
+
+    `question` is the text to show; `schema` a JSON schema of the answers (None: anything goes);
+    `defaults` the answers that AUTOPILOT gives, None where the schema declares no complete set.
+    """
+
+    question: str = ""
+    schema: Mapping[str, Any] | None = None
+    defaults: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDef:
+    """A node as workflows and runs hold it: every setting by its name, None where it is not set.
+
+    `kind`: `"action"`; `"map"` (one child `ID/0`, `ID/1`, ... for each combination of `over`, at most
+    `limit` at once; then `action` is what the items run); `"workflow"` (children `ID/child`, inlined
+    when the workflow is added; then `action` is the sub-workflow's name and `result` says what of its
+    nodes is its output); `"branch"` (evaluates the condition and disables the nodes not taken).
+    `parent` is the map or sub-workflow it is a child of.
+    """
+
+    id: str
+    action: str
+    deps: tuple[str, ...] = ()
+    inputs: Mapping[str, Any] = EMPTY
+    timeout: float | None = None
+    try_count: int | None = None
+    when: When = When.ALL_SUCCESS
+    on_failure: OnFailure | None = None
+    failure: str | None = None
+    cache: Any = None
+    executor: str | None = None
+    ask: Form | None = None
+    tags: tuple[str, ...] = ()
+    outputs: tuple[str, ...] | None = None
+    description: str = ""
+    instructions: str = ""
+    replaces: str | None = None
+    kind: str = "action"
+    over: Any = None
+    limit: int | None = None
+    result: Any = None
+    parent: str | None = None
+    item: int | None = None
+    defaults: Mapping[str, Any] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSpec:
+    """A node to be added by a hook, an agent's plan or `run.apply`.
+
+    `action`: a name or a function. `id`: None makes one from the action's name. `deps`: ids; None in
+    a hook's answer means the node of the event it answers, `()` none. `inputs`: literals and
+    references (`ref("node.key")`), also nested. `timeout` in seconds for each attempt, `try_count`
+    the total number of attempts. `replaces`: the failed node that this one stands in for.
+
+    >>> NodeSpec("validate").with_id("check").with_deps("fetch").with_retries(2).try_count
+    3
+    """
+
+    action: Any
+    id: str | None = None
+    deps: Iterable[str] | None = None
+    inputs: Mapping[str, Any] | None = None
+    timeout: float | None = None
+    try_count: int | None = None
+    when: str = "all_success"
+    replaces: str | None = None
+    ask: Any = None
+    tags: Iterable[str] = ()
+    on_failure: str | None = field(default=None, kw_only=True)
+    failure: Any = field(default=None, kw_only=True)
+    cache: Any = field(default=None, kw_only=True)
+    executor: str | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not (callable(self.action) or (isinstance(self.action, str) and self.action)):
+            raise ValidationError(
+                f"NodeSpec(action=...) takes an action's name or a function, not {shorten(self.action)}",
+                culprit="action",
+                value=self.action,
+            )
+        if isinstance(self.deps, str):
+            object.__setattr__(self, "deps", (self.deps,))
+        elif self.deps is not None:
+            object.__setattr__(self, "deps", tuple(self.deps))
+        if isinstance(self.tags, str):
+            object.__setattr__(self, "tags", (self.tags,))
+        else:
+            object.__setattr__(self, "tags", tuple(self.tags))
+        if self.inputs is not None and not isinstance(self.inputs, Mapping):
+            raise ValidationError(
+                f"NodeSpec(inputs=...) takes a mapping, not {shorten(self.inputs)}", culprit="inputs"
+            )
+
+    def with_id(self, id: str) -> NodeSpec:
+        """The same node under another id."""
+        return replace(self, id=id)
+
+    def with_deps(self, *deps: Any) -> NodeSpec:
+        """The same node after these ids: `with_deps("a", "b")` or `with_deps(["a", "b"])`."""
+        flat = [d for dep in deps for d in ([dep] if isinstance(dep, str) else dep)]
+        return replace(self, deps=tuple(flat))
+
+    def with_inputs(self, inputs: Mapping[str, Any] | None = None, **by_name: Any) -> NodeSpec:
+        """The same node with these inputs in place of its own."""
+        return replace(self, inputs={**(inputs or {}), **by_name})
+
+    def with_timeout(self, seconds: float) -> NodeSpec:
+        """The same node with so many seconds for each attempt."""
+        return replace(self, timeout=seconds)
+
+    def with_retries(self, retries: int) -> NodeSpec:
+        """The same node, tried again at most `retries` times: `retries + 1` attempts."""
+        return replace(self, try_count=retries + 1)
+
+
+def node_id_problem(id: object) -> str | None:
+    """Why `id` cannot be a node's id, or None if it can.
+
+    Ids are shown, stored and used in references: they are texts without control characters, not
+    empty, at most 200 characters, and not one of the reserved ids.
+    """
+    if not isinstance(id, str):
+        return f"a node's id is a text, not {shorten(id)}"
+    if not id or id != id.strip():
+        return f"a node's id is not empty and has no spaces at its ends, unlike {shorten(id)}"
+    if id in RESERVED_IDS:
+        return f"{id!r} is a reserved id (it names the run's {id.replace('_', ' ')})"
+    if len(id) > 200:
+        return f"a node's id has at most 200 characters, {shorten(id)} has {len(id)}"
+    if not id.isprintable():
+        return f"a node's id is printable text, unlike {shorten(id)}"
+    return None

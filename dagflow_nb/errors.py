@@ -1,0 +1,193 @@
+"""Every error of the package, under one root.
+
+An error carries its culprit as an attribute, and its message says what to do about it. Values in
+messages are shortened, so that a megabyte of data never becomes a megabyte of message.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+def shorten(value: object, limit: int = 80) -> str:
+    """`repr(value)` in at most `limit` characters; an object whose repr fails is named by its type."""
+    try:
+        text = repr(value)
+    except Exception:
+        text = f"<{type(value).__name__}, whose repr fails>"
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A sentence that suggests the nearest known names, or lists what is there (at most ten)."""
+    names = sorted({str(k) for k in known})
+    near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
+    if near:
+        return "did you mean " + " or ".join(repr(n) for n in near) + "?"
+    if not names:
+        return "there is none yet"
+    shown = ", ".join(repr(n) for n in names[:10])
+    return f"there is {shown}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+class DagError(Exception):
+    """Root of the package's errors."""
+
+
+class ValidationError(DagError, ValueError):
+    """Something was written wrongly: a workflow, a setting, an argument, an answer.
+
+    `culprit` is what is at fault (a name, an id, a field), `file` and `line` where it stands if it
+    came from a file, `value` the value that was refused.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        culprit: Any = None,
+        value: Any = None,
+        file: str | None = None,
+        line: int | None = None,
+    ) -> None:
+        self.culprit, self.value, self.file, self.line = culprit, value, file, line
+        self.message = message
+        place = f"{file or '<text>'}:{line}: " if line is not None else f"{file}: " if file else ""
+        super().__init__(place + message)
+
+    @property
+    def field(self) -> Any:
+        """The same as `culprit`: the field that holds the refused value."""
+        return self.culprit
+
+
+class CycleError(ValidationError):
+    """Dependencies form a circle; `cycle` lists its node ids, the first one again at the end."""
+
+    def __init__(self, cycle: Iterable[str], **where: Any) -> None:
+        self.cycle = list(cycle)
+        way = " -> ".join(self.cycle)
+        super().__init__(
+            f"the dependencies form a cycle: {way}; remove one of these dependencies",
+            culprit=self.cycle,
+            **where,
+        )
+
+
+class DependencyNotFound(ValidationError):
+    """A node depends on one that is not there; `node_id` and `dependency` name both."""
+
+    def __init__(
+        self, node_id: str, dependency: str, known: Iterable[str] = (), **where: Any
+    ) -> None:
+        self.node_id, self.dependency = node_id, dependency
+        super().__init__(
+            f"node {node_id!r} depends on {dependency!r}, which is no node here: "
+            f"{did_you_mean(dependency, known)}",
+            culprit=dependency,
+            **where,
+        )
+
+
+class NodeAlreadyExists(ValidationError):
+    """An id is taken by a different node; `node_id` names it."""
+
+    def __init__(self, node_id: str, hint: str = "give one of them another id", **where: Any) -> None:
+        self.node_id = node_id
+        super().__init__(f"there is already a node {node_id!r}: {hint}", culprit=node_id, **where)
+
+
+class DagNotFound(DagError, LookupError):
+    """No workflow or run of that name; `name` is what was asked for."""
+
+    def __init__(self, name: str, known: Iterable[str] = (), what: str = "workflow") -> None:
+        self.name = self.culprit = name
+        super().__init__(f"no {what} {name!r}: {did_you_mean(name, known)}")
+
+
+class NodeNotFound(DagError, LookupError):
+    """No node of that id; `node_id` is what was asked for."""
+
+    def __init__(self, node_id: str, known: Iterable[str] = ()) -> None:
+        self.node_id = self.culprit = node_id
+        super().__init__(f"no node {node_id!r}: {did_you_mean(node_id, known)}")
+
+
+class ActionNotFound(DagError, LookupError):
+    """No action of that name is registered; `name` is what was asked for, `node_id` who asked."""
+
+    def __init__(self, name: str, known: Iterable[str] = (), node_id: str | None = None) -> None:
+        self.name = self.culprit = name
+        self.node_id = node_id
+        who = f"node {node_id!r} needs action" if node_id else "no action"
+        is_ = ", which is not defined" if node_id else ""
+        super().__init__(
+            f"{who} {name!r}{is_}: {did_you_mean(name, known)} "
+            f"(define it with @flow.action, or name the function's action)"
+        )
+
+
+class InvalidState(DagError):
+    """What was asked does not fit the state things are in; `culprit` names the run or node."""
+
+    def __init__(self, message: str, *, culprit: Any = None) -> None:
+        self.culprit = culprit
+        super().__init__(message)
+
+
+class _RunError(DagError):
+    """Common part of the errors that say how a run ended: `run` is the `Run`, `report` its report."""
+
+    run: Run | None
+    report: Any
+
+    def __init__(self, message: str, *, run: Run | None = None, report: Any = None) -> None:
+        self.run, self.report = run, report
+        super().__init__(message)
+
+
+class NodeExecutionError(_RunError):
+    """A node failed and with it the run; the action's own exception is the `__cause__`."""
+
+    def __init__(self, node_id: str, error: str, *, run: Run | None = None, report: Any = None) -> None:
+        self.node_id = self.culprit = node_id
+        self.error = error
+        super().__init__(
+            f"node {node_id!r} failed: {error} (mend the action, then go on with flow.retry())",
+            run=run,
+            report=report,
+        )
+
+
+class ExecutionTimeout(_RunError):
+    """The run took longer than its `timeout_seconds`; it can be resumed."""
+
+    node_id: str | None = None
+
+
+class RunCancelled(_RunError):
+    """The run was cancelled; `reason` says why, if a reason was given."""
+
+    node_id: str | None = None
+    reason: str | None = None
+
+
+class SerializationError(DagError):
+    """A value cannot be stored or read back; `culprit` says which."""
+
+    def __init__(self, message: str, *, culprit: Any = None) -> None:
+        self.culprit = culprit
+        super().__init__(message)
+
+
+class DatabaseError(DagError):
+    """The database file cannot be used; `path` names it."""
+
+    def __init__(self, message: str, *, path: str | None = None) -> None:
+        self.path = self.culprit = path
+        super().__init__(message)

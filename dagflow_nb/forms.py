@@ -1,0 +1,307 @@
+"""What a person is asked, and whether an answer fits: forms from texts, models and JSON schemas."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+from pydantic import BaseModel, TypeAdapter
+
+from .core.model import Form
+from .errors import ValidationError, did_you_mean, shorten
+
+if TYPE_CHECKING:
+    from jsonschema import Draft202012Validator
+
+_SCHEMA_WORDS = ("$schema", "$ref", "allOf", "anyOf", "oneOf", "$defs")
+_TYPES = ("object", "string", "number", "integer", "boolean", "array", "null")
+APPROVED = "approved"
+
+
+def as_form(ask: Any, question: str = "") -> Form | None:
+    """The form for what `ask=` takes; None where nothing is asked (None, False).
+
+    True: only the question. A text: that question. A pydantic model (or dataclass), or a JSON schema: its
+    fields. A mapping of names to types, schemas or defaults is short for a schema. A mapping of
+    `question` (and `schema`): both. `ValidationError` for anything else, and for a schema that is none.
+
+    >>> as_form({"limit": int, "approved": True}).schema["required"]
+    ['limit']
+    """
+    if ask is None or ask is False:
+        return None
+    if ask is True:
+        return Form(question, None, {})
+    if isinstance(ask, str):
+        return Form(ask or question, None, {})
+    if isinstance(ask, Form):
+        return Form(question, ask.schema, ask.defaults) if question and not ask.question else ask
+    if isinstance(ask, type):
+        return _of_model(ask, question)
+    if not isinstance(ask, Mapping):
+        raise ValidationError(
+            f"ask takes True, a question, a pydantic model or a JSON schema, not {shorten(ask)}",
+            culprit="ask",
+            value=ask,
+        )
+    if isinstance(ask.get("question"), str) and set(ask) <= {"question", "schema"}:
+        inner = as_form(ask.get("schema"), ask["question"])
+        return Form(ask["question"], None, {}) if inner is None else inner
+    schema = copy.deepcopy(dict(ask)) if _is_schema(ask) else _of_fields(ask)
+    _check_schema(schema)
+    return Form(question or str(schema.get("title", "")), schema, _defaults(schema))
+
+
+def check_answers(form: Form, answers: Any, model: Any = None) -> dict[str, Any]:
+    """The answers as they are to be stored, or `ValidationError` that names field, value and expectation.
+
+    With the live `model` (a pydantic model) they are converted by its rules, else checked against the
+    form's schema. `approved` is allowed always; other names the form does not know are refused only
+    where it forbids them. Missing fields get their declared defaults.
+
+    >>> check_answers(as_form({"limit": int}), {"limit": 3})
+    {'limit': 3}
+    """
+    if not isinstance(answers, Mapping) or not all(isinstance(name, str) for name in answers):
+        raise ValidationError(
+            f"answers are a mapping of names to values, not {shorten(answers)}", culprit="answers"
+        )
+    if isinstance(model, type) and model is not bool:
+        return _by_model(model, answers)
+    schema = form.schema
+    if schema is None:
+        return dict(answers)
+    fields = _properties(schema)
+    own = {k: v for k, v in answers.items() if k != APPROVED or APPROVED in fields}
+    given = {k: copy.deepcopy(f["default"]) for k, f in fields.items() if "default" in f} | own
+    secrets = {name for name, field in fields.items() if _is_secret(field)}
+    for error in _problems(schema, _plain(given, secrets)):
+        raise _refused(error, fields, secrets)
+    kept = {k: _hide(v) if k in secrets else v for k, v in given.items()}
+    return {**answers, **kept}
+
+
+def _of_model(model: type, question: str) -> Form:
+    try:
+        schema = TypeAdapter(model).json_schema()
+    except Exception as bad:  # pydantic has several errors for types without a schema
+        name = model.__name__
+        raise ValidationError(
+            f"{name} cannot be asked for, since it has no JSON schema: {bad}", culprit=name
+        ) from None
+    if not _is_object(schema):
+        raise ValidationError(
+            f"ask takes a model with fields, not {model.__name__}: write {{'answer': {model.__name__}}}",
+            culprit=model.__name__,
+        )
+    own = vars(model).get("__doc__") if issubclass(model, BaseModel) else None
+    text = question or str(own or "").strip()
+    defaults = _defaults(schema)
+    if defaults is not None and issubclass(model, BaseModel):
+        try:  # also those that a factory makes, which no schema tells
+            made = model()
+            defaults = made.model_dump(mode="json", by_alias=True)
+        except Exception:  # a validator that refuses the defaults: there is no complete set of them
+            defaults = None
+    return Form(text, schema, defaults)
+
+
+def _is_schema(given: Mapping[Any, Any]) -> bool:
+    kind, properties = given.get("type"), given.get("properties")
+    if not given or isinstance(kind, list) or any(word in given for word in _SCHEMA_WORDS):
+        return True
+    if isinstance(kind, str) and kind in _TYPES:
+        return True
+    return isinstance(properties, Mapping) and all(isinstance(p, Mapping | bool) for p in properties.values())
+
+
+def _of_fields(given: Mapping[Any, Any]) -> dict[str, Any]:
+    """A schema from names and types, schemas or defaults."""
+    properties: dict[str, Any] = {}
+    definitions: dict[str, Any] = {}
+    required = []
+    for name, value in given.items():
+        if not isinstance(name, str) or not name:
+            raise ValidationError(f"a form's fields have names, unlike {shorten(name)}", culprit="ask")
+        if isinstance(value, Mapping):
+            field = copy.deepcopy(dict(value))
+        elif isinstance(value, bool | int | float | str):
+            field = {**TypeAdapter(type(value)).json_schema(), "default": value}
+        else:
+            try:
+                field = TypeAdapter(value).json_schema()
+            except Exception:  # neither a type nor a schema nor a plain default
+                raise ValidationError(
+                    f"field {name!r} of a form is a type, a JSON schema or a default, not {shorten(value)}",
+                    culprit=name,
+                    value=value,
+                ) from None
+        definitions |= field.pop("$defs", {})
+        properties[name] = field
+        if "default" not in field:
+            required.append(name)
+    schema: dict[str, Any] = {"type": "object", "properties": properties, "required": required}
+    return schema | ({"$defs": definitions} if definitions else {})
+
+
+def _check_schema(schema: dict[str, Any]) -> None:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        json.dumps(schema)
+        Draft202012Validator.check_schema(schema)
+    except (TypeError, ValueError) as bad:
+        raise ValidationError(f"a form's JSON schema is plain JSON: {bad}", culprit="ask") from None
+    except SchemaError as bad:
+        place = ".".join(map(str, bad.absolute_path)) or "the schema"
+        raise ValidationError(
+            f"{place} is not valid in a JSON schema: {bad.message}", culprit=place, value=bad.instance
+        ) from None
+    if schema and not _is_object(schema):
+        raise ValidationError(
+            "a form's JSON schema is of type 'object': put the value under a name, as in "
+            '{"type": "object", "properties": {"answer": ...}}',
+            culprit="type",
+            value=schema.get("type"),
+        )
+
+
+def _is_object(schema: Mapping[str, Any]) -> bool:
+    return schema.get("type", "object") == "object" and not ("enum" in schema or "const" in schema)
+
+
+def _top(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of the object itself: that of a model which refers to itself is one of its definitions."""
+    only = schema.get("allOf", ())
+    link = only[0].get("$ref") if len(only) == 1 else schema.get("$ref")
+    if "properties" in schema or not isinstance(link, str):
+        return schema
+    found: Mapping[str, Any] = schema.get("$defs", {}).get(link.rpartition("/")[2], {})
+    return found
+
+
+def _properties(schema: Mapping[str, Any]) -> dict[str, Any]:
+    found = _top(schema).get("properties", {})
+    return {name: field if isinstance(field, Mapping) else {} for name, field in found.items()}
+
+
+def _defaults(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    fields = _properties(schema)
+    defaults = {name: copy.deepcopy(field["default"]) for name, field in fields.items() if "default" in field}
+    return defaults if all(name in defaults for name in _top(schema).get("required", ())) else None
+
+
+def _by_model(model: type, answers: Mapping[str, Any]) -> dict[str, Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(model)
+    fields = _properties(adapter.json_schema())
+    own = {k: v for k, v in answers.items() if k != APPROVED or APPROVED in fields}
+    problem = None
+    try:
+        made = adapter.validate_python(own)
+    except pydantic.ValidationError as bad:
+        problem = _explain(bad, fields)
+    if problem is not None:
+        raise problem  # outside of the handler: pydantic's error shows values, also of secrets
+    return {**answers, **adapter.dump_python(made, by_alias=True)}
+
+
+def _explain(bad: pydantic.ValidationError, fields: Mapping[str, Any]) -> ValidationError:
+    texts, culprit, value = [], None, None
+    for found in bad.errors(include_url=False, include_context=False):
+        place = ".".join(map(str, found["loc"]))
+        top = str(found["loc"][0]) if found["loc"] else ""
+        why = found["msg"][0].lower() + found["msg"][1:]
+        secret = top == "" or _is_secret(fields.get(top, {}))
+        if found["type"] == "missing":
+            texts.append(f"the answer {place!r} is missing")
+        elif found["type"] == "extra_forbidden":
+            texts.append(f"the form has no {place!r}: {did_you_mean(place, fields)}")
+        else:
+            shown = "" if secret else f", not {shorten(found['input'])}"
+            texts.append(f"the answer {place!r}: {why}{shown}" if place else f"the answers: {why}")
+        if culprit is None:
+            culprit, value = top or "answers", None if secret else found["input"]
+    return ValidationError("; ".join(texts), culprit=culprit, value=value)
+
+
+def _problems(schema: Mapping[str, Any], answers: Any) -> list[Any]:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return sorted(_validator(json.dumps(schema)).iter_errors(answers), key=_depth)
+    except Unresolvable as bad:
+        raise ValidationError(
+            f"the form's JSON schema refers to {shorten(bad.ref)}, which it does not define", culprit="$ref"
+        ) from None
+
+
+@lru_cache(maxsize=64)
+def _validator(schema: str) -> Draft202012Validator:
+    from jsonschema import Draft202012Validator, FormatChecker
+    from referencing import Registry
+
+    checker = FormatChecker()
+
+    # jsonschema itself checks this format only where a further package is installed
+    @checker.checks("date-time", raises=ValueError)
+    def is_date_time(value: object) -> bool:
+        return not isinstance(value, str) or datetime.fromisoformat(value) is not None
+
+    # a registry of our own: jsonschema's would fetch references to other documents from the network
+    own: Registry[Any] = Registry()
+    return Draft202012Validator(json.loads(schema), format_checker=checker, registry=own)
+
+
+def _plain(answers: Mapping[str, Any], secrets: set[str]) -> Any:
+    """The answers as JSON would hold them: dates as text, enums by value, secrets as what they hold."""
+    from pydantic_core import to_jsonable_python
+
+    open_values = {k: _reveal(v) if k in secrets else v for k, v in answers.items()}
+    try:
+        return to_jsonable_python(open_values)
+    except Exception:  # a value with no JSON form: let the schema say what it wants instead
+        return open_values
+
+
+def _refused(error: Any, fields: Mapping[str, Any], secrets: set[str]) -> ValidationError:
+    path = [str(part) for part in error.absolute_path]
+    field = ".".join(path)
+    if not field:
+        if error.validator == "required":
+            missing = [name for name in error.validator_value if name not in error.instance]
+            names = ", ".join(map(repr, missing))
+            return ValidationError(f"the answer {names} is missing", culprit=missing[0])
+        if error.validator == "additionalProperties":
+            name = next(name for name in error.instance if name not in fields)
+            return ValidationError(f"the form has no {name!r}: {did_you_mean(name, fields)}", culprit=name)
+        return ValidationError(f"the answers do not fit the form: {error.message}", culprit="answers")
+    expected = f"{error.validator} {shorten(error.validator_value)}"
+    if path[0] in secrets:
+        return ValidationError(f"the answer {field!r} does not fit: expected {expected}", culprit=path[0])
+    return ValidationError(
+        f"the answer {field!r} is {shorten(error.instance)}: expected {expected}",
+        culprit=path[0],
+        value=error.instance,
+    )
+
+
+def _depth(error: Any) -> tuple[int, str]:
+    return len(error.absolute_path), str(error.json_path)
+
+
+def _is_secret(field: Mapping[str, Any]) -> bool:
+    return field.get("format") == "password" or field.get("writeOnly") is True
+
+
+def _reveal(value: Any) -> Any:
+    return value.get_secret_value() if isinstance(value, pydantic.SecretStr | pydantic.SecretBytes) else value
+
+
+def _hide(value: Any) -> Any:
+    return pydantic.SecretStr(value) if isinstance(value, str) else value

@@ -1,0 +1,21 @@
+"""Hooks: the policy of a run. They are asked about events, and answer with commands.
+
+`make_hook` makes a `Hook` of a function or an `EventHook`; `HookSet` holds a flow's hooks.
+"""
+
+from .answers import commands_of
+from .context import CompositeHook, EventHook, GraphView, HookContext, LoggingHook
+from .hookset import HookSet
+from .subscription import Hook, make_hook
+
+__all__ = [
+    "CompositeHook",
+    "EventHook",
+    "GraphView",
+    "Hook",
+    "HookContext",
+    "HookSet",
+    "LoggingHook",
+    "commands_of",
+    "make_hook",
+]

@@ -1,0 +1,176 @@
+"""A drawing as DOT text, made with the `graphviz` package.
+
+Everything a user's data can put into it is escaped: `<`, `>` and `&` become entities (so that nothing
+is read as an HTML-like label), backslashes are doubled (so that nothing is read as an escape, and no
+name can end in one that swallows its quote), line breaks and control characters become spaces.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .drawing import SMALL, Drawing, Item, Line, draw, draw_workflow
+from .style import GROWN, INK, MUTED, PAPER, PLAIN, RESCUE, look, one_line, tint
+
+if TYPE_CHECKING:
+    from ..runtime.snapshot import Snapshot
+
+_LINE_STYLE = {
+    "needs": {"color": "#7b8794"},
+    "grown": {"color": GROWN, "style": "dashed"},
+    "rescue": {"color": RESCUE, "style": "dotted"},
+}
+
+
+def snapshot_dot(snapshot: Snapshot) -> str:
+    """The DOT text of a run: nodes coloured, and named, by their states."""
+    return to_dot(draw(snapshot))
+
+
+def workflow_dot(workflow: Any) -> str:
+    """The DOT text of a workflow."""
+    return to_dot(draw_workflow(workflow))
+
+
+def escaped(text: str) -> str:
+    r"""`text` as it may stand between the quotes of a DOT string, but for the quotes in it.
+
+    >>> print(escaped('a<b>&\\'))
+    a&lt;b&gt;&amp;\\
+    """
+    text = one_line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text.replace("\\", "\\\\")
+
+
+def to_dot(drawing: Drawing) -> str:
+    """The DOT text of a drawing; its items have the ids `n0`, `n1`, ..., its lines `e0`, `e1`, ..."""
+    import graphviz  # type: ignore[import-untyped]  # the package has no type hints
+
+    numbers = {id: number for number, id in enumerate(drawing.items)}
+    graph = graphviz.Digraph(
+        escaped(drawing.name),
+        graph_attr={
+            "rankdir": "LR",
+            "compound": "true",
+            "nodesep": "0.22",
+            "ranksep": "0.5",
+            "bgcolor": PAPER,
+            "fontname": "Helvetica,Arial,sans-serif",
+            "fontcolor": MUTED,
+            "fontsize": "11",
+            "labeljust": "l",
+            "label": escaped(" - ".join(p for p in (drawing.heading, drawing.caption) if p)),
+        },
+        node_attr={
+            "shape": "box",
+            "style": "rounded,filled",
+            "fontname": "Helvetica,Arial,sans-serif",
+            "fontsize": "10",
+            "fontcolor": INK,
+            "margin": "0.1,0.03",
+        },
+        edge_attr={"arrowsize": "0.7", "tailport": "e", "headport": "w"},
+    )
+    _members(graph, drawing, None, numbers)
+    for number, line in enumerate(drawing.lines):
+        _edges(graph, drawing, line, number, numbers)
+    return str(graph.source)
+
+
+def _members(graph: Any, drawing: Drawing, group: str | None, numbers: dict[str, int]) -> None:
+    import graphviz
+
+    for id in drawing.members.get(group, ()):
+        item = drawing.items[id]
+        if item.shape != "group":
+            graph.node(escaped(id), label=_label(drawing, item), **_node_look(drawing, item, numbers[id]))
+            continue
+        inner = graphviz.Digraph(
+            f"cluster_{numbers[id]}",
+            graph_attr={
+                **_node_look(drawing, item, numbers[id]),
+                "style": "rounded,filled",
+                "fillcolor": tint(_ink(drawing, item), 0.04),
+                "color": tint(_ink(drawing, item), 0.5),
+                "label": _label(drawing, item),
+                "fontsize": str(round(SMALL) + 2),
+                "margin": "12",
+            },
+        )
+        _members(inner, drawing, id, numbers)
+        graph.subgraph(inner)
+
+
+def _node_look(drawing: Drawing, item: Item, number: int) -> dict[str, str]:
+    ink = _ink(drawing, item)
+    found = {
+        "id": f"n{number}",
+        "color": ink,
+        "fillcolor": tint(ink) if drawing.states else PAPER,
+        "tooltip": escaped(item.id),
+    }
+    if item.shape == "group":
+        return found
+    found |= {"width": f"{item.width / 72:.3f}", "height": f"{item.height / 72:.3f}"}
+    if drawing.states and look(str(item.view.status)).dashed and item.shape == "box":
+        found["style"] = "rounded,filled,dashed"
+    if item.shape == "diamond":
+        found |= {"shape": "diamond", "style": "filled", "margin": "0"}
+    if item.shape == "stack":
+        found |= {"peripheries": "2"}
+    return found
+
+
+def _ink(drawing: Drawing, item: Item) -> str:
+    if item.change:
+        return {"added": look("completed").ink, "removed": look("failed").ink, "changed": RESCUE}.get(
+            item.change, look("skipped").ink
+        )
+    return look(str(item.view.status)).ink if drawing.states else PLAIN.ink
+
+
+def _label(drawing: Drawing, item: Item) -> str:
+    """The text in a node: its id, its action, and its state in words, so that colour is not alone."""
+    parts = [item.title] if item.shape == "diamond" else [item.title, item.subtitle or item.title]
+    if item.shape == "group":
+        parts = [item.title, item.subtitle]
+    if item.note:
+        parts.append(item.note)
+    elif drawing.states:
+        state, took = str(item.view.status), item.took(drawing.at)
+        parts.append(f"{state} {took}" if took and item.view.finished_at else state)
+    left = "\\l" if item.shape in ("box", "stack") else "\\n"
+    if item.shape == "group":
+        return escaped("  ".join(parts))
+    return "".join(escaped(part) + left for part in parts)
+
+
+def _edges(graph: Any, drawing: Drawing, line: Line, number: int, numbers: dict[str, int]) -> None:
+    """A line, as an edge between two nodes that is clipped at the borders of groups.
+
+    DOT cannot point at a group. One edge, between the nodes in their middles, is drawn; invisible ones
+    keep all of the one group left of all of the other.
+    """
+    tails, heads = [line.tail], [line.head]
+    attrs = {"id": f"e{number}", **_LINE_STYLE[line.kind]}
+    if drawing.items[line.tail].shape == "group":
+        tails = drawing.roots_and_leaves(line.tail)[1]
+        attrs["ltail"] = f"cluster_{numbers[line.tail]}"
+    if drawing.items[line.head].shape == "group":
+        heads = drawing.roots_and_leaves(line.head)[0]
+        attrs["lhead"] = f"cluster_{numbers[line.head]}"
+    tail, head = tails[len(tails) // 2], heads[len(heads) // 2]
+    _edge(graph, tail, head, attrs)
+    for other in tails:
+        if other != tail:
+            _edge(graph, other, head, {"style": "invis"})
+    for other in heads:
+        if other != head:
+            _edge(graph, tail, other, {"style": "invis"})
+
+
+def _edge(graph: Any, tail: str, head: str, attrs: dict[str, str]) -> None:
+    # Digraph.edge() would read a colon in an id as a port, hence a line of our own.
+    from graphviz.quoting import attr_list, quote  # type: ignore[import-untyped]  # no hints
+
+    graph.body.append(f"\t{quote(escaped(tail))} -> {quote(escaped(head))}{attr_list(attributes=attrs)}\n")

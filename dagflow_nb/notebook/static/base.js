@@ -1,0 +1,61 @@
+// What all parts of the live view share: states, elements, texts.
+
+const ENDED = new Set(["completed", "cached", "recovered", "failed", "skipped", "cancelled"]);
+const STATES = ["completed", "cached", "recovered", "running", "retrying", "paused", "failed", "cancelled",
+  "skipped", "pending"];
+const OVER = new Set(["completed", "failed", "cancelled", "interrupted"]);
+const LINES_KEPT = 1000, ROWS_SHOWN = 2000, CALM_ABOVE = 150, GLIDE_BELOW = 400;
+const ANSWER_MS = 1200; // a kernel that is free answers within some milliseconds
+
+function h(tag, props = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(props)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "text") node.textContent = value;
+    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+}
+
+function icon(path) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 12 12");
+  svg.setAttribute("class", "df-icon");
+  svg.setAttribute("aria-hidden", "true");
+  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  line.setAttribute("d", path ?? "");
+  svg.append(line);
+  return svg;
+}
+
+const setText = (node, text) => { if (node && node.textContent !== text) node.textContent = text; };
+const two = (n) => String(n).padStart(2, "0");
+
+function took(seconds) { // the same as style.duration in the kernel
+  seconds = Math.max(0, seconds);
+  if (seconds < 0.0995) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 59.95) return `${seconds.toFixed(1)} s`;
+  const whole = Math.round(seconds);
+  if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
+  return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
+}
+
+function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const rest = `${two(Math.floor((whole % 3600) / 60))}:${two(whole % 60)}`;
+  return whole < 3600 ? rest : `${Math.floor(whole / 3600)}:${rest}`;
+}
+
+const wallClock = (at) => new Date(at * 1000).toLocaleTimeString();
+
+const push = (map, key, value) => { if (map.has(key)) map.get(key).push(value); else map.set(key, [value]); };
+const keep = (event) => { event.preventDefault(); event.stopPropagation(); }; // from whoever else listens
+const questionKey = (one) => JSON.stringify([one.branch, one.since, one.question, one.reason]);
+
+const span = (seen) => seen.started && seen.finished ? took(seen.finished - seen.started) : "";
+const stateCell = (view, state) =>
+  h("td", { class: "df-count", "data-state": state }, icon(view.iconOf(state)), state);
+const stateMark = (view, state, text) =>
+  h("span", { class: "df-count", "data-state": state }, icon(view.iconOf(state)), text);

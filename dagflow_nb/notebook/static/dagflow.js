@@ -1,0 +1,307 @@
+// The live view of a run: graph, timeline, table, logs and details over one model (see ../widget.py).
+//
+// The kernel lays the graph out once per topology and sends its SVG; after that only small patches come,
+// and a state is one attribute that the style sheet colours: nothing is laid out again, nothing redrawn.
+// Whatever comes from a workflow is put into the page as text or attributes, never as markup.
+//
+// One module of five files, which widget.py joins in this order: base, graph, details, tabs, dagflow.
+
+// Once per model: patches are kept in the page's copy of the traits, in place (so that nothing is echoed to
+// the kernel). A view that is made later, say for a cell scrolled back into sight, starts from there.
+function initialize({ model }) {
+  model.on("msg:custom", (msg) => {
+    if (msg.kind === "patch") {
+      Object.assign(model.get("states"), msg.states);
+      Object.assign(model.get("run"), msg.run);
+    } else if (msg.kind === "log") {
+      const logs = model.get("logs");
+      logs.push(...msg.lines);
+      logs.splice(0, Math.max(0, logs.length - LINES_KEPT));
+    }
+  });
+}
+
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.key = `df${Math.random().toString(36).slice(2, 9)}`; // several views may be on one page
+    this.skew = 0; // the kernel's clock may differ from the page's
+    this.selected = null;
+    this.picked = false; // whether a person selected it
+    this.dirty = new Set();
+    this.waiting = new Map(); // requests to the kernel without an answer
+    this.asked = new Set(); // questions that were shown already
+    this.build(el);
+    this.readDefs();
+    this.listeners = [
+      ["msg:custom", (msg) => this.hear(msg)],
+      ["change:svg", () => { this.readDefs(); this.graph.draw(); this.refreshAll(); }],
+      ["change:states", () => this.refreshAll()],
+      ["change:run", () => this.refreshAll()],
+    ];
+    for (const [name, listener] of this.listeners) model.on(name, listener);
+    // JupyterLab's own keys (arrows, "dd", ...) must not act on cells from in here; Ctrl+S and the like may.
+    this.guard = ({ target, ctrlKey, metaKey }) => {
+      if (this.root.contains(target)) this.root.toggleAttribute("data-lm-suppress-shortcuts", !ctrlKey && !metaKey);
+    };
+    window.addEventListener("keydown", this.guard, true);
+    this.ticker = setInterval(() => this.tick(), 1000);
+    this.graph.draw();
+    this.logs.append(model.get("logs"));
+    this.refreshAll();
+    this.tell({ kind: "hello" });
+  }
+
+  close() {
+    for (const [name, listener] of this.listeners) this.model.off(name, listener);
+    window.removeEventListener("keydown", this.guard, true);
+    clearInterval(this.ticker);
+    cancelAnimationFrame(this.frame);
+    for (const { timer } of this.waiting.values()) clearTimeout(timer);
+    this.graph.close();
+  }
+
+  get run() { return this.model.get("run"); }
+  get now() { return Date.now() / 1000 - this.skew; }
+  state(id) { return this.model.get("states")[id] ?? { state: "pending" }; }
+  iconOf(state) { return this.model.get("icons")[state]; }
+
+  readDefs() {
+    this.defs = new Map(this.model.get("defs").map((def) => [def.id, def]));
+    this.children = new Map();
+    this.feeds = new Map();
+    for (const def of this.defs.values()) {
+      if (def.parent) push(this.children, def.parent, def.id);
+      for (const dep of def.deps ?? []) push(this.feeds, dep, def.id);
+    }
+  }
+
+  hear(msg) {
+    if (msg.kind === "patch") {
+      if (msg.run.at) this.skew = Date.now() / 1000 - msg.run.at;
+      for (const id of Object.keys(msg.states)) {
+        this.dirty.add(id);
+        const parent = this.defs.get(id)?.parent;
+        if (parent) this.dirty.add(parent); // it counts its items
+      }
+      this.schedule();
+    } else if (msg.kind === "log") {
+      this.logs.append(msg.lines);
+      if (msg.lines.some(([id]) => id === this.selected)) this.dirty.add(this.selected);
+      this.schedule();
+    } else if (msg.kind === "done") this.answered(msg);
+  }
+
+  schedule() {
+    this.frame ??= requestAnimationFrame(() => {
+      this.frame = undefined;
+      const ids = this.dirty;
+      this.dirty = new Set();
+      this.refresh(ids);
+    });
+  }
+
+  refreshAll() { this.refresh(new Set(this.defs.keys())); }
+
+  refresh(ids) {
+    this.graph.refresh(ids);
+    this.header();
+    this.offerQuestions();
+    this.details.refresh(ids);
+    for (const tab of [this.timeline, this.table]) {
+      if (tab.panel.hidden) tab.stale = true;
+      else tab.refresh(ids);
+    }
+  }
+
+  tick() {
+    if (OVER.has(this.run.status)) return;
+    this.elapsed();
+    if (!this.graph.panel.hidden) this.graph.tick();
+    if (!this.timeline.panel.hidden) this.timeline.tick();
+  }
+
+  // --- what is always there ---
+
+  build(el) {
+    const root = this.root = h("div", { class: "dagflow-view" });
+    const still = this.model.get("still");
+    // The saved picture of this very run is hidden while its live view is here; those of others are not.
+    if (/^[\w-]+$/.test(still)) root.append(h("style", { text: `.${still} { display: none; }` }));
+    const button = (label, name, path, what) => h("button", {
+      type: "button", class: "df-button", "aria-label": name, title: name,
+      onclick: (event) => this.ask(event.currentTarget, { what }),
+    }, icon(path), h("span", { text: label }));
+    this.parts = {
+      name: h("span", { class: "df-name" }), id: h("span", { class: "df-id" }),
+      status: h("span", { class: "df-pill" }), clock: h("span", { class: "df-clock", title: "Elapsed time" }),
+      pause: button("Pause", "Pause run", this.iconOf("paused"), "pause"),
+      resume: button("Resume", "Resume run", this.iconOf("running"), "resume"),
+      cancel: button("Cancel", "Cancel run", this.iconOf("failed"), "cancel"),
+      bar: h("div", { class: "df-progress", role: "progressbar", "aria-label": "Nodes that have ended" }),
+      counts: h("div", { class: "df-counts" }), done: h("span", { class: "df-done" }),
+      questions: h("div", { class: "df-questions", role: "status" }),
+      note: h("div", { class: "df-note", role: "status" }),
+    };
+    const p = this.parts;
+    p.questions.hidden = p.note.hidden = true;
+    root.append(
+      h("header", { class: "df-head" },
+        h("div", { class: "df-title" }, p.name, p.id), p.status, p.clock,
+        h("div", { class: "df-buttons" }, p.pause, p.resume, p.cancel)),
+      p.bar, p.counts, p.questions, p.note);
+    this.graph = new Graph(this);
+    this.timeline = new Timeline(this);
+    this.table = new Table(this);
+    this.logs = new Logs(this);
+    this.details = new Details(this);
+    const tabs = Object.entries(
+      { Graph: this.graph, Timeline: this.timeline, Table: this.table, Logs: this.logs });
+    root.append(this.tabList(tabs),
+      h("div", { class: "df-body" }, ...tabs.map(([, tab]) => tab.panel), this.details.panel));
+    el.append(root);
+  }
+
+  tabList(tabs) {
+    const list = h("div", { class: "df-tabs", role: "tablist", "aria-label": "Views of the run" });
+    const show = (chosen, focus) => tabs.forEach(([name, tab], i) => {
+      const button = list.children[i], on = name === chosen;
+      button.setAttribute("aria-selected", on);
+      button.tabIndex = on ? 0 : -1;
+      tab.panel.hidden = !on;
+      if (on && focus) button.focus();
+      if (on) tab.shown?.();
+    });
+    tabs.forEach(([name, tab], i) => {
+      list.append(h("button", {
+        type: "button", role: "tab", id: `${this.key}-tab${i}`, "aria-controls": `${this.key}-panel${i}`,
+        text: name, onclick: () => show(name),
+      }));
+      tab.panel.id = `${this.key}-panel${i}`;
+      tab.panel.setAttribute("role", "tabpanel");
+      tab.panel.setAttribute("aria-labelledby", `${this.key}-tab${i}`);
+    });
+    list.addEventListener("keydown", (event) => {
+      const at = tabs.findIndex((_, i) => list.children[i] === event.target);
+      const last = tabs.length - 1;
+      const next = { ArrowRight: at + 1, ArrowLeft: at + last, Home: 0, End: last }[event.key];
+      if (at < 0 || next === undefined) return;
+      keep(event);
+      show(tabs[next % tabs.length][0], true);
+    });
+    show("Graph");
+    return list;
+  }
+
+  header() {
+    const { run, parts: p } = this;
+    this.root.dataset.runStatus = run.status;
+    setText(p.name, run.name);
+    setText(p.id, run.id);
+    setText(p.status, run.status);
+    p.status.dataset.state = run.status;
+    p.status.title = run.error ?? "";
+    p.pause.disabled = run.status !== "running";
+    p.resume.disabled = !["paused", "interrupted"].includes(run.status);
+    p.cancel.disabled = !["pending", "running", "paused"].includes(run.status);
+    this.elapsed();
+
+    const counts = {};
+    let all = 0, ended = 0;
+    for (const id of this.defs.keys()) {
+      if (this.children.has(id)) continue; // it only holds others
+      const { state } = this.state(id);
+      counts[state] = (counts[state] ?? 0) + 1;
+      all += 1;
+      if (ENDED.has(state)) ended += 1;
+    }
+    const told = JSON.stringify(counts);
+    if (told === this.told) return;
+    this.told = told;
+    const present = STATES.filter((state) => counts[state]);
+    p.bar.replaceChildren(...present.filter((state) => state !== "pending").map((state) =>
+      h("i", { "data-state": state, style: `flex: ${counts[state]}` })),
+      h("i", { style: `flex: ${counts.pending ?? 0}` }));
+    p.bar.setAttribute("aria-valuemin", 0);
+    p.bar.setAttribute("aria-valuemax", all);
+    p.bar.setAttribute("aria-valuenow", ended);
+    setText(p.done, `${ended} of ${all}`);
+    p.counts.replaceChildren(p.done,
+      ...present.map((state) => stateMark(this, state, `${counts[state]} ${state}`)));
+  }
+
+  elapsed() {
+    const { started, finished } = this.run;
+    setText(this.parts.clock, started ? clock((finished ?? this.now) - started) : "00:00");
+  }
+
+  // --- talking to the kernel ---
+
+  tell(message) {
+    try { this.model.send(message); return true; } catch { return false; } // no kernel behind the page
+  }
+
+  ask(button, message) {
+    const id = Math.random().toString(36).slice(2);
+    button.setAttribute("aria-busy", "true");
+    const timer = setTimeout(() => this.note("The kernel has not answered yet: it will once the cell that is "
+      + "running has ended. With flow.start(...) a run leaves the kernel free, and buttons act at once."),
+    ANSWER_MS);
+    this.waiting.set(id, { button, timer });
+    const sent = this.tell({ kind: "do", id, ...message });
+    if (!sent) this.answered({ id, error: "no kernel is connected to this page" });
+  }
+
+  answered({ id, error }) {
+    const request = this.waiting.get(id);
+    if (!request) return; // it was asked by another view of this run
+    this.waiting.delete(id);
+    clearTimeout(request.timer);
+    request.button.removeAttribute("aria-busy");
+    this.note(error, Boolean(error));
+  }
+
+  note(text, bad = false) {
+    this.parts.note.hidden = !text;
+    this.parts.note.classList.toggle("df-bad", bad);
+    setText(this.parts.note, text ?? "");
+  }
+
+  // --- selection and questions ---
+
+  select(id, picked = true) {
+    this.selected = id;
+    this.picked = picked;
+    this.graph.select();
+    this.table.select();
+    this.details.show();
+    this.logs.filter();
+  }
+
+  question(id) { return this.run.waiting?.find((one) => (one.branch ?? null) === id); }
+
+  offerQuestions() {
+    const waiting = this.run.waiting ?? [];
+    const fresh = waiting.filter((one) => !this.asked.has(questionKey(one)));
+    this.asked = new Set(waiting.map(questionKey));
+    if (fresh.length && !this.picked) this.select(fresh[0].branch ?? null, false);
+    const box = this.parts.questions;
+    box.hidden = waiting.length === 0;
+    const told = JSON.stringify(waiting.map(questionKey));
+    if (told === this.toldQuestions) return;
+    this.toldQuestions = told;
+    box.replaceChildren(icon(this.iconOf("paused")), "Waiting for an answer:",
+      ...waiting.slice(0, 20).map((one) => h("button", {
+        type: "button", class: "df-link", text: one.branch ?? "the run",
+        onclick: () => this.select(one.branch ?? null),
+      })),
+      waiting.length > 20 ? `and ${waiting.length - 20} more` : "");
+  }
+}
+
+function render({ model, el }) {
+  const view = new View(model, el);
+  return () => view.close();
+}
+
+export default { initialize, render };

@@ -1,0 +1,131 @@
+"""How things look: the colours, icons and names of states, and how wide a text is.
+
+One table serves the DOT text, the drawn SVG, the timeline and (its icons) the live view. A state is told
+by its icon and its name as well as by its colour: the colours are far apart for colour-blind eyes, but
+nobody has to rely on them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a state is drawn: its ink, its icon as a path in a 12 x 12 box, whether its outline is dashed."""
+
+    ink: str
+    icon: str
+    dashed: bool = False
+
+
+LOOKS: dict[str, Look] = {
+    "pending": Look("#6b7683", "M6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8z"),
+    "running": Look("#0b63ce", "M4 2.2L10 6L4 9.8z"),
+    "retrying": Look("#b35c00", "M9.8 6.8A4 4 0 1 1 8.9 3.2M9.3 1v2.5H6.8"),
+    "paused": Look("#7a3ecb", "M4 2.4v7.2M8 2.4v7.2"),
+    "completed": Look("#0b7a55", "M2 6.4l2.7 2.7L10 3.3"),
+    "cached": Look("#08708a", "M6.8 1L2.8 6.9H6L5.2 11L9.2 5.1H6z"),
+    "failed": Look("#c4261d", "M2.8 2.8l6.4 6.4M9.2 2.8L2.8 9.2"),
+    "recovered": Look("#66750a", "M2.6 4.8H7.4a2.5 2.5 0 0 1 0 5H4.6M5 2.2L2.4 4.8L5 7.4"),
+    "skipped": Look("#7d8792", "M2.4 2.8L5.6 6L2.4 9.2M6.6 2.8L9.8 6L6.6 9.2", dashed=True),
+    "cancelled": Look("#8a5140", "M6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8zM3.2 3.2l5.6 5.6", dashed=True),
+}
+PLAIN = Look("#52606d", "")
+RUN_INK = {"interrupted": "#b35c00"}
+INK, MUTED, RULE, PAPER = "#1f2933", "#5b6672", "#d5dae0", "#ffffff"
+TIMES = "\u00d7"
+GROWN, RESCUE = "#7a3ecb", "#b35c00"
+FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+
+
+def look(state: str) -> Look:
+    """How `state` is drawn; an unknown one, or none, looks plain."""
+    return LOOKS.get(state, PLAIN)
+
+
+def run_ink(status: str) -> str:
+    """The colour of a run's status."""
+    return RUN_INK.get(status) or look(status).ink
+
+
+def tint(ink: str, share: float = 0.1) -> str:
+    """`ink` on white paper, `share` of it: the fill behind a text.
+
+    >>> tint("#000000", 0.5)
+    '#808080'
+    """
+    parts = (int(ink[i : i + 2], 16) for i in (1, 3, 5))
+    return "#" + "".join(f"{round(255 + (part - 255) * share):02x}" for part in parts)
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\ufffe\uffff]+")
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_NARROW, _SLIM, _WIDE = frozenset("ijl.,:;'|!I()[]/\\ "), frozenset('frt-"*`{}'), frozenset("mwMW@%")
+
+
+def one_line(text: object) -> str:
+    """`text` on one line, without characters that XML forbids or that turn the reading direction.
+
+    >>> one_line("a\\nb\\x00")
+    'a b '
+    """
+    return _BIDI.sub("", _UNPRINTABLE.sub(" ", str(text)))
+
+
+def without_ansi(text: str) -> str:
+    """`text` without a terminal's colour codes and other escape sequences."""
+    return _ANSI.sub("", text)
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """About how many pixels `text` takes in a sans-serif of `size` pixels; rather too many than too few."""
+    ems = 0.0
+    for char in text:
+        if char in _NARROW:
+            ems += 0.31
+        elif char in _SLIM:
+            ems += 0.4
+        elif char in _WIDE:
+            ems += 0.92
+        elif char < "\u1100":
+            ems += 0.7 if char.isupper() else 0.58
+        elif unicodedata.combining(char) == 0:
+            ems += 1.1 if unicodedata.east_asian_width(char) in "WF" else 0.75
+    return ems * size * (1.07 if bold else 1.0)
+
+
+def fit(text: str, width: float, size: float, *, bold: bool = False) -> str:
+    """`text`, cut with an ellipsis in its middle where it is wider than `width` pixels.
+
+    Ids differ at their ends (`chunk/17`), so both ends stay.
+    """
+    if text_width(text, size, bold=bold) <= width:
+        return text
+    keep = len(text) - 1
+    while keep > 2 and text_width(text[:keep] + "…", size, bold=bold) > width:
+        keep -= max(1, keep // 12)
+    tail = keep // 3
+    return text[: keep - tail] + "…" + (text[-tail:] if tail else "")
+
+
+def duration(seconds: float) -> str:
+    """A duration as people read it.
+
+    >>> [duration(s) for s in (0.004, 0.42, 7.25, 61, 7300)]
+    ['4 ms', '0.4 s', '7.2 s', '1 m 01 s', '2 h 01 m']
+    """
+    seconds = max(0.0, seconds)
+    if seconds < 0.0995:
+        return f"{round(seconds * 1000)} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} m"

@@ -1,0 +1,276 @@
+"""The live view of a run in a notebook: what the engine calls, from one thread.
+
+    view = LiveView(controls)
+    view.show(snapshot)       # in the thread that runs the cell
+    view.update(snapshot)     # at most ten times a second; cheap
+    view.log("fetch", "3 rows\\n")
+    view.finish(snapshot)     # writes the picture that stays in the saved notebook
+
+Two outputs are displayed: the widget, and an image that is empty until the run ends (a notebook that is
+reopened without a kernel, or converted, shows the image; the live widget hides it).
+
+Threads: patches are sent by whoever calls `update`; laying out, and lines of log that nobody else sends,
+by one worker, which exists only while there is something to do. One lock orders what is sent. Buttons
+are handled on whatever thread the kernel uses for that; they only call the controls.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import os
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import shorten
+from .drawing import draw, summary
+from .layout import LIMIT, layout
+from .page import PageState, node_defs, run_record
+from .picture import snapshot_picture
+from .style import without_ansi
+from .svg import paint
+
+if TYPE_CHECKING:
+    from ..runtime.snapshot import Snapshot
+    from .plain import Geometry
+    from .widget import DagflowWidget
+
+LOG_LINES, LOG_TEXT = 1000, 2000
+LOG_EVERY, REST = 0.1, 0.15
+
+
+class Controls(Protocol):
+    """What buttons may do to a run, from any thread."""
+
+    def pause(self) -> object: ...
+    def resume(self, branch: str | None = None, answers: dict[str, Any] | None = None) -> object: ...
+    def cancel(self) -> object: ...
+    def retry(self, node: str) -> object: ...
+    def approve(self, branch: str | None, answers: dict[str, Any]) -> object: ...
+    def reject(self, branch: str | None) -> object: ...
+
+
+class LiveView:
+    """A run's live view. `controls` is what its buttons call; `logs` what nodes said before now.
+
+    After `finish` a run may go on (it was paused, or a node is retried): `update` and `finish` work again.
+    """
+
+    def __init__(self, controls: Controls, *, logs: Iterable[tuple[str, str, str]] | None = None) -> None:
+        self._controls = controls
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self._page = PageState()
+        self._widget: DagflowWidget | None = None
+        self._context = contextvars.copy_context()
+        self._live: Any = None
+        self._still: Any = None
+        self._class = f"dagflow-static-{uuid.uuid4().hex[:12]}"
+        self._lines: list[list[str]] = [_line(*one) for one in logs or ()]
+        self._logged = 0.0
+        self._topology: int | None = None
+        self._wanted: Snapshot | None = None
+        self._placed: tuple[int, Geometry] | None = None
+        self._worker: threading.Thread | None = None
+        self._hurry = False
+        self.viewed = False
+        """Whether a page has said that it shows the view."""
+
+    # --- what the engine calls ----------------------------------------------------------------
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Displays the view in the cell that is running; called again, the same view once more."""
+        from IPython import display as shown
+
+        display: Any = shown.display  # it has no type hints
+        self._context = contextvars.copy_context()
+        with self._lock:
+            if self._widget is None:
+                self._widget = self._new_widget(snapshot)
+            else:
+                self.update(snapshot)
+            self._live = display(self._widget, display_id=True)
+            empty = {"text/html": f'<div class="dagflow-static {self._class}"></div>', "text/plain": ""}
+            self._still = display(empty, raw=True, display_id=True)
+            self._want(snapshot)
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Tells the page what changed; lays the graph out again, in the background, if nodes or edges did."""
+        with self._lock:
+            if self._widget is None:
+                return
+            states = self._page.delta(snapshot)
+            run = run_record(snapshot)
+            if states or {**self._widget.run, "at": 0} != {**run, "at": 0}:
+                self._widget.patch(states, run)
+            if self._lines:
+                self._send_logs()
+            if snapshot.topology != self._topology:
+                self._want(snapshot)
+
+    def log(self, node_id: str, text: str, stream: str = "stdout") -> None:
+        """Adds what a node printed or logged; the last 1000 lines are kept."""
+        with self._lock:
+            self._lines.extend(_line(node_id, line, stream) for line in text.splitlines() or [""])
+            del self._lines[:-LOG_LINES]
+            if self._widget is None:
+                return
+            if time.monotonic() - self._logged >= LOG_EVERY:
+                self._send_logs()
+            else:
+                self._start_worker()
+
+    def finish(self, snapshot: Snapshot) -> None:
+        """The run has ended, or is paused: writes the picture that stays. Waits for the layout (seconds)."""
+        self.update(snapshot)
+        with self._news:
+            if self._widget is None:
+                return
+            self._hurry = True
+            self._news.notify_all()
+            self._news.wait_for(lambda: not self._busy() or self._is_placed(snapshot), LIMIT + 2)
+            self._hurry = False
+            placed = self._placed
+        geometry = placed[1] if placed is not None and placed[0] == snapshot.topology else None
+        picture = snapshot_picture(snapshot, geometry)
+        if not self.viewed and not front_end_known():
+            # Converters prefer a widget to the image, and can show one only with the help of a CDN.
+            self._live.update({"text/plain": summary(snapshot)}, raw=True)
+        bundle = {"text/html": picture.to_html(f"dagflow-static {self._class}"), "text/plain": picture.alt}
+        self._still.update(bundle, raw=True)
+
+    # --- the page -----------------------------------------------------------------------------
+
+    def _new_widget(self, snapshot: Snapshot) -> DagflowWidget:
+        from .widget import DagflowWidget
+
+        lines, self._lines = self._lines, []
+        self._page.delta(snapshot)
+        return DagflowWidget(
+            self._on_message,
+            defs=node_defs(snapshot),
+            states=dict(self._page.records),
+            run=run_record(snapshot),
+            logs=lines,
+            still=self._class,
+        )
+
+    def _on_message(self, message: dict[str, Any]) -> None:
+        """A message from the page, on any thread. What a control raises is shown there, not raised here."""
+        if message.get("kind") == "hello":
+            with self._lock:
+                self.viewed = True
+                if self._wanted is not None:
+                    self._start_worker()
+            return
+        if message.get("kind") != "do":
+            return
+        error = None
+        try:
+            self._do(message)
+        except Exception as problem:
+            error = f"{type(problem).__name__}: {problem}"
+        with self._lock:
+            if self._widget is not None:
+                self._widget.send({"kind": "done", "id": message.get("id"), "error": error})
+
+    def _do(self, message: dict[str, Any]) -> None:
+        what, branch, answers = message.get("what"), message.get("branch"), message.get("answers")
+        if what == "pause":
+            self._controls.pause()
+        elif what == "resume":
+            self._controls.resume()
+        elif what == "cancel":
+            self._controls.cancel()
+        elif what == "retry":
+            self._controls.retry(str(message["node"]))
+        elif what == "approve":
+            self._controls.approve(branch, dict(answers or {}))
+        elif what == "reject":
+            self._controls.reject(branch)
+        else:
+            raise ValueError(f"the page asked for {shorten(what)}, which is no control")
+
+    def _send_logs(self) -> None:
+        lines, self._lines = self._lines, []
+        self._logged = time.monotonic()
+        if self._widget is not None and lines:
+            self._widget.append_logs(lines, LOG_LINES)
+
+    # --- the worker ---------------------------------------------------------------------------
+
+    def _want(self, snapshot: Snapshot) -> None:
+        """Asks for a layout; of several that are asked for meanwhile only the latest is made."""
+        self._topology = snapshot.topology
+        if self._is_placed(snapshot):
+            return
+        self._wanted = snapshot
+        if self.viewed or front_end_known():
+            self._start_worker()
+
+    def _is_placed(self, snapshot: Snapshot) -> bool:
+        return self._placed is not None and self._placed[0] == snapshot.topology
+
+    def _start_worker(self) -> None:
+        if not self._busy():
+            # The cell's context goes along, else messages would belong to whichever cell runs then.
+            run = self._context.copy().run
+            self._worker = threading.Thread(target=run, args=(self._work,), name="dagflow-view", daemon=True)
+            self._worker.start()
+
+    def _busy(self) -> bool:
+        return self._worker is not None and self._worker.is_alive()
+
+    def _work(self) -> None:
+        while (wanted := self._next_wanted()) is not None:
+            rest = REST
+            try:
+                rest = self._lay_out(wanted)
+            except Exception:  # a run goes on without its picture
+                logging.getLogger(__name__).exception("the graph could not be drawn")
+            with self._news:
+                self._news.wait_for(lambda: self._hurry, rest)
+
+    def _next_wanted(self) -> Snapshot | None:
+        """What to lay out next; sends lines of log meanwhile. None ends the worker: nothing is left to do."""
+        with self._news:
+            while self._wanted is None and self._lines:
+                self._news.wait(LOG_EVERY)
+                self._send_logs()
+            wanted, self._wanted = self._wanted, None
+            if wanted is None:
+                self._worker = None
+                self._news.notify_all()
+            return wanted
+
+    def _lay_out(self, snapshot: Snapshot) -> float:
+        """Lays out, paints and sends; returns how many seconds to leave to others before the next time."""
+        begun = time.monotonic()
+        drawing = draw(snapshot)
+        geometry = layout(drawing)
+        svg = paint(drawing, geometry)
+        with self._news:
+            self._placed = (snapshot.topology, geometry)
+            if self._widget is not None:
+                self._widget.set_graph(svg, node_defs(snapshot))
+            self._news.notify_all()
+        return max(REST, 2 * (time.monotonic() - begun))
+
+
+def front_end_known() -> bool:
+    """Whether something shows this kernel's outputs while they are made, as far as the kernel can tell.
+
+    Jupyter servers, VS Code and Colab leave traces; what only executes notebooks (nbclient, papermill)
+    leaves none.
+    """
+    traces = ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD")
+    return any(name in os.environ for name in traces) or "google.colab" in sys.modules
+
+
+def _line(node_id: str, text: str, stream: str) -> list[str]:
+    text = without_ansi(text.rstrip("\n"))
+    return [node_id, text if len(text) <= LOG_TEXT else text[:LOG_TEXT] + " …", stream]

@@ -1,0 +1,84 @@
+"""The widget behind the live view: what is synchronised with the page, and the messages between them.
+
+The page (`static/dagflow.js`) gets the laid-out graph and the nodes' descriptions as traits, once for each
+topology. States go as small custom messages, which the page keeps in its copy of the model; the traits
+here are brought up to date in silence, for pages that are loaded later.
+
+Messages to the page: `patch` (`states`, `run`), `log` (`lines`), `done` (`id`, `error`). From the page:
+`hello`, and `do` (`id`, `what`, and what that needs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from .style import LOOKS
+
+STATIC = Path(__file__).with_name("static")
+SCRIPTS = ("base", "graph", "details", "tabs", "dagflow")
+"""The parts of the page's module, joined in this order: widgets have one module, and there is no build step."""
+
+
+def _copied(value: Any, widget: Any) -> Any:
+    """A copy to send: the original is changed by another thread meanwhile."""
+    return value.copy()
+
+
+class DagflowWidget(anywidget.AnyWidget):
+    """One run's live view; `LiveView` drives it."""
+
+    _esm = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in SCRIPTS)
+    _css = (STATIC / "dagflow.css").read_text(encoding="utf-8")
+    svg = traitlets.Unicode("").tag(sync=True)
+    defs: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    states = traitlets.Dict().tag(sync=True, to_json=_copied)
+    run = traitlets.Dict().tag(sync=True, to_json=_copied)
+    logs: traitlets.List[Any] = traitlets.List().tag(sync=True, to_json=_copied)
+    icons = traitlets.Dict().tag(sync=True)
+    still = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, on_message: Callable[[dict[str, Any]], None], **traits: Any) -> None:
+        super().__init__(icons={state: look.icon for state, look in LOOKS.items()}, **traits)
+        self.on_msg(lambda _widget, content, _buffers: on_message(content))
+        free_comm(self)
+
+    def set_graph(self, svg: str, defs: list[dict[str, Any]]) -> None:
+        """A new topology, in one message."""
+        with self.hold_sync():
+            self.defs = defs
+            self.svg = svg
+
+    def patch(self, states: dict[str, Any], run: dict[str, Any]) -> None:
+        """New states of some nodes and the run's record: kept here in place, sent as they are."""
+        self.states.update(states)
+        self.run.update(run)
+        self.send({"kind": "patch", "states": states, "run": run})
+
+    def append_logs(self, lines: list[list[str]], limit: int) -> None:
+        """More lines `[node_id, text, stream]`; the last `limit` are kept."""
+        self.logs.extend(lines)
+        del self.logs[:-limit]
+        self.send({"kind": "log", "lines": lines})
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        return {**data, "text/plain": "Live view of a run (its picture is below)"}, metadata
+
+
+def free_comm(widget: Any) -> None:
+    """Lets the page's messages reach a widget while a cell blocks, with ipykernel 7.4.
+
+    That version sends replies to the shell that last wrote to the comm, which is the main one: blocked. The
+    name is a private one; where it is missing nothing needs to be done.
+    """
+    comm: Any = getattr(widget, "comm", None)
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda data, default: default

@@ -1,0 +1,602 @@
+"""`Run`: what one holds of a run, whether it goes on here, is done, or lies in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .core import messages as m
+from .core.model import NodeOutput, NodeStatus, Ref, RunStatus, map_refs
+from .errors import (
+    DagError,
+    ExecutionTimeout,
+    InvalidState,
+    NodeExecutionError,
+    NodeNotFound,
+    RunCancelled,
+    ValidationError,
+    shorten,
+)
+from .runtime.coordinator import RunCoordinator
+from .runtime.engine import wait, wait_async
+from .runtime.recovery import Loaded
+from .runtime.session import who
+from .runtime.snapshot import Snapshot, Waiting
+from .runtime.values import MissingReference, Values, returned
+from .runtime.watching import snapshot_of, waiting_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .flow import DagFlow
+    from .notebook.picture import Picture
+
+OVER = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionReport:
+    """How a run went: counts of nodes by how they ended, and each node's outcome by its id.
+
+    `completed_nodes` counts cached and recovered ones too; `duration` is in seconds.
+    """
+
+    run_id: str
+    dag_name: str
+    status: str
+    success: bool
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    node_outcomes: Mapping[str, NodeOutput]
+    error: str | None
+    duration: float
+
+
+def report_of(scheduler: Any) -> ExecutionReport:
+    """The report of a run from its scheduler."""
+    count = scheduler.count
+    started, ended = scheduler.started_at, scheduler.finished_at or scheduler.now
+    outcomes = {}
+    for node in list(scheduler.nodes.values()):
+        if node.outcome is not None:
+            outcomes[node.id] = node.outcome
+        elif node.status is NodeStatus.FAILED:
+            outcomes[node.id] = NodeOutput.failure(node.error or "failed")
+    return ExecutionReport(
+        run_id=scheduler.run_id,
+        dag_name=scheduler.dag_name,
+        status=str(scheduler.status),
+        success=scheduler.status is RunStatus.COMPLETED,
+        completed_nodes=count[NodeStatus.COMPLETED] + count[NodeStatus.CACHED] + count[NodeStatus.RECOVERED],
+        failed_nodes=count[NodeStatus.FAILED],
+        skipped_nodes=count[NodeStatus.SKIPPED],
+        node_outcomes=outcomes,
+        error=scheduler.error,
+        duration=(ended - started) if started is not None else 0.0,
+    )
+
+
+class Outputs(Mapping[str, Mapping[str, Any]]):
+    """The outputs of a run's nodes: `run.outputs[node_id][key]`; missing keys say what there is."""
+
+    def __init__(self, nodes: Mapping[str, Any], what: str = "node") -> None:
+        self._nodes, self._what = nodes, what
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        node = self._nodes.get(key)
+        if node is None:
+            raise KeyError(f"no node {key!r}; there are {shorten(list(self._nodes), 400)}")
+        if node.outcome is None:
+            raise KeyError(f"node {key!r} has no outputs: it is {node.status}")
+        return OfNode(key, node.outcome.outputs)
+
+    def __iter__(self) -> Iterator[str]:
+        return (node.id for node in list(self._nodes.values()) if node.outcome is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<outputs of {len(self)} nodes: {shorten(list(self), 200)}>"
+
+
+class OfNode(Mapping[str, Any]):
+    """The outputs of one node by name."""
+
+    def __init__(self, id: str, outputs: Mapping[str, Any]) -> None:
+        self._id, self._outputs = id, outputs
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._outputs:
+            raise KeyError(f"node {self._id!r} gave no {key!r}; it gave {', '.join(map(repr, self._outputs)) or 'nothing'}")
+        return self._outputs[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == (dict(other) if isinstance(other, Mapping) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # it equals dicts, which have none
+
+    def __repr__(self) -> str:
+        return shorten(dict(self), 1000)
+
+
+class Run:
+    """One run: look at it, wait for it, control it from any thread.
+
+    Made by `flow.run`, `flow.start` and `flow.get`; never by hand.
+    """
+
+    def __init__(self, flow: DagFlow, run_id: str, *, coordinator: RunCoordinator | None = None) -> None:
+        self._flow = flow
+        self.run_id = run_id
+        self._coordinator = coordinator
+        self._loaded: Loaded | None = None
+        self._done: concurrent.futures.Future[RunStatus] | None = None
+        self._lock = threading.Lock()
+        self._raise = True
+        self._view: Any = None
+        self._shown = False
+        if coordinator is not None:
+            self._attach(coordinator)
+
+    def _attach(self, coordinator: RunCoordinator) -> None:
+        """Follow a coordinator; called on its loop."""
+        done: concurrent.futures.Future[RunStatus] = concurrent.futures.Future()
+
+        def finish(future: asyncio.Future[RunStatus]) -> None:
+            error = future.exception() if not future.cancelled() else InvalidState("the run was dropped")
+            if error is not None:
+                done.set_exception(error)
+            else:
+                done.set_result(future.result())
+
+        self._coordinator, self._loaded = coordinator, None
+        self._done = done
+        coordinator.done.add_done_callback(finish)
+
+    # --- state --------------------------------------------------------------------------------
+
+    @property
+    def _live(self) -> bool:
+        return self._done is not None and not self._done.done()
+
+    def _state(self) -> tuple[Any, Values, dict[str, Any]]:
+        """The scheduler, its values, and what the flow stored beside them."""
+        coordinator = self._coordinator
+        if coordinator is not None:
+            return coordinator.scheduler, coordinator.values, coordinator.extra
+        with self._lock:
+            loaded = self._loaded
+            if loaded is None or loaded.scheduler.status not in OVER:
+                # a run that has not ended may go on in another process
+                loaded = self._loaded = self._flow._load(self.run_id)
+        return loaded.scheduler, loaded.values, loaded.extra
+
+    @property
+    def _scheduler(self) -> Any:
+        return self._state()[0]
+
+    @property
+    def dag_name(self) -> str:
+        """The workflow's name."""
+        return str(self._scheduler.dag_name)
+
+    @property
+    def status(self) -> RunStatus:
+        """How it stands: `pending`, `running`, `paused`, `completed`, `failed`, `cancelled`, `interrupted`."""
+        status = RunStatus(self._scheduler.status)
+        if status in (RunStatus.RUNNING, RunStatus.PENDING) and self._coordinator is None:
+            return RunStatus(self._flow._stored_status(self.run_id) or status)
+        if status is RunStatus.RUNNING and self._done is not None and self._done.done():
+            return RunStatus.INTERRUPTED
+        return status
+
+    @property
+    def success(self) -> bool:
+        """Whether it has ended, and well."""
+        return self.status is RunStatus.COMPLETED
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        """The run's inputs by name."""
+        return dict(self._state()[1].inputs)
+
+    @property
+    def outputs(self) -> Outputs:
+        """`run.outputs[node_id][key]`."""
+        return Outputs(self._scheduler.nodes)
+
+    @property
+    def result(self) -> Any:
+        """What the workflow returns: the structure its function returned, else what its leaf returned, else
+        `{leaf id: what it returned}`; None for what has not ended well."""
+        scheduler, values, extra = self._state()
+        if extra.get("result") is not None:
+
+            def find(ref: Any) -> Any:
+                try:
+                    return values.lookup(ref)
+                except MissingReference:
+                    return None
+
+            return map_refs(extra["result"], find)
+        nodes = [n for n in list(scheduler.nodes.values()) if n.spec.parent is None]
+        needed = {dep for node in nodes for dep in node.spec.deps}
+        leaves = [n for n in nodes if n.id not in needed and n.spec.kind != "branch"]
+        found = {}
+        for node in leaves:
+            try:
+                found[node.id] = values.lookup(Ref(node.id))
+            except MissingReference:
+                found[node.id] = returned(node)
+        return next(iter(found.values())) if len(found) == 1 else found
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it did not succeed, as the exception that `flow.run` raises; None if it did, or goes on."""
+        return self._error()
+
+    @property
+    def parent_run_id(self) -> str | None:
+        """The run it was forked from."""
+        row = self._flow._run_row(self.run_id)
+        return row.get("parent_run_id") if row is not None else None
+
+    @property
+    def report(self) -> ExecutionReport:
+        """The counts and outcomes so far."""
+        return report_of(self._scheduler)
+
+    @property
+    def waiting(self) -> list[Waiting]:
+        """What it waits for: `branch_id` (None: the whole run), `reason`, `form`, `since`."""
+        return list(waiting_of(self._scheduler))
+
+    def snapshot(self) -> Snapshot:
+        """The run as it stands, for views."""
+        coordinator = self._coordinator
+        if coordinator is not None and self._live:
+            return snapshot_of(coordinator.scheduler)
+        snapshot = snapshot_of(self._scheduler)
+        return snapshot
+
+    # --- waiting ------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> Run:
+        """Wait until it has ended or is paused, at most `timeout` seconds (then `TimeoutError`).
+
+        Raises as `flow.run` does if it did not succeed.
+        """
+        if self._done is not None:
+            if self._flow._engine.is_here():
+                raise InvalidState("a run cannot be waited for on the loop that it needs: await it")
+            try:
+                if timeout is None:
+                    wait(self._done)
+                else:
+                    self._done.result(timeout)
+            except concurrent.futures.TimeoutError:
+                if not self._done.done():
+                    raise TimeoutError(f"run {self.run_id!r} goes on after {timeout:g} seconds") from None
+                raise
+        return self._checked()
+
+    def __await__(self) -> Generator[Any, None, Run]:
+        return self._wait_async().__await__()
+
+    async def _wait_async(self) -> Run:
+        if self._done is not None:
+            await wait_async(self._done)
+        return self._checked()
+
+    def _checked(self) -> Run:
+        error = self._error() if self._raise else None
+        if error is not None:
+            raise error
+        return self
+
+    def _error(self) -> BaseException | None:
+        coordinator = self._coordinator
+        if coordinator is not None and coordinator.crash is not None:
+            return coordinator.crash
+        if coordinator is not None and coordinator.strict_error is not None and not self._live:
+            return coordinator.strict_error
+        scheduler = self._scheduler
+        status = scheduler.status
+        if status is RunStatus.CANCELLED:
+            cancelled = RunCancelled(
+                f"run {self.run_id!r} was cancelled" + (f": {scheduler.error}" if scheduler.error else ""), run=self
+            )
+            cancelled.reason = scheduler.error
+            cancelled.report = self.report
+            return cancelled
+        by_failure = status is RunStatus.PAUSED and any(p.kind == "failure" for p in scheduler.pauses.values())
+        if status is not RunStatus.FAILED and not by_failure:
+            return None
+        node_id = scheduler.error_node
+        if node_id is None:
+            text = scheduler.error or "the run failed"
+            if "timeout_seconds" in text:
+                return ExecutionTimeout(f"{text}; go on with flow.resume()", run=self, report=self.report)
+            return NodeExecutionError("", text, run=self, report=self.report)
+        error = NodeExecutionError(node_id, scheduler.error or "failed", run=self, report=self.report)
+        if coordinator is not None:
+            error.__cause__ = coordinator.exceptions.get(_culprit(scheduler, node_id))
+        return error
+
+    async def stream(self) -> AsyncIterator[Any]:
+        """Each event as it happens, until the run has ended or is paused; what was before is not repeated."""
+        coordinator = self._coordinator
+        if coordinator is None or not self._live:
+            return
+        loop = asyncio.get_running_loop()
+        queue: asyncio.Queue[Any] = asyncio.Queue()
+        end = object()
+
+        def put(event: Any) -> None:
+            loop.call_soon_threadsafe(queue.put_nowait, event)
+
+        def subscribe() -> None:
+            stops.append(coordinator.watch.listen(put))
+            if coordinator.done.done():
+                put(end)
+            else:
+                coordinator.done.add_done_callback(lambda _: put(end))
+
+        stops: list[Callable[[], None]] = []
+        coordinator.loop.call_soon_threadsafe(subscribe)
+        try:
+            while (event := await queue.get()) is not end:
+                yield event
+        finally:
+            for stop in stops:
+                coordinator.loop.call_soon_threadsafe(stop)
+
+    # --- control ------------------------------------------------------------------------------
+
+    def _tell(self, make: Callable[[float], m.Input]) -> Run:
+        """Give a live run an input, or take a stored one up with it."""
+        if self._live and self._coordinator is not None:
+            self._coordinator.post_from_thread(make)
+            return self
+        now = self._flow._session.clock.now
+        return self._flow._reopen(self, lambda loaded: [make(now())])
+
+    def _need_branch(self, branch: str | None, verb: str) -> None:
+        scheduler = self._scheduler
+        if scheduler.status in OVER:
+            raise InvalidState(
+                f"run {self.run_id!r} has ended ({scheduler.status}): there is nothing to {verb}", culprit=self.run_id
+            )
+        if branch is not None and branch not in scheduler.nodes:
+            raise NodeNotFound(branch, scheduler.nodes)
+
+    def pause(self, branch: str | None = None, reason: str | None = None) -> Run:
+        """Hold a branch, or the whole run: what runs ends, nothing new starts."""
+        self._need_branch(branch, "pause")
+        by = who()
+        if branch is None:
+            return self._tell(lambda at: m.PauseRun(at, reason, by))
+        return self.apply(m.PauseBranch(branch, reason))
+
+    def resume(self, branch: str | None = None, **human_input: Any) -> Run:
+        """Let a branch, or the run with all its branches, go on; what was asked is answered by keyword.
+
+        The answers are checked by the form of what waits: `ValidationError` names the field.
+        """
+        return self._resume(branch, human_input)
+
+    def _resume(self, branch: str | None, answers: Mapping[str, Any]) -> Run:
+        self._need_branch(branch, "resume")
+        scheduler = self._scheduler
+        checked = check_answers_of(scheduler, branch, answers, self._models())
+        by = who()
+        if self._live:
+            return self._tell(lambda at: m.Resume(at, branch, checked, by))
+        return self._flow._resume_stored(self, branch, answers)
+
+    def _models(self) -> Mapping[str, Any]:
+        return self._coordinator.growth.models if self._coordinator is not None else {}
+
+    def approve(self, branch: str | None = None, **human_input: Any) -> Run:
+        """`resume` with `approved=True`."""
+        return self._resume(branch, {"approved": True, **human_input})
+
+    def reject(self, branch: str | None = None, reason: str | None = None) -> Run:
+        """Cancel the branch that waits; None: the one that does."""
+        waiting = [w.branch_id for w in self.waiting if w.branch_id is not None]
+        if branch is None:
+            if len(waiting) != 1:
+                raise InvalidState(
+                    f"{len(waiting)} branches wait ({', '.join(map(repr, waiting)) or 'none'}): name the one to reject",
+                    culprit=self.run_id,
+                )
+            branch = waiting[0]
+        return self.cancel(branch, reason or "rejected")
+
+    def cancel(self, branch: str | None = None, reason: str | None = None) -> Run:
+        """Cancel a branch, or the whole run; what runs is stopped."""
+        self._need_branch(branch, "cancel")
+        by = who()
+        if branch is None:
+            return self._tell(lambda at: m.CancelRun(at, reason, by))
+        node = self._scheduler.nodes[branch]
+        if node.cut:
+            raise InvalidState(f"branch {branch!r} has been cancelled already", culprit=branch)
+        return self.apply(m.CancelBranch(branch, reason))
+
+    def retry(self, node: str | None = None) -> Run:
+        """Run what failed (or `node`) again, with what comes after it; returns at once."""
+        return self._flow._retry(self, node, cascade=True)
+
+    def apply(self, *commands: Any) -> Run:
+        """Apply commands to the run: what is refused is reported as `CommandRejected`."""
+        self._need_branch(None, "change")
+        checked = [found for command in commands for found in _commands(command)]
+        by = who()
+
+        def make(at: float, coordinator: RunCoordinator) -> m.Input:
+            growth = coordinator.growth
+            ready = tuple(growth.ready(command) for command in checked)
+            return m.Applied(ready, at, by, growth.new_settings())
+
+        live = self._coordinator
+        if self._live and live is not None:
+            live.loop.call_soon_threadsafe(lambda: live.post(make(live.clock.now(), live)))
+            return self
+        return self._flow._apply_stored(self, make)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def nodes(self, **filters: Any) -> pd.DataFrame:
+        """A row a node."""
+        return self._flow._history.nodes(run_id=self.run_id, **filters)
+
+    def attempts(self, **filters: Any) -> pd.DataFrame:
+        """A row an attempt."""
+        return self._flow._history.attempts(run_id=self.run_id, **filters)
+
+    def events(self, **filters: Any) -> pd.DataFrame:
+        """A row an event."""
+        return self._flow._history.events(run_id=self.run_id, **filters)
+
+    def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
+        """What actions printed and logged, a row a line."""
+        if node is not None:
+            filters["node_id"] = node
+        return self._flow._history.logs(run_id=self.run_id, **filters)
+
+    def cache(self, **filters: Any) -> pd.DataFrame:
+        """Inputs, outputs and human input, a row a value."""
+        return self._flow._history.cache(run_id=self.run_id, **filters)
+
+    def metrics(self) -> pd.DataFrame:
+        """A row an action: how often it ran here, for how long, and how it ended."""
+        return self._flow._history.metrics(run_id=self.run_id)
+
+    def table(self, node: str) -> pd.DataFrame:
+        """A map's varied inputs and its items' outputs, a row an item."""
+        import pandas as pd
+
+        scheduler, values, _ = self._state()
+        if node not in scheduler.nodes:
+            raise NodeNotFound(node, scheduler.nodes)
+        group = scheduler.nodes[node]
+        if group.spec.kind != "map":
+            raise ValidationError(f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node)
+        rows = []
+        varied = values.combinations(group) if group.children else []
+        for id, inputs in zip(group.children, varied, strict=False):
+            item = scheduler.nodes[id]
+            outputs = dict(item.outcome.outputs) if item.outcome is not None else {}
+            clash = {f"{k}_out" if k in inputs else k: v for k, v in outputs.items()}
+            rows.append({**inputs, **clash, "status": str(item.status), "node_id": id})
+        return pd.DataFrame(rows)
+
+    def graph(self, other: Any = None) -> Picture:
+        """The picture of the run's graph as it stands; with `other` (a run) the difference."""
+        from .notebook.picture import diff_picture, snapshot_picture
+
+        if other is not None:
+            return diff_picture(self._flow.get(other).snapshot(), self.snapshot())
+        return snapshot_picture(self.snapshot())
+
+    def dot(self) -> str:
+        """The graph in Graphviz's language."""
+        return self.graph().source
+
+    def timeline(self) -> Picture:
+        """The attempts over time."""
+        from .notebook.timeline import timeline_picture
+
+        frame = self.attempts()
+        rows = []
+        for row in frame.itertuples():
+            start = row.started_at.timestamp()
+            end = None if row.finished_at is None or row.finished_at != row.finished_at else row.finished_at.timestamp()
+            rows.append((row.node_id, int(row.attempt), str(row.status), start, end))
+        return timeline_picture(rows)
+
+    def to_yaml(self) -> str:
+        """The grown graph as a static workflow, in YAML."""
+        return self._flow._grown_yaml(self)
+
+    def view(self) -> Run:
+        """The live view again, in this cell."""
+        self._flow._show(self, True)
+        return self
+
+    def __repr__(self) -> str:
+        try:
+            scheduler = self._scheduler
+        except DagError as error:
+            return f"<Run {self.run_id}: {error}>"
+        counts = ", ".join(f"{n} {state}" for state, n in scheduler.count.items() if n)
+        return f"<Run {self.run_id} of {scheduler.dag_name!r}: {self.status} ({counts or 'no nodes'})>"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        text = repr(self)
+        if self._shown:
+            self._shown = False
+            return {"text/plain": text}
+        try:
+            bundle = dict(self.graph()._repr_mimebundle_())
+        except DagError:
+            return {"text/plain": text}
+        return {**bundle, "text/plain": text}
+
+
+def _commands(answer: Any) -> list[Any]:
+    """What `apply` was given, as commands; nothing in it is awaited."""
+    from .hooks import commands_of
+
+    coroutine = commands_of(answer)
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return list(done.value)
+    coroutine.close()
+    raise ValidationError("apply() takes commands, not something to be awaited", culprit=answer)
+
+
+def _culprit(scheduler: Any, id: str) -> str:
+    """The node inside a group because of which the group failed."""
+    node = scheduler.nodes[id]
+    while node.is_group:
+        failed = [c for c in node.children if scheduler.nodes[c].status is NodeStatus.FAILED]
+        if not failed:
+            break
+        node = scheduler.nodes[failed[0]]
+    return str(node.id)
+
+
+def check_answers_of(
+    scheduler: Any, branch: str | None, answers: Mapping[str, Any], models: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The answers, checked by the forms of what waits; raises `ValidationError` or `InvalidState`."""
+    from .forms import check_answers
+
+    pauses = dict(scheduler.pauses)
+    if branch is not None:
+        if branch not in pauses:
+            paused = ", ".join(repr(id) for id in pauses if id) or "none"
+            node = scheduler.nodes.get(branch)
+            why = "was cancelled" if node is not None and node.cut else f"is not paused (paused: {paused})"
+            raise InvalidState(f"branch {branch!r} {why}: it cannot be resumed", culprit=branch)
+        pauses = {branch: pauses[branch]}
+    checked = dict(answers)
+    for root, pause in pauses.items():
+        if pause.form is not None:
+            checked.update(check_answers(pause.form, answers, models.get(root)))
+    return checked

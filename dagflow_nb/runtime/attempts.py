@@ -1,0 +1,228 @@
+"""One attempt of one node: where it runs, and what it says while it does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import Context
+from pathlib import Path
+from typing import Any
+
+from ..actions import FunctionAction, NodeAction, NodeCtx
+from ..core.model import NodeOutput
+from ..errors import ValidationError, shorten
+from .capture import CURRENT
+from .threads import Threads
+
+PACKAGE = str(Path(__file__).parent.parent)
+MOST_OUTPUT = 1_000_000  # characters that one attempt may print before the rest is dropped
+
+# what an attempt says: (kind, node_id, attempt, at, *data)
+Said = tuple[Any, ...]
+
+
+class Talk:
+    """The channel of one attempt: everything it says goes into the run's `outbox`, from any thread.
+
+    Nothing here blocks; `wake` tells the run that something is there.
+    """
+
+    __slots__ = ("_lines", "_size", "_wake", "attempt", "cancelled", "echo", "node_id", "outbox")
+
+    def __init__(
+        self, node_id: str, attempt: int, outbox: deque[Said], wake: Callable[[], None], echo: bool
+    ) -> None:
+        self.node_id, self.attempt, self.outbox, self._wake, self.echo = node_id, attempt, outbox, wake, echo
+        self.cancelled = False
+        self._lines: dict[str, str] | None = None
+        self._size = 0
+
+    def _say(self, kind: str, *data: Any) -> None:
+        if not self.cancelled or kind == "usage":
+            self.outbox.append((kind, self.node_id, self.attempt, time.time(), *data))
+            self._wake()
+
+    def log(self, message: str, level: str) -> None:
+        """A line that the action logs itself."""
+        self._say("log", level, "log", self._bounded(message))
+
+    def logged(self, level: str, message: str) -> None:
+        """A record of the standard `logging`."""
+        self._say("log", level, "logging", self._bounded(message))
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        """How far it is."""
+        self._say("progress", fraction, message)
+
+    def emit(self, name: str, data: Any) -> None:
+        """An event for the hooks."""
+        self._say("emit", name, data)
+
+    def stream(self, token: str) -> None:
+        """A piece of text for who watches."""
+        self._say("token", token)
+
+    def usage(self, tokens: float, cost: float) -> None:
+        """What it used up."""
+        self._say("usage", tokens, cost)
+
+    def wrote(self, stream: str, text: str) -> str:
+        """What it printed; returns the lines that are whole now."""
+        if self._lines is None:
+            self._lines = {}
+        lines, newline, rest = (self._lines.get(stream, "") + text).rpartition("\n")
+        if not newline:
+            # a line without an end is held back, but not for ever
+            self._lines[stream] = rest if len(rest) < 10_000 else ""
+            if len(rest) >= 10_000:
+                return self._printed(stream, rest)
+            return ""
+        self._lines[stream] = rest
+        return self._printed(stream, lines + newline)
+
+    def _printed(self, stream: str, text: str) -> str:
+        kept = self._bounded(text)
+        if kept:
+            self._say("log", "INFO" if stream == "stdout" else "ERROR", stream, kept.rstrip("\n"))
+        return kept
+
+    def _bounded(self, text: str) -> str:
+        room = MOST_OUTPUT - self._size
+        self._size += len(text)
+        if room <= 0:
+            return ""
+        if len(text) <= room:
+            return text
+        return text[:room] + f"\n[{self.node_id}: more than {MOST_OUTPUT:,} characters, the rest is dropped]\n"
+
+    def last_lines(self) -> dict[str, str]:
+        """The lines without an end that are still held back, by stream; they are taken."""
+        lines, self._lines = self._lines, None
+        found = {}
+        for stream, text in (lines or {}).items():
+            if text:
+                found[stream] = self._printed(stream, text + "\n")
+        return found
+
+
+class Result:
+    """How an attempt ended; `rows` are its outputs as they will be stored."""
+
+    __slots__ = ("error", "exception", "outcome", "retryable", "rows", "traceback")
+
+    def __init__(self, outcome: NodeOutput | None, exception: BaseException | None, action: NodeAction) -> None:
+        self.outcome, self.exception = outcome, exception
+        self.rows: list[Any] | None = None
+        self.error: str | None = None
+        self.traceback: str | None = None
+        self.retryable = False
+        if exception is not None:
+            self.error = describe(exception)
+            self.traceback = user_traceback(exception)
+            self.retryable = retries_on(action, exception)
+
+
+def describe(error: BaseException) -> str:
+    """An exception in one short text."""
+    try:
+        text = str(error).strip()
+    except Exception:
+        text = "(its text cannot be made)"
+    name = type(error).__name__
+    if isinstance(error, ValidationError):
+        return text
+    text = text if len(text) <= 2000 else text[:2000] + "..."
+    return f"{name}: {text}" if text else name
+
+
+def user_traceback(error: BaseException) -> str:
+    """The traceback of an action's exception without the frames of this package."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        frames = frames.tb_next
+    try:
+        lines = traceback.TracebackException(type(error), error, frames, limit=-50, compact=True).format()
+        return "".join(lines)
+    except Exception as bad:
+        return f"{describe(error)} (its traceback cannot be made: {bad})"
+
+
+def retries_on(action: NodeAction, error: BaseException) -> bool:
+    """Whether an attempt that raised this is worth another one."""
+    if not isinstance(error, Exception):
+        return False
+    return action.retries_on(error) if isinstance(action, FunctionAction) else True
+
+
+def checked(action: NodeAction, outcome: Any) -> NodeOutput:
+    """What `execute` returned, if it is what it should be."""
+    if isinstance(outcome, NodeOutput):
+        return outcome
+    raise TypeError(f"{action.name!r} must return a NodeOutput from execute(), not {shorten(outcome)}")
+
+
+async def run_coroutine(action: NodeAction, ctx: NodeCtx, talk: Talk) -> Result:
+    """Run an attempt on the loop; raises `CancelledError` only when it is cancelled itself."""
+    CURRENT.set(talk)
+    try:
+        return Result(checked(action, await action.execute(ctx)), None, action)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if talk.cancelled or (task is not None and task.cancelling()):
+            raise
+        return Result(None, error, action)
+    except (KeyboardInterrupt, SystemExit) as error:
+        # these would end the loop of everybody's runs
+        return Result(None, error, action)
+    except BaseException as error:
+        return Result(None, error, action)
+
+
+def run_in_thread(
+    action: FunctionAction,
+    ctx: NodeCtx,
+    talk: Talk,
+    context: Context,
+    threads: Threads,
+    done: Callable[[Result], None],
+) -> None:
+    """Run an attempt in a thread; `done(result)` is called there."""
+
+    def call() -> Result:
+        CURRENT.set(talk)
+        try:
+            return Result(action.invoke(ctx), None, action)
+        except BaseException as error:
+            return Result(None, error, action)
+
+    threads.submit(lambda: done(context.run(call)))
+
+
+def run_in_executor(
+    action: FunctionAction,
+    ctx: NodeCtx,
+    executor: Executor,
+    done: Callable[[Result], None],
+) -> Callable[[], bool]:
+    """Run an attempt in an executor of `concurrent.futures`; returns what cancels it."""
+    from . import remote
+
+    future = executor.submit(remote.call, remote.pack(action, ctx))
+
+    def finish(future: Any) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            outcome, error = remote.unpack(future.result())
+            done(Result(outcome, error, action))
+        else:
+            done(Result(None, error, action))
+
+    future.add_done_callback(finish)
+    return future.cancel
+

@@ -1,0 +1,158 @@
+"""What hooks and people answer, made ready for the scheduler: functions become actions, questions
+become forms, workflows become nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ..actions import as_action, settings_of
+from ..core import messages as m
+from ..core.model import NodeDef, NodeSpec
+from ..errors import NodeNotFound
+from ..forms import as_form
+from ..workflow.builder import Workflow
+from ..workflow.flatten import flatten
+
+if TYPE_CHECKING:
+    from .coordinator import RunCoordinator
+
+
+class GraphView:
+    """The run's graph as hooks see it: read-only, and always as it is now."""
+
+    def __init__(self, coordinator: RunCoordinator) -> None:
+        self._scheduler = coordinator.scheduler
+
+    @property
+    def nodes(self) -> list[str]:
+        """The ids of all nodes, in the order they were added."""
+        return list(self._scheduler.nodes)
+
+    def _node(self, id: str) -> Any:
+        try:
+            return self._scheduler.nodes[id]
+        except KeyError:
+            raise NodeNotFound(id, self._scheduler.nodes) from None
+
+    def status(self, id: str) -> Any:
+        """The state of a node."""
+        return self._node(id).status
+
+    def dependencies(self, id: str) -> list[str]:
+        """The ids that a node depends on."""
+        return list(self._node(id).spec.deps)
+
+    def descendants(self, id: str) -> list[str]:
+        """The ids of all that comes after a node."""
+        self._node(id)
+        return [node.id for node in self._scheduler.graph.branch(id) if node.id != id]
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._scheduler.nodes
+
+    def __len__(self) -> int:
+        return len(self._scheduler.nodes)
+
+
+class Growth:
+    """Prepares commands for one run, and keeps what only this process knows of them."""
+
+    def __init__(self, coordinator: RunCoordinator) -> None:
+        self._run = coordinator
+        self.view = GraphView(coordinator)
+        self.hook_errors: dict[str, BaseException] = {}
+        self.models: dict[str, Any] = {}
+        self._new: dict[str, m.ActionSettings] = {}
+        self.find_workflow: Callable[[str], Workflow] | None = None
+        self.find_action: Callable[[str], Any] | None = None
+
+    def ready(self, command: Any) -> Any:
+        """A command with nothing in it but names and values; raises `ValidationError`."""
+        if isinstance(command, m.AddNode):
+            specs = self._specs([command.spec])
+            return replace(command, spec=specs[0]) if len(specs) == 1 else m.AddNodes(specs, command.dag_name)
+        if isinstance(command, m.AddNodes):
+            return replace(command, specs=tuple(self._specs(command.specs)))
+        if isinstance(command, m.PauseBranch) and command.form is not None:
+            form = as_form(command.form, command.reason or "")
+            if isinstance(command.form, type):
+                self.models[command.branch_id] = command.form
+            return replace(command, form=form)
+        return command
+
+    def _specs(self, specs: Iterable[Any]) -> list[Any]:
+        done: list[Any] = []
+        for spec in specs:
+            if not isinstance(spec, NodeSpec):
+                if isinstance(spec, NodeDef):
+                    self._know(spec.action)
+                done.append(spec)
+                continue
+            action = spec.action
+            if isinstance(action, Workflow):
+                done += self._inlined(spec, action)
+                continue
+            if not isinstance(action, str):
+                action = self._register(action)
+            else:
+                self._know(action)
+            failure = spec.failure
+            if failure is not None and not isinstance(failure, str):
+                failure = self._register(failure)
+            elif failure is not None:
+                self._know(failure)
+            ask = as_form(spec.ask) if spec.ask is not None else None
+            done.append(replace(spec, action=action, failure=failure, ask=ask))
+        return done
+
+    def _inlined(self, spec: NodeSpec, workflow: Workflow) -> list[NodeDef]:
+        """A sub-workflow that a hook adds: its node and its children."""
+        outer = Workflow(self._run.dag_name)
+        nodes = self._run.scheduler.nodes
+        id = spec.id
+        if id is None:
+            id = next(c for c in _names(workflow.name) if c not in nodes)
+        outer.add(workflow, id=id, inputs=dict(spec.inputs or {}), tags=spec.tags)
+        for name, fn in {**workflow.functions}.items():
+            self._register(fn, name)
+        found = flatten(outer, self.find_workflow or _no_workflow)
+        deps = tuple(spec.deps) if spec.deps is not None else ()
+        for node in found:
+            if node.kind == "action":
+                self._know(node.action)
+        return [replace(n, deps=(*deps, *n.deps)) if n.id == id else n for n in found]
+
+    def _register(self, function: Any, name: str | None = None) -> str:
+        action = as_action(function)
+        name = name or action.name
+        if name not in self._run.actions:
+            self._run.actions[name] = action
+            self._new[name] = settings_of(action)
+        return name
+
+    def _know(self, name: str) -> None:
+        """An action that was defined after the run had started may be used by what is added."""
+        if name not in self._run.actions and self.find_action is not None:
+            action = self.find_action(name)
+            if action is not None:
+                self._run.actions[name] = action
+                self._new[name] = settings_of(action)
+
+    def new_settings(self) -> Mapping[str, m.ActionSettings]:
+        """The settings of actions that came up since the last call."""
+        new, self._new = self._new, {}
+        return new
+
+
+def _names(name: str) -> Iterable[str]:
+    yield name
+    n = 2
+    while True:
+        yield f"{name}_{n}"
+        n += 1
+
+
+def _no_workflow(name: str) -> Workflow:
+    raise LookupError(name)

@@ -1,0 +1,166 @@
+"""From a workflow to what a run needs: everything that can be known before the start is checked here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..actions import MISSING, FunctionAction, NodeAction, settings_of
+from ..cache import Cache
+from ..config import DagConfig
+from ..core import messages as m
+from ..core.model import NodeDef, iter_refs
+from ..errors import ActionNotFound, ValidationError, did_you_mean
+from ..workflow.builder import Workflow
+from ..workflow.naming import REQUIRED
+
+COROUTINES = 100  # attempts on the loop at once where nothing else is said
+BUILT_IN_EXECUTORS = ("async", "thread", "process")
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A run that is ready to begin."""
+
+    workflow: Workflow
+    specs: tuple[NodeDef, ...]
+    config: DagConfig
+    inputs: dict[str, Any]
+    actions: dict[str, NodeAction]
+    settings: dict[str, m.ActionSettings]
+    cache: Cache = field(default_factory=Cache)
+
+
+def pool_sizes(executors: Mapping[str, Any]) -> dict[str, int]:
+    """How many attempts each executor holds at once."""
+    cores = os.cpu_count() or 1
+    sizes = {"async": COROUTINES, "thread": min(32, cores + 4), "process": cores}
+    for name, executor in executors.items():
+        workers = getattr(executor, "_max_workers", None)
+        sizes[name] = workers if isinstance(workers, int) and workers > 0 else COROUTINES
+    return sizes
+
+
+def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:
+    """Every action that the nodes name is there; raises `ActionNotFound` naming the first node without."""
+    for spec in specs:
+        names = [spec.failure] if spec.failure is not None else []
+        template = spec.kind == "map" and spec.result is not None
+        if spec.kind == "action" or (spec.kind == "map" and not template):
+            names.insert(0, spec.action)
+        if template:
+            check_actions(spec.result["template"], actions)
+        for name in names:
+            if name not in actions:
+                raise ActionNotFound(name, actions, spec.id)
+            handler = getattr(settings_of(actions[name]), "failure", None)
+            if handler is not None and handler not in actions:
+                raise ActionNotFound(handler, actions, spec.id)
+
+
+def check_executors(
+    specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings], executors: Mapping[str, Executor]
+) -> None:
+    """Every executor that nodes and their actions name is there."""
+    known = [*BUILT_IN_EXECUTORS, *executors]
+    for spec in specs:
+        of_action = settings[spec.action].executor if spec.action in settings else "async"
+        name = spec.executor or of_action
+        if name not in known:
+            raise ValidationError(
+                f"node {spec.id!r} wants executor {name!r}, which this flow does not have: "
+                f"{did_you_mean(name, known)} (give it with DagFlow(executors={{{name!r}: ...}}))",
+                culprit=name,
+            )
+
+
+def gather_inputs(
+    workflow: Workflow,
+    specs: Iterable[NodeDef],
+    given: Mapping[str, Any],
+    by_name: Mapping[str, Any],
+    cached: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins."""
+    declared = workflow.inputs
+    referenced: dict[str, list[NodeDef]] = {}
+    for spec in specs:
+        for value in (spec.inputs, spec.over):
+            for ref in iter_refs(value):
+                if ref.target == "inputs" and ref.path:
+                    referenced.setdefault(str(ref.path[0]), []).append(spec)
+    known = {*declared, *referenced}
+    for name in by_name:
+        if name not in known:
+            raise ValidationError(
+                f"workflow {workflow.name!r} has no input {name!r}: {did_you_mean(name, known)}", culprit=name
+            )
+    defaults = {name: value for name, value in declared.items() if value is not REQUIRED}
+    inputs = {**defaults, **cached, **given, **by_name}
+    for name, default in declared.items():
+        if name not in inputs and default is REQUIRED:
+            raise ValidationError(
+                f"workflow {workflow.name!r} needs the input {name!r}: give it, such as "
+                f"flow.run({workflow.name!r}, {name}=...)",
+                culprit=name,
+            )
+    return inputs
+
+
+def check_inputs(
+    specs: Iterable[NodeDef], actions: Mapping[str, NodeAction], inputs: Mapping[str, Any]
+) -> None:
+    """What is known before the start of each node's inputs: missing ones, and those that nobody takes."""
+    found: list[str] = []
+    culprit = None
+    for spec in specs:
+        action = actions.get(spec.action)
+        if spec.kind == "workflow" or spec.kind == "branch" or action is None:
+            continue
+        names = set(spec.inputs)
+        if spec.kind == "map":
+            if not isinstance(spec.over, Mapping):
+                continue  # its rows say what the items get
+            names.update(spec.over)
+        if isinstance(action, FunctionAction) or hasattr(action, "input_problems"):
+            for name, text in action.input_problems(names):
+                found.append(f"node {spec.id!r}: {text}")
+                culprit = culprit or name
+        for name, value in spec.inputs.items():
+            if name in spec.defaults:
+                continue
+            default_of = getattr(action, "default_of", None)
+            if default_of is not None and default_of(name) is not MISSING:
+                continue
+            for ref in iter_refs(value):
+                if ref.target == "inputs" and ref.path and str(ref.path[0]) not in inputs:
+                    missing = str(ref.path[0])
+                    found.append(
+                        f"node {spec.id!r} needs the run's input {missing!r} (for its own {name!r}), which was "
+                        f"not given and has no default"
+                    )
+                    culprit = culprit or missing
+    if found:
+        raise ValidationError("; ".join(found[:10]), culprit=culprit)
+
+
+def with_executor(
+    settings: Mapping[str, m.ActionSettings], actions: Mapping[str, NodeAction], name: str | None
+) -> dict[str, m.ActionSettings]:
+    """The settings with this executor for the actions that name none."""
+    if name is None:
+        return dict(settings)
+    return {
+        key: replace(value, executor=name)
+        if isinstance(actions[key], FunctionAction) and not names_executor(actions[key])
+        else value
+        for key, value in settings.items()
+    }
+
+
+def names_executor(action: Any) -> bool:
+    """Whether the action's definition names an executor."""
+    return action._given.get("executor") is not None

@@ -1,0 +1,138 @@
+"""A run out of the database: its journal replayed into a fresh scheduler, its values read on demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..codec import Codec, MissingValue, load_defs, load_input
+from ..core import messages as m
+from ..core.model import NodeStatus, iter_refs
+from ..core.scheduler import Scheduler
+from ..errors import DatabaseError
+from ..store import StoredRun
+from ..workflow.flatten import instantiate
+from .values import Values
+
+Recall = Callable[[str, str, str], Any]
+
+
+class StoredOutputs(Mapping[str, Any]):
+    """Values of one namespace as they were stored: decoded when they are looked at, and kept then."""
+
+    def __init__(self, codec: Codec, rows: Mapping[str, Any], recall: Callable[[str], Any]) -> None:
+        self._codec, self._rows, self._recall = codec, rows, recall
+        self._values: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._values:
+            codec, data, reason = self._rows[key]
+            if codec == "memory":
+                value = self._recall(key)
+                self._values[key] = MissingValue(reason or "it was never stored", "") if value is None else value
+            else:
+                self._values[key] = self._codec.decode(codec, data)
+        return self._values[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def lost(self) -> list[str]:
+        """Keys whose values were never stored and are not in this process either."""
+        return [k for k, row in self._rows.items() if row[0] == "memory" and self._recall(k) is None]
+
+    def __repr__(self) -> str:
+        return f"<stored values: {', '.join(self._rows)}>"
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A run as it was left. `taken`: how many inputs its journal has; `extra`: what the flow stored beside it."""
+
+    scheduler: Scheduler
+    values: Values
+    row: dict[str, Any]
+    taken: int
+    extra: dict[str, Any]
+    inputs: Mapping[str, Any]
+    namespaces: dict[str, Mapping[str, Any]]
+
+
+def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
+    """Bring a stored run back to the state in which it was last written; raises `DatabaseError`."""
+    row = stored.row
+    run_id = row["run_id"]
+    if stored.tree is None:
+        raise DatabaseError(f"run {run_id!r} has no nodes in the database: it was not written by this package")
+    asked: set[int] = set()
+    scheduler = Scheduler(
+        row["dag_name"], run_id, load_defs(codec, stored.tree), listens=lambda event: event.seq in asked
+    )
+    for _, _, _, data, text in stored.journal:
+        asked.clear()
+        if text:
+            asked.update(map(int, text.split(",")))
+        message: Any = load_input(codec, data)
+        if type(message) is m.GroupOpened and message.count and message.error is None:
+            spec = scheduler.nodes[message.node_id].spec
+            children = tuple(child for i in range(message.count) for child in instantiate(spec, i))
+            message = replace(message, children=children)
+        scheduler.handle(message)
+    scheduler.asked.clear()
+    scheduler.changed.clear()
+    namespaces = _namespaces(stored, codec, recall)
+    inputs = namespaces.get("inputs", {})
+    extra = codec.loads(row["extra"]) if row.get("extra") else {}
+    values = Values(scheduler.nodes, inputs)
+    for node in scheduler.nodes.values():
+        if node.outcome is None:
+            continue
+        if node.is_group and node.status is NodeStatus.COMPLETED:
+            node.outcome = values.close(node)
+        else:
+            outputs = namespaces.get(node.id, {})
+            if node.spec.outputs and outputs:
+                outputs = {k: outputs[k] for k in (*node.spec.outputs, *outputs) if k in outputs}
+            node.outcome = replace(node.outcome, outputs=outputs)
+    n = stored.journal[-1][0] if stored.journal else 0
+    return Loaded(scheduler, values, row, n, extra, inputs, namespaces)
+
+
+def _namespaces(stored: StoredRun, codec: Codec, recall: Recall) -> dict[str, Mapping[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for namespace, key, kind, data, _, reason, _ in stored.artifacts:
+        rows.setdefault(namespace, {})[key] = (kind, data, reason)
+    run_id = stored.row["run_id"]
+    return {
+        namespace: StoredOutputs(codec, found, lambda key, ns=namespace: recall(run_id, ns, key))  # type: ignore[misc]  # the default binds the loop's variable
+        for namespace, found in rows.items()
+    }
+
+
+def lost_nodes(loaded: Loaded) -> tuple[str, ...]:
+    """Finished nodes that have to run again: an output that is still needed was never stored.
+
+    Goes back along the edges: a node that runs again needs its own inputs.
+    """
+    nodes = loaded.scheduler.nodes
+    incomplete = {
+        node.id
+        for node in nodes.values()
+        if node.outcome is not None and isinstance(node.outcome.outputs, StoredOutputs) and node.outcome.outputs.lost()
+    }
+    if not incomplete:
+        return ()
+    again: set[str] = set()
+    stack = [node for node in nodes.values() if not node.final]
+    while stack:
+        node = stack.pop()
+        needed = {r.target for value in (node.spec.inputs, node.spec.over) for r in iter_refs(value)}
+        for id in needed & incomplete - again:
+            if nodes[id].final:
+                again.add(id)
+                stack.append(nodes[id])
+    return tuple(sorted(again, key=lambda id: nodes[id].position))

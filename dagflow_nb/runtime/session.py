@@ -1,0 +1,410 @@
+"""What runs share: one database, its actions, hooks and workflows. Used by `DagFlow` on its background
+loop and by `DagExecutor` on the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import getpass
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor
+from typing import Any
+
+from ..actions import ActionRegistry, as_action, settings_of
+from ..cache import Cache
+from ..clock import Clock, SystemClock
+from ..codec import Codec, dump_defs
+from ..config import DagConfig
+from ..core import messages as m
+from ..core.model import NodeDef
+from ..core.scheduler import Scheduler
+from ..errors import DagNotFound, InvalidState, ValidationError
+from ..hooks import Hook, HookSet
+from ..store import Store, Unit, parse_database
+from ..workflow.builder import Workflow
+from ..workflow.flatten import flatten
+from . import prepare
+from .coordinator import RunCoordinator
+from .prepare import Prepared
+from .recovery import Loaded, lost_nodes, replay
+from .values import Values
+
+
+class RunCache:
+    """What `ctx.cache` and hooks read: inputs, outputs of nodes, human input, and what the run was given."""
+
+    def __init__(self, scheduler: Scheduler, inputs: Mapping[str, Any], given: Any) -> None:
+        self._scheduler, self._inputs, self._given = scheduler, inputs, given
+
+    def get(self, namespace: str, key: str, default: Any = None) -> Any:
+        """The value under `key` in `namespace`, or `default`."""
+        if namespace == "inputs":
+            return self._inputs.get(key, default)
+        if namespace == "human_input" and key in self._scheduler.human:
+            return self._scheduler.human[key]
+        node = self._scheduler.nodes.get(namespace)
+        if node is not None and node.outcome is not None and key in node.outcome.outputs:
+            return node.outcome.outputs[key]
+        return self._given.get(namespace, key, default)
+
+
+class Stored:
+    """Namespaces of a stored run, read like a cache."""
+
+    def __init__(self, namespaces: Mapping[str, Mapping[str, Any]]) -> None:
+        self._namespaces = namespaces
+
+    def get(self, namespace: str, key: str, default: Any = None) -> Any:
+        """The value under `key` in `namespace`, or `default`."""
+        return self._namespaces.get(namespace, {}).get(key, default)
+
+
+class Session:
+    """Actions, hooks, workflows, and the runs that are under way here.
+
+    `live`: coordinators of runs by id. `memory`: values that could not be stored, by (run id,
+    namespace, key), kept as long as the process lives.
+    """
+
+    def __init__(
+        self,
+        database: str,
+        *,
+        config: DagConfig | Mapping[str, Any] | None = None,
+        registry: ActionRegistry | None = None,
+        hooks: Iterable[Any] = (),
+        executors: Mapping[str, Executor] | None = None,
+        app_data: Any = None,
+        allow_pickle: bool = False,
+        echo: bool = True,
+        strict: bool = False,
+        clock: Clock | None = None,
+    ) -> None:
+        self.database = parse_database(database)
+        self.config = DagConfig.of(config) or DagConfig()
+        self.registry = registry if registry is not None else ActionRegistry()
+        self.hooks = HookSet()
+        for hook in hooks:
+            self.hooks.add(hook)
+        self.executors = dict(executors or {})
+        self.app_data, self.echo, self.strict = app_data, echo, strict
+        self.codec = Codec(allow_pickle=allow_pickle)
+        self.clock: Clock = clock or SystemClock()
+        self.workflows: dict[str, Workflow] = {}
+        self.live: dict[str, RunCoordinator] = {}
+        self.memory: dict[tuple[str, str, str], Any] = {}
+        self.store: Store | None = None
+        self._auto: dict[str, Any] = {}
+        self._processes: Executor | None = None
+
+    # --- definitions --------------------------------------------------------------------------
+
+    def add_workflow(self, workflow: Workflow) -> Workflow:
+        """Check a workflow and take it, with the sub-workflows and functions it brings along."""
+        if not isinstance(workflow, Workflow):
+            raise ValidationError(
+                f"a Workflow is added, not {type(workflow).__name__}: make one with Workflow(name) or @flow.workflow",
+                culprit=workflow,
+            )
+        flatten(workflow, self._finder(workflow))
+        self.workflows[workflow.name] = workflow
+        self._take_functions(workflow)
+        return workflow
+
+    def _take_functions(self, workflow: Workflow) -> None:
+        for name, inner in workflow.workflows.items():
+            self.workflows.setdefault(name, inner)
+            self._take_functions(inner)
+        for name, function in workflow.functions.items():
+            # what a decorator registered stays; what came along with a workflow is replaced by the newer one
+            if name not in self.registry or (name in self._auto and self._auto[name] is not function):
+                made = as_action(function)
+                if made.name == name:
+                    self.registry.register(made)
+                else:
+                    self.registry.register(function, name=name)
+                self._auto[name] = function
+
+    def _finder(self, workflow: Workflow) -> Callable[[str], Workflow]:
+        def find(name: str) -> Workflow:
+            found = workflow.workflows.get(name) or self.workflows.get(name)
+            if found is None:
+                raise LookupError(name)
+            return found
+
+        return find
+
+    def find_workflow(self, workflow: str | Workflow) -> Workflow:
+        """A workflow by its name, or as it is."""
+        if isinstance(workflow, Workflow):
+            if self.workflows.get(workflow.name) is not workflow:
+                self.add_workflow(workflow)
+            return workflow
+        found = self.workflows.get(workflow) if isinstance(workflow, str) else None
+        if found is None:
+            raise DagNotFound(str(workflow), self.workflows)
+        return found
+
+    # --- beginning ----------------------------------------------------------------------------
+
+    def prepare(
+        self,
+        workflow: str | Workflow,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        config: DagConfig | Mapping[str, Any] | None = None,
+        executor: Any = None,
+        cache: Cache | None = None,
+        by_name: Mapping[str, Any] | None = None,
+        extra_nodes: Iterable[NodeDef] = (),
+        check_inputs: bool = True,
+    ) -> Prepared:
+        """Everything a run of this workflow needs, checked; raises before anything has happened."""
+        found = self.find_workflow(workflow)
+        if inputs is not None and not isinstance(inputs, Mapping):
+            raise ValidationError(
+                f"inputs are a mapping of names to values, not {type(inputs).__name__}", culprit="inputs"
+            )
+        specs = (*flatten(found, self._finder(found)), *extra_nodes)
+        self._take_functions(found)
+        actions = {name: self.registry.need(name) for name in self.registry}
+        prepare.check_actions(specs, actions)
+        settings = {name: settings_of(action) for name, action in actions.items()}
+        settings = prepare.with_executor(settings, actions, self._executor_name(executor))
+        prepare.check_executors(specs, settings, self.executors)
+        cached = cache.as_dict() if cache is not None else {}
+        merged: dict[str, Any] = {}
+        if check_inputs:
+            merged = prepare.gather_inputs(
+                found, specs, dict(inputs or {}), by_name or {}, cached.get("inputs", {})
+            )
+            prepare.check_inputs(specs, actions, merged)
+        full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
+        return Prepared(found, specs, full, merged, actions, settings, Cache(cached))
+
+    def _executor_name(self, executor: Any) -> str | None:
+        if executor is None or isinstance(executor, str):
+            return executor
+        if hasattr(executor, "submit"):
+            name = f"given:{id(executor):x}"
+            self.executors[name] = executor
+            return name
+        raise ValidationError(
+            f"executor is a name or a concurrent.futures.Executor, not {type(executor).__name__}", culprit="executor"
+        )
+
+    def executor(self, name: str) -> Executor:
+        """An executor by name; worker processes are started when they are first needed."""
+        if name == "process" and name not in self.executors:
+            from concurrent.futures import ProcessPoolExecutor
+            from multiprocessing import get_context
+
+            # forked children of a process with threads may hang
+            self.executors[name] = self._processes = ProcessPoolExecutor(mp_context=get_context("spawn"))
+        return self.executors[name]
+
+    async def open(self) -> Store:
+        """The store, opened on the running loop."""
+        if self.store is None:
+            self.store = await Store.open(self.database)
+            self.store.on_error = self._store_failed
+        return self.store
+
+    def _store_failed(self, run_id: str, error: BaseException) -> None:
+        coordinator = self.live.get(run_id)
+        if coordinator is not None:
+            coordinator.store_failed(error)
+
+    async def begin(
+        self,
+        prepared: Prepared,
+        *,
+        run_id: str | None = None,
+        context: contextvars.Context | None = None,
+        hooks: Iterable[Hook] | None = None,
+        capacity: int = 100,
+        max_parallel: int | None = None,
+        parent: str | None = None,
+        record: Callable[[str, str, Any], None] | None = None,
+        disabled: Iterable[str] = (),
+    ) -> RunCoordinator:
+        """A new run, stored and owned, whose coordinator waits for `start`."""
+        store = await self.open()
+        run_id = run_id or uuid.uuid4().hex[:12]
+        if run_id in self.live:
+            raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
+        name = prepared.workflow.name
+        scheduler = Scheduler(name, run_id, prepared.specs)
+        await store.create_run(
+            {
+                "run_id": run_id,
+                "dag_name": name,
+                "status": "pending",
+                "nodes": len(prepared.specs),
+                "tree": dump_defs(self.codec, prepared.specs),
+                "inputs": self.codec.dumps(prepared.inputs),
+                "config": self.codec.dumps(prepared.config.settings()),
+                "parent_run_id": parent,
+                "extra": self.codec.dumps({"result": prepared.workflow.result}),
+            }
+        )
+        values = Values(scheduler.nodes, prepared.inputs)
+        cache = RunCache(scheduler, prepared.inputs, prepared.cache)
+        coordinator = self._coordinator(
+            scheduler, values, prepared.actions, cache, context, hooks, capacity, 0, record
+        )
+        coordinator.extra = {"result": prepared.workflow.result}
+        unit = Unit(run_id)
+        unit.artifacts += coordinator.encode("inputs", prepared.inputs)
+        for namespace in prepared.cache.namespaces():
+            if namespace != "inputs":
+                unit.artifacts += coordinator.encode(namespace, prepared.cache.as_dict()[namespace])
+        if unit.artifacts:
+            store.write(unit)
+        settings = prepared.settings
+        config = prepared.config
+        if max_parallel is not None:
+            config = DagConfig.merge(config, {"max_parallel_nodes": max_parallel})
+        pools = prepare.pool_sizes(self.executors)
+        skipped = tuple(id for id in disabled if id in scheduler.nodes)
+        coordinator.start(m.Begin(self.clock.now(), config, settings, pools, skipped))
+        return coordinator
+
+    def _coordinator(
+        self,
+        scheduler: Scheduler,
+        values: Values,
+        actions: dict[str, Any],
+        cache: RunCache,
+        context: contextvars.Context | None,
+        hooks: Iterable[Hook] | None,
+        capacity: int,
+        taken: int,
+        record: Callable[[str, str, Any], None] | None,
+    ) -> RunCoordinator:
+        run_id = scheduler.run_id
+        assert self.store is not None
+        coordinator = RunCoordinator(
+            scheduler,
+            self.store,
+            self.codec,
+            values,
+            actions=actions,
+            hooks=list(self.hooks if hooks is None else hooks),
+            cache=cache,
+            clock=self.clock,
+            record=record,
+            remember=lambda namespace, key, value: self.memory.__setitem__((run_id, namespace, key), value),
+            taken=taken,
+            app_data=self.app_data,
+            echo=self.echo,
+            strict=self.strict,
+            capacity=capacity,
+            context=context,
+            executor_of=self.executor,
+        )
+        coordinator.growth.find_workflow = self.workflows.__getitem__
+        coordinator.growth.find_action = self.registry.get
+        self.live[run_id] = coordinator
+        coordinator.done.add_done_callback(lambda _: self.live.pop(run_id, None))
+        return coordinator
+
+    # --- going on -----------------------------------------------------------------------------
+
+    def recall(self, run_id: str, namespace: str, key: str) -> Any:
+        """A value that could not be stored, if it was made in this process; else None."""
+        return self.memory.get((run_id, namespace, key))
+
+    async def load(self, run_id: str) -> Loaded:
+        """A stored run as it was left; `DagNotFound` if there is none."""
+        store = await self.open()
+        stored = await store.load(run_id)
+        if stored is None:
+            raise DagNotFound(run_id, store.match_run_ids(""), what="run")
+        return replay(stored, self.codec, self.recall)
+
+    async def reopen(
+        self,
+        run_id: str,
+        then: Callable[[Loaded], list[m.Input]],
+        *,
+        config: DagConfig | Mapping[str, Any] | None = None,
+        executor: Any = None,
+        inputs: Mapping[str, Any] | None = None,
+        context: contextvars.Context | None = None,
+        hooks: Iterable[Hook] | None = None,
+        capacity: int = 100,
+        record: Callable[[str, str, Any], None] | None = None,
+        before: Callable[[RunCoordinator], None] | None = None,
+    ) -> RunCoordinator:
+        """Take a stored run up: claim it, replay it, and go on with the inputs that `then(loaded)` gives."""
+        store = await self.open()
+        if run_id in self.live:
+            raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
+        if store.run_row(run_id) is None:
+            raise DagNotFound(run_id, store.match_run_ids(""), what="run")
+        await store.claim(run_id)
+        try:
+            loaded = await self.load(run_id)
+            scheduler = loaded.scheduler
+            merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
+            values = Values(scheduler.nodes, merged)
+            actions = {name: self.registry.need(name) for name in self.registry}
+            still = [node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"]
+            prepare.check_actions(still, actions)
+            settings = {name: settings_of(action) for name, action in actions.items()}
+            settings = prepare.with_executor(settings, actions, self._executor_name(executor))
+            prepare.check_executors(still, settings, self.executors)
+            base = DagConfig.of(self.codec.loads(loaded.row["config"]))
+            at = self.clock.now()
+            first: list[m.Input] = []
+            now_config = DagConfig.merge(base, config)
+            if scheduler.status == "pending":
+                first.append(m.Begin(at, now_config, settings, prepare.pool_sizes(self.executors)))
+            else:
+                current = DagConfig.merge(getattr(scheduler, "config", base), config)
+                first.append(
+                    m.Reopened(
+                        at, current, settings, prepare.pool_sizes(self.executors), lost_nodes(loaded)
+                    )
+                )
+            first += then(loaded)
+            cache = RunCache(scheduler, merged, Stored(loaded.namespaces))
+            coordinator = self._coordinator(
+                scheduler, values, actions, cache, context, hooks, capacity, loaded.taken, record
+            )
+        except BaseException:
+            await store.release(run_id)
+            raise
+        coordinator.extra = loaded.extra
+        if inputs:
+            unit = Unit(run_id)
+            unit.artifacts += coordinator.encode("inputs", dict(inputs))
+            store.write(unit)
+        if before is not None:
+            before(coordinator)
+        coordinator.start(*first, reopened=True)
+        return coordinator
+
+    async def close(self) -> None:
+        """Interrupt what is under way (it can be resumed) and close the database."""
+        for coordinator in list(self.live.values()):
+            coordinator.post(m.Interrupt(self.clock.now()))
+        waiting = [c.done for c in self.live.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=10.0)
+        if self._processes is not None:
+            self._processes.shutdown(wait=False, cancel_futures=True)
+        if self.store is not None:
+            store, self.store = self.store, None
+            await store.close()
+
+
+def who() -> str:
+    """The name under which decisions of this process's user are recorded."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "user"
+

@@ -1,0 +1,66 @@
+"""What views see of a run: plain frozen records, made by the coordinator, read by anyone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from ..core.model import Form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeView:
+    """One node as it stands; times are epoch seconds, `progress` is from 0 to 1."""
+
+    id: str
+    action: str
+    status: str = "pending"
+    deps: tuple[str, ...] = ()
+    parent: str | None = None
+    kind: str = "action"
+    added_by: str | None = None
+    attempt: int = 0
+    max_attempts: int = 1
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: str | None = None
+    reason: str | None = None
+    progress: float | None = None
+    message: str | None = None
+    disabled: bool = False
+    replaces: str | None = None
+    tags: tuple[str, ...] = ()
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a run waits for: a branch (None: the whole run), why, what is asked, and since when."""
+
+    branch_id: str | None
+    reason: str | None = None
+    form: Form | None = None
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A run as it stands: its nodes in the order they were added.
+
+    `topology` changes when nodes or edges do: a view lays the graph out again only then.
+    """
+
+    run_id: str
+    dag_name: str
+    status: str = "pending"
+    at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    nodes: tuple[NodeView, ...] = ()
+    topology: int = 0
+    waiting: tuple[Waiting, ...] = ()
+    error: str | None = None
+
+    def counts(self) -> dict[str, int]:
+        """How many nodes are in each state that occurs."""
+        return dict(Counter(str(node.status) for node in self.nodes))

@@ -1,0 +1,206 @@
+"""What flows along the edges: outputs of nodes, inputs of the run, and references resolved to them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..actions import MISSING
+from ..core.graph import Node
+from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, map_refs
+from ..errors import DagError, ValidationError, shorten
+
+
+
+class MissingReference(DagError):
+    """A reference leads to a value that is not there; the text says where it ends."""
+
+
+class MapOutputs(Mapping[str, Any]):
+    """The outputs of a map: for each key the list of the items' values, None where an item has none."""
+
+    def __init__(self, items: Sequence[Node]) -> None:
+        self._items = items
+
+    def _keys(self) -> dict[str, None]:
+        found: dict[str, None] = {}
+        for item in self._items:
+            if item.outcome is not None and item.outcome.success:
+                found.update(dict.fromkeys(item.outcome.outputs))
+        return found
+
+    def __getitem__(self, key: str) -> list[Any]:
+        values = [_output(item, key) for item in self._items]
+        if self._items and all(value is MISSING for value in values):
+            raise KeyError(f"no item of this map gave {key!r}; they gave {', '.join(self._keys()) or 'nothing'}")
+        return [None if value is MISSING else value for value in values]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys())
+
+    def __len__(self) -> int:
+        return len(self._keys())
+
+    def __repr__(self) -> str:
+        return f"<outputs of {len(self._items)} items: {', '.join(self._keys())}>"
+
+
+def _output(item: Node, key: str) -> Any:
+    outcome = item.outcome
+    if outcome is None or not outcome.success:
+        return MISSING
+    return outcome.outputs.get(key, MISSING)
+
+
+def returned(node: Node) -> Any:
+    """What a node's action returned; None where it has not ended well."""
+    outcome = node.outcome
+    return outcome.value if outcome is not None and outcome.success else None
+
+
+class Values:
+    """Resolves references against the nodes of one run and the run's inputs."""
+
+    def __init__(self, nodes: Mapping[str, Node], inputs: Mapping[str, Any]) -> None:
+        self.nodes, self.inputs = nodes, inputs
+        self._combinations: dict[str, list[dict[str, Any]]] = {}
+
+    def lookup(self, ref: Ref) -> Any:
+        """The value a reference stands for; raises `MissingReference`."""
+        target, path = ref.target, ref.path
+        if target == "inputs":
+            return _dig(self.inputs, path, ref) if path else dict(self.inputs)
+        node = self.nodes.get(target)
+        if node is None:
+            if target.endswith("/inputs") and (group := self.nodes.get(target[: -len("/inputs")])) is not None:
+                return _dig(self.resolve(group), path, ref)
+            raise MissingReference(f"{str(ref)!r} names a node that is not there any more")
+        outcome = node.outcome
+        if node.spec.kind == "map" and node.status in _WELL_ENDED | {NodeStatus.FAILED}:
+            if node.status is not NodeStatus.RECOVERED:
+                return self._of_map(node, ref)
+        if outcome is None or not (outcome.success or outcome.outputs):
+            raise MissingReference(f"{str(ref)!r} is not there: node {target!r} is {node.status}")
+        return _dig(outcome.outputs, path, ref) if path else outcome.value
+
+    def _of_map(self, node: Node, ref: Ref) -> Any:
+        items = [self.nodes[id] for id in node.children]
+        if not ref.path:
+            return [returned(item) for item in items]
+        if isinstance(ref.path[0], int):
+            return _dig([returned(item) for item in items], ref.path, ref)
+        values = [_output(item, ref.path[0]) for item in items]
+        if items and all(value is MISSING for value in values) and node.status is not NodeStatus.FAILED:
+            raise MissingReference(f"{str(ref)!r} is not there: no item of {node.id!r} gave {ref.path[0]!r}")
+        return _dig([None if v is MISSING else v for v in values], ref.path[1:], ref)
+
+    def resolve(self, node: Node, default_of: Callable[[str], Any] | None = None, *, lenient: bool = False) -> dict[str, Any]:
+        """The inputs of a node as values.
+
+        Where a reference leads nowhere the input's default is taken, else the input is left out if
+        `default_of(name)` knows one; else `MissingReference` is raised (`lenient`: None is given).
+        """
+        spec = node.spec
+        inputs: dict[str, Any] = {}
+        for name, value in spec.inputs.items():
+            try:
+                inputs[name] = map_refs(value, self.lookup)
+            except MissingReference as missing:
+                if name in spec.defaults:
+                    inputs[name] = spec.defaults[name]
+                elif lenient:
+                    inputs[name] = None
+                elif default_of is None or default_of(name) is MISSING:
+                    raise MissingReference(f"input {name!r} of node {spec.id!r}: {missing}") from None
+        if spec.item is not None and spec.parent is not None:
+            inputs.update(self.combinations(self.nodes[spec.parent])[spec.item])
+        if node.human is not None:
+            inputs["human_input"] = dict(node.human)
+        return inputs
+
+    def combinations(self, node: Node) -> list[dict[str, Any]]:
+        """What varies from item to item of a map: one mapping of inputs an item."""
+        known = self._combinations.get(node.id)
+        if known is None:
+            known = self._combinations[node.id] = combine(node.spec, map_refs(node.spec.over, self.lookup))
+        return known
+
+    def forget(self, id: str) -> None:
+        """A map is opened anew."""
+        self._combinations.pop(id, None)
+
+    def close(self, node: Node) -> NodeOutput:
+        """The outcome of a map or sub-workflow whose children have ended."""
+        if node.spec.kind == "map":
+            return NodeOutput(MapOutputs([self.nodes[id] for id in node.children]))
+        value = map_refs(node.spec.result, self.lookup)
+        if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+            return NodeOutput(value)
+        return NodeOutput({}, returned="none") if value is None else NodeOutput({"result": value}, returned="value")
+
+
+def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:
+    """Every combination of what a map goes over, or its rows; raises `ValidationError` where it is no list."""
+    if isinstance(over, Mapping):
+        columns = {str(name): _listed(spec, name, values) for name, values in over.items()}
+        return [
+            dict(zip(columns, items, strict=True)) for items in itertools.product(*columns.values())
+        ]
+    if hasattr(over, "to_dict") and hasattr(over, "columns"):
+        frame: list[dict[Any, Any]] = over.to_dict("records")
+        over = frame
+    elif hasattr(over, "to_dicts"):
+        over = over.to_dicts()
+    rows = _listed(spec, None, over)
+    for row in rows:
+        if not isinstance(row, Mapping) or not all(isinstance(key, str) for key in row):
+            raise ValidationError(
+                f"map {spec.id!r} goes over rows: each is a mapping of input names to values, not {shorten(row)}",
+                culprit=spec.id,
+                value=row,
+            )
+    return [dict(row) for row in rows]
+
+
+def _listed(spec: NodeDef, name: Any, values: Any) -> list[Any]:
+    plain = isinstance(values, list | tuple | set | frozenset | range)
+    array = hasattr(values, "tolist") or hasattr(values, "to_list")
+    if not plain and not array and not isinstance(values, Sequence | Iterable):
+        good = False
+    else:
+        good = not isinstance(values, str | bytes | Mapping | Iterator)
+    if not good:
+        where = f"over {name!r}" if name is not None else "over its rows"
+        raise ValidationError(
+            f"map {spec.id!r} goes {where}, which must be a list, not {shorten(values)} "
+            f"({type(values).__name__})",
+            culprit=spec.id,
+            value=values,
+        )
+    return list(values)
+
+
+def _dig(value: Any, path: Sequence[str | int], ref: Ref) -> Any:
+    for step in path:
+        found = _step(value, step)
+        if found is MISSING:
+            there = f"; there is {shorten(list(value))}" if isinstance(value, Mapping) else ""
+            raise MissingReference(f"{str(ref)!r} is not there: {step!r} cannot be found{there}")
+        value = found
+    return value
+
+
+def _step(value: Any, step: str | int) -> Any:
+    try:
+        return value[step]
+    except (KeyError, IndexError, TypeError, AttributeError):
+        pass
+    if isinstance(value, Mapping):
+        return value.get(str(step), MISSING)
+    if isinstance(step, str) and not step.startswith("_"):
+        return getattr(value, step, MISSING)
+    return MISSING
+
+
+_WELL_ENDED = frozenset({NodeStatus.COMPLETED, NodeStatus.CACHED, NodeStatus.RECOVERED})

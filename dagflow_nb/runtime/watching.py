@@ -1,0 +1,210 @@
+"""Who watches a run: views ten times a second, streams at once. Nobody who watches can slow it down."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..core import messages as m
+from ..core.graph import Node
+from ..core.model import Form, NodeRef
+from .snapshot import NodeView, Snapshot, Waiting
+
+if TYPE_CHECKING:
+    from .coordinator import RunCoordinator
+
+log = logging.getLogger("dagflow_nb")
+PAINT_EVERY = 0.1  # seconds between two updates of a view
+ROW_EVERY = 1.0  # seconds between two updates of the run's own row
+
+
+class View(Protocol):
+    """What draws a run while it goes on; called on the coordinator's thread."""
+
+    def update(self, snapshot: Snapshot) -> None:
+        """Draw this state."""
+
+    def log(self, node_id: str, text: str, stream: str) -> None:
+        """Show what a node printed or logged."""
+
+    def finish(self, snapshot: Snapshot) -> None:
+        """Draw the last state, to stay."""
+
+
+class Watch:
+    """Keeps the run's picture up to date for those who look at it."""
+
+    def __init__(self, coordinator: RunCoordinator) -> None:
+        self._run = coordinator
+        self._views: list[View] = []
+        self._listeners: list[Callable[[Any], None]] = []
+        self._nodes: dict[str, NodeView] = {}
+        self._stale: set[str] = set()
+        self._progress: dict[str, tuple[float, str | None]] = {}
+        self._paint: asyncio.TimerHandle | None = None
+        self._row_at = 0.0
+
+    def add_view(self, view: View) -> None:
+        """Draw into this view from now on."""
+        if self._run.done.done():
+            view.finish(self.snapshot())
+        elif view not in self._views:
+            self._views.append(view)
+            self._dirty()
+
+    def listen(self, listener: Callable[[Any], None]) -> Callable[[], None]:
+        """Tell this listener each event as it happens; returns what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+
+    def event(self, event: Any) -> None:
+        """Something happened."""
+        for listener in list(self._listeners):
+            listener(event)
+
+    def node_changed(self, id: str, node: Node | None) -> None:
+        """A node's record changed, or it is gone."""
+        if node is None:
+            self._nodes.pop(id, None)
+            self._stale.discard(id)
+        else:
+            self._stale.add(id)
+        if self._views:
+            self._dirty()
+
+    def log(self, id: str, level: str, stream: str, message: str) -> None:
+        """A node printed or logged."""
+        for view in self._views:
+            view.log(id, message, stream)
+        if self._listeners:
+            self.event(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
+
+    def progress(self, id: str, fraction: float, message: str | None) -> None:
+        """A node says how far it is."""
+        self._progress[id] = (fraction, message)
+        self._stale.add(id)
+        if self._views:
+            self._dirty()
+        if self._listeners:
+            self.event(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
+
+    def token(self, id: str, token: str) -> None:
+        """A node streams text."""
+        for view in self._views:
+            view.log(id, token, "token")
+        if self._listeners:
+            self.event(m.TokenStreamed(self._ref(id), token, **self._now()))
+
+    def _ref(self, id: str) -> NodeRef:
+        node = self._run.scheduler.nodes.get(id)
+        return node.ref if node is not None else NodeRef(self._run.dag_name, id, "")
+
+    def _now(self) -> dict[str, Any]:
+        s = self._run.scheduler
+        return {"run_id": s.run_id, "seq": s.seq, "at": self._run.clock.now()}
+
+    def row_is_due(self) -> bool:
+        """Whether the run's own row should be written again."""
+        now = self._run.scheduler.now
+        if now - self._row_at < ROW_EVERY:
+            return False
+        self._row_at = now
+        return True
+
+    def _dirty(self) -> None:
+        if self._paint is None:
+            self._paint = self._run.loop.call_later(
+                PAINT_EVERY, self._paint_now, context=self._run.context.copy()
+            )
+
+    def _paint_now(self) -> None:
+        self._paint = None
+        self._each(lambda view, snapshot: view.update(snapshot))
+
+    def _each(self, call: Callable[[View, Snapshot], None]) -> None:
+        if not self._views:
+            return
+        snapshot = self.snapshot()
+        for view in list(self._views):
+            try:
+                call(view, snapshot)
+            except Exception:
+                # a view that fails must not take the run with it
+                log.warning("a view of run %s failed and is closed", self._run.run_id, exc_info=True)
+                self._views.remove(view)
+
+    def close(self) -> None:
+        """The run is over for this process: the last picture stays."""
+        if self._paint is not None:
+            self._paint.cancel()
+            self._paint = None
+        self._run.context.copy().run(self._each, lambda view, snapshot: view.finish(snapshot))
+        self._views.clear()
+
+    def snapshot(self) -> Snapshot:
+        """The run as it stands. Only what changed is looked at; safe to read in any thread."""
+        s = self._run.scheduler
+        for id in self._stale:
+            node = s.nodes.get(id)
+            if node is not None:
+                self._nodes[id] = view_of(node, s, self._progress.get(id))
+        self._stale.clear()
+        return snapshot_of(s, tuple(self._nodes.values()))
+
+
+def snapshot_of(s: Any, nodes: tuple[NodeView, ...] | None = None) -> Snapshot:
+    """A scheduler's state as a snapshot."""
+    if nodes is None:
+        nodes = tuple(view_of(node, s, None) for node in s.nodes.values())
+    return Snapshot(
+        run_id=s.run_id,
+        dag_name=s.dag_name,
+        status=str(s.status),
+        at=s.now,
+        started_at=s.started_at,
+        finished_at=s.finished_at,
+        nodes=nodes,
+        topology=s.graph.version,
+        waiting=waiting_of(s),
+        error=s.error,
+    )
+
+
+def waiting_of(s: Any) -> tuple[Waiting, ...]:
+    """What a run waits for."""
+    return tuple(
+        Waiting(root or None, pause.reason, pause.form, pause.since) for root, pause in list(s.pauses.items())
+    )
+
+
+def view_of(node: Node, s: Any, progress: tuple[float, str | None] | None) -> NodeView:
+    """One node's state as views see it."""
+    spec = node.spec
+    fraction, message = progress or (None, None)
+    if spec.kind == "map" and node.children:
+        done = sum(1 for id in node.children if s.nodes[id].final)
+        fraction, message = done / len(node.children), f"{done} of {len(node.children)}"
+    form: Form | None = spec.ask
+    return NodeView(
+        id=spec.id,
+        action=spec.action,
+        status=str(node.status),
+        deps=spec.deps,
+        parent=spec.parent,
+        kind=spec.kind,
+        added_by=node.added_by,
+        attempt=node.attempt,
+        max_attempts=s.tries(node) if hasattr(s, "config") else 1,
+        started_at=node.started_at,
+        finished_at=node.finished_at,
+        error=node.error,
+        reason=node.reason or (form.question if form is not None and node.status == "paused" else None),
+        progress=fraction,
+        message=message,
+        disabled=node.disabled,
+        replaces=spec.replaces,
+        tags=spec.tags,
+        description=spec.description,
+    )

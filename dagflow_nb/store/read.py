@@ -1,0 +1,133 @@
+"""Questions to the database that the engine asks: what to take up again, which run is meant.
+
+Functions of a reading connection; times are epoch seconds, values come undecoded.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from typing import Any
+
+from ..core.model import RunStatus
+from .owners import holder
+from .unit import COLUMNS, Row, StoredRun
+
+UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.INTERRUPTED)
+
+
+def _dicts(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def run_row(connection: sqlite3.Connection, run_id: str, now: float) -> dict[str, Any] | None:
+    """A run's row by column, with `owner_alive` beside it; None if there is no such run."""
+    rows = _dicts(connection.execute("select * from runs where run_id = ?", (run_id,)))
+    if not rows:
+        return None
+    alive = holder(connection, run_id, None, now) is not None
+    return {**rows[0], "owner_alive": alive}
+
+
+def node_rows(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:
+    """The rows of a run's nodes by column, in the order in which the nodes were added."""
+    sql = "select * from node_runs where run_id = ? order by position, node_id"
+    return _dicts(connection.execute(sql, (run_id,)))
+
+
+def load(connection: sqlite3.Connection, run_id: str, now: float) -> StoredRun | None:
+    """All that is needed to take a run up again; None if there is no such run."""
+    row = run_row(connection, run_id, now)
+    if row is None:
+        return None
+    tree = connection.execute("select tree from execution_trees where run_id = ?", (run_id,)).fetchone()
+    journal = connection.execute(
+        "select n, at, kind, data, asked from journal where run_id = ? order by n", (run_id,)
+    )
+    columns = COLUMNS["artifacts"].removeprefix("run_id, ")
+    artifacts = connection.execute(f"select {columns} from artifacts where run_id = ?", (run_id,))
+    return StoredRun(row, None if tree is None else tree[0], journal.fetchall(), artifacts.fetchall())
+
+
+def latest_run_id(
+    connection: sqlite3.Connection, dag_names: Collection[str] | None, statuses: Collection[str] | None
+) -> str | None:
+    """The run made last, of these workflows and in one of these states (None: any)."""
+    where, params = ["1"], []
+    for column, wanted in (("dag_name", dag_names), ("status", statuses)):
+        if wanted is not None:
+            where.append(f"{column} in ({', '.join('?' * len(wanted))})")
+            params += [str(value) for value in wanted]
+    found = connection.execute(
+        f"select run_id from runs where {' and '.join(where)} order by created_at desc, rowid desc limit 1",
+        params,
+    ).fetchone()
+    return None if found is None else str(found[0])
+
+
+def match_run_ids(connection: sqlite3.Connection, prefix: str) -> list[str]:
+    """The ids of runs that begin with `prefix`, newest first; an exact match alone."""
+    rows = connection.execute(
+        "select run_id from runs where run_id >= ?1 and substr(run_id, 1, length(?1)) = ?1 "
+        "order by created_at desc, rowid desc",
+        (prefix,),
+    ).fetchall()
+    found = [str(row[0]) for row in rows]
+    return [prefix] if prefix in found else found
+
+
+def artifact(
+    connection: sqlite3.Connection, run_id: str, namespace: str, key: str
+) -> tuple[str, bytes | None, str | None] | None:
+    """One stored value: (codec, data, reason); None if there is none."""
+    row: Row | None = connection.execute(
+        "select codec, value, reason from artifacts where run_id = ? and namespace = ? and key = ?",
+        (run_id, namespace, key),
+    ).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def artifact_keys(
+    connection: sqlite3.Connection, run_id: str, namespace: str | None
+) -> list[tuple[str, str]]:
+    """The (namespace, key) pairs of a run's stored values, in that order."""
+    rows = connection.execute(
+        "select namespace, key from artifacts where run_id = ?1 and (?2 is null or namespace = ?2) "
+        "order by namespace, key",
+        (run_id, namespace),
+    ).fetchall()
+    return [(str(a), str(b)) for a, b in rows]
+
+
+def load_snapshot(
+    connection: sqlite3.Connection, dag_name: str, kind: str
+) -> tuple[str | None, float, str] | None:
+    """The latest snapshot of a workflow: (run id, when it was taken, data); None if there is none."""
+    row: Row | None = connection.execute(
+        "select run_id, taken_at, data from snapshots where dag_name = ? and kind = ? "
+        "order by taken_at desc, id desc limit 1",
+        (dag_name, kind),
+    ).fetchone()
+    return None if row is None else (row[0], row[1], row[2])
+
+
+def execution_tree(connection: sqlite3.Connection, dag_name: str) -> tuple[str, str] | None:
+    """The nodes of a workflow's latest run at its start: (run id, JSON text); None if it never ran."""
+    row: Row | None = connection.execute(
+        "select run_id, tree from execution_trees where dag_name = ? "
+        "order by created_at desc, rowid desc limit 1",
+        (dag_name,),
+    ).fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def execution_state(connection: sqlite3.Connection, dag_name: str, state: str) -> dict[str, Any] | None:
+    """The latest run of a workflow that is `"active"` or `"pending"`, as a row by column; None if none is."""
+    rows = _dicts(
+        connection.execute(
+            "select * from execution_state where dag_name = ? and state = ? order by updated_at desc limit 1",
+            (dag_name, state),
+        )
+    )
+    return rows[0] if rows else None

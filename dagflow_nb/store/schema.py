@@ -1,0 +1,249 @@
+"""Whose file it is, its schema, and the migrations that make it.
+
+Rules kept here:
+- A file that is not ours, that is broken, or that a newer version has made is refused before anything
+  is written to it.
+- The schema is made by the numbered scripts in `migrations/`, each in one transaction, and only by them;
+  `pragma user_version` is the number of the last one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from functools import cache
+from importlib import resources
+from typing import NamedTuple
+
+from ..errors import DatabaseError
+from .database import BUSY_TIMEOUT, explain, is_read_only, reader, retried, transaction, uri
+
+APPLICATION_ID = 0x44414746  # "DAGF"
+
+
+@cache
+def migrations() -> dict[int, str]:
+    """The scripts by number, from 1 up without a gap."""
+    folder = resources.files(__package__).joinpath("migrations")
+    found = {int(f.name[:4]): f.read_text("utf-8") for f in folder.iterdir() if f.name.endswith(".sql")}
+    assert sorted(found) == list(range(1, len(found) + 1)), "migrations are numbered without gaps"
+    return dict(sorted(found.items()))
+
+
+def _statements(script: str) -> Iterator[str]:
+    # executescript() would commit first; a migration and its number belong into one transaction.
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def migrate(connection: sqlite3.Connection, upto: int | None = None) -> int:
+    """Bring the schema to version `upto` (None: the newest); returns the version it had before.
+
+    Safe against other processes that do the same at the same time.
+    """
+    before: int = connection.execute("pragma user_version").fetchone()[0]
+    for number, script in migrations().items():
+        if upto is not None and number > upto:
+            break
+        if number <= before:
+            continue
+        with transaction(connection):
+            if connection.execute("pragma user_version").fetchone()[0] >= number:
+                continue
+            if number == 1 and connection.execute("select 1 from sqlite_master limit 1").fetchone():
+                raise DatabaseError("another program has just made a database in it; use another file")
+            for statement in _statements(script):
+                connection.execute(statement)
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+            connection.execute(f"pragma user_version = {number}")
+    return before
+
+
+# --- looking before touching --------------------------------------------------------------------
+
+
+class _Header(NamedTuple):
+    application_id: int
+    user_version: int
+    missing_bytes: int  # how much shorter the file is than it says it is
+
+
+def _header(path: str) -> _Header | None:
+    """What the first bytes of the file say; None for a new (missing or empty) file."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(100)
+            size = os.fstat(file.fileno()).st_size
+    except FileNotFoundError:
+        return None
+    if not head:
+        return None
+    if len(head) < 100 or not head.startswith(b"SQLite format 3\0"):
+        raise DatabaseError(
+            f"{path!r} is not an SQLite database; it is left as it is: use another file", path=path
+        )
+
+    def number(at: int, length: int = 4) -> int:
+        return int.from_bytes(head[at : at + length], "big")
+
+    page = number(16, 2)
+    page = 65536 if page == 1 else page
+    # The count of pages is valid only where these two counters agree.
+    pages = number(28) if number(24) == number(92) else 0
+    return _Header(number(68), number(60), max(0, page * pages - size))
+
+
+def _refusal(path: str, application_id: int, version: int) -> DatabaseError | None:
+    if application_id != APPLICATION_ID:
+        return DatabaseError(
+            f"{path!r} is a database of another program; it is left as it is: use another file", path=path
+        )
+    if version > len(migrations()):
+        return DatabaseError(
+            f"{path!r} was written by a newer version of dagflow_nb (schema {version}, this one knows up to "
+            f"{len(migrations())}); it is left as it is: upgrade with `pip install -U dagflow-nb`",
+            path=path,
+        )
+    return None
+
+
+def inspect(path: str) -> None:
+    """Look at the file without changing it; raises `DatabaseError` unless it is new or one of ours."""
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise DatabaseError(f"there is no folder {folder!r} for the database; make it first", path=path)
+    if os.path.isdir(path):
+        raise DatabaseError(f"{path!r} is a folder, not a file; name a file in it", path=path)
+    for last in (False, False, True):
+        try:
+            return _inspect_file(path)
+        except OSError as error:
+            raise DatabaseError(f"{path!r} cannot be read: {error.strerror or error}", path=path) from error
+        except DatabaseError:
+            # Another process may be making it at this moment: a moment later the file is whole.
+            if last:
+                raise
+            time.sleep(0.05)
+
+
+def _look(path: str, how: str) -> tuple[int, int, set[str]]:
+    connection = sqlite3.connect(uri(path, how), uri=True, timeout=BUSY_TIMEOUT)
+    with contextlib.closing(connection):
+        application_id = connection.execute("pragma application_id").fetchone()[0]
+        version = connection.execute("pragma user_version").fetchone()[0]
+        tables = {row[0] for row in connection.execute("select name from sqlite_master where type = 'table'")}
+        return application_id, version, tables
+
+
+def _inspect_file(path: str) -> None:
+    header = _header(path)
+    if header is None:
+        return
+    # Only a log or journal beside the file can know more than the file; else it is read as it lies there.
+    logged = os.path.exists(f"{path}-wal")
+    unfinished = os.path.exists(f"{path}-journal")
+    try:
+        try:
+            how = "mode=ro" if logged or unfinished else "immutable=1"
+            application_id, version, tables = _look(path, how)
+        except sqlite3.OperationalError as error:
+            if not is_read_only(error):
+                raise
+            if unfinished and header.application_id in (0, APPLICATION_ID):
+                return  # a process died while it wrote: opening the file for writing mends it
+            application_id, version, tables = _look(path, "immutable=1")
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    if application_id == 0 and version == 0 and not tables:
+        return
+    if (refusal := _refusal(path, application_id, version)) is not None:
+        raise refusal
+    if (header.missing_bytes and not logged) or "runs" not in tables:
+        raise DatabaseError(
+            f"{path!r} is damaged: a part of it is missing; it is left as it is: restore a copy or use "
+            "another file",
+            path=path,
+        )
+
+
+# --- opening ------------------------------------------------------------------------------------
+
+
+class Prepared(NamedTuple):
+    """What opening a file has shown: a note for the user, and whether it can only be read."""
+
+    note: str | None
+    read_only: bool
+
+
+def _set_wal(connection: sqlite3.Connection) -> bool:
+    """Switch to write-ahead logging; False where the file system cannot do it."""
+    try:
+        mode = retried(lambda: connection.execute("pragma journal_mode = wal").fetchone()[0], BUSY_TIMEOUT)
+    except sqlite3.OperationalError as error:
+        if is_read_only(error):
+            raise
+        return False
+    return str(mode) == "wal"
+
+
+def prepare(path: str) -> Prepared:
+    """Check the file, make or migrate its schema, and set its journal mode.
+
+    Raises `DatabaseError` for a file that cannot be used. A current one that may only be read is no
+    error: its history can be looked at.
+    """
+    inspect(path)
+    try:
+        # No write-ahead log before there is a schema: so a file's header always tells whose it is.
+        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
+        with contextlib.closing(connection):
+            try:
+                retried(lambda: migrate(connection))
+                _try_writing(connection)
+                wal = _set_wal(connection)
+            except sqlite3.OperationalError as error:
+                if is_read_only(error) and os.path.exists(path) and _is_current(path):
+                    why = f"{path!r} may only be read: its history can be shown, no run started"
+                    return Prepared(why, True)
+                raise
+    except sqlite3.Error as error:
+        raise explain(error, path) from error
+    except DatabaseError as error:
+        raise DatabaseError(f"{path!r}: {error}", path=path) from error
+    note = (
+        f"{path!r} is on a file system without write-ahead logging (a network drive?): "
+        "it works, but readers and writers wait for each other"
+    )
+    return Prepared(None if wal else note, False)
+
+
+def _try_writing(connection: sqlite3.Connection) -> None:
+    """Raise if the file may not be written: beginning a transaction alone does not show it."""
+    version = connection.execute("pragma user_version").fetchone()[0]
+
+    def write() -> None:
+        connection.execute("begin immediate")
+        try:
+            connection.execute(f"pragma user_version = {version}")
+        finally:
+            if connection.in_transaction:
+                connection.execute("rollback")
+
+    retried(write)
+
+
+def _is_current(path: str) -> bool:
+    try:
+        with contextlib.closing(reader(path)) as connection:
+            version: int = connection.execute("pragma user_version").fetchone()[0]
+            return version == len(migrations())
+    except DatabaseError:
+        return False

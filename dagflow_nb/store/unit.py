@@ -1,0 +1,224 @@
+"""What the store takes in and gives back: plain records of rows, and how their rows become SQL.
+
+A row is a tuple in the order of the columns listed here, without the run's id where its `Unit` has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import chain
+from sqlite3 import Connection
+from typing import Any
+
+Row = tuple[Any, ...]
+
+NODE_COLUMNS = (
+    "action, status, attempts, ready_at, started_at, finished_at, error, reason, dependencies, added_by, "
+    "parent, kind, tokens, cost, returned, position"
+)
+COLUMNS = {
+    "journal": "run_id, n, at, kind, data, asked",
+    "events": "run_id, seq, occurred_at, kind, node_id, data",
+    "node_runs": f"run_id, node_id, {NODE_COLUMNS}",
+    "attempts": "run_id, node_id, action, attempt, status, started_at, finished_at, error, traceback",
+    "artifacts": "run_id, namespace, key, codec, value, size_bytes, reason, updated_at",
+    "logs": "run_id, node_id, attempt, occurred_at, level, stream, message",
+}
+RUN_COLUMNS = (
+    "run_id",
+    "dag_name",
+    "status",
+    "created_at",
+    "started_at",
+    "finished_at",
+    "active_seconds",
+    "nodes",
+    "completed",
+    "failed",
+    "skipped",
+    "cached",
+    "cancelled",
+    "attempts",
+    "tokens",
+    "cost",
+    "parent_run_id",
+    "owner",
+    "error_node",
+    "version",
+    "error",
+    "inputs",
+    "result",
+    "config",
+    "settings",
+    "code",
+    "extra",
+)
+APPENDED = frozenset({"journal", "events", "logs"})
+BLOB_LIMIT = 900_000_000  # SQLite refuses rows over 1,000,000,000 bytes
+TOO_BIG = f"larger than {BLOB_LIMIT // 1_000_000} MB, the most that the database takes"
+
+
+@dataclass(slots=True)
+class Unit:
+    """All that one input of a run's scheduler changed: written in one piece or not at all.
+
+    `journal`: rows (n, at, kind, data, asked). `events`: (seq, occurred_at, kind, node_id, data).
+    `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
+    action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
+    codec, data, size_bytes, reason, updated_at): these three replace what is there. `logs`: (node_id,
+    attempt, occurred_at, level, stream, message). `run`: changed columns of the run's own row. Nothing
+    of it may be changed once it has been given to `Store.write`.
+    """
+
+    run_id: str
+    journal: list[Row] = field(default_factory=list)
+    events: list[Row] = field(default_factory=list)
+    nodes: dict[str, Row | None] = field(default_factory=dict)
+    attempts: list[Row] = field(default_factory=list)
+    artifacts: list[Row] = field(default_factory=list)
+    logs: list[Row] = field(default_factory=list)
+    run: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """What is needed to take a run up again.
+
+    `row`: the run's row by column; `tree`: its nodes at the start (JSON text); `journal`: (n, at, kind,
+    data, asked) in order; `artifacts`: (namespace, key, codec, data, size_bytes, reason, updated_at),
+    not decoded.
+    """
+
+    row: dict[str, Any]
+    tree: str | None
+    journal: list[Row]
+    artifacts: list[Row]
+
+
+# Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock.
+# Row by row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
+_CHUNKS = (32, 8, 1)
+_BIG = 1_000_000
+
+
+def _statement(table: str, rows: int) -> str:
+    columns = COLUMNS[table]
+    one = f"({', '.join('?' * (columns.count(',') + 1))})"
+    verb = "insert" if table in APPENDED else "insert or replace"
+    return f"{verb} into {table} ({columns}) values {', '.join([one] * rows)}"
+
+
+_STATEMENTS = {table: [(n, _statement(table, n)) for n in _CHUNKS] for table in COLUMNS}
+
+
+def insert_rows(connection: Connection, table: str, rows: list[Row]) -> None:
+    """Insert (or, for tables that keep one state, replace) complete rows of `COLUMNS[table]`."""
+    at, count = 0, len(rows)
+    for size, statement in _STATEMENTS[table]:
+        while count - at >= size:
+            connection.execute(statement, tuple(chain.from_iterable(rows[at : at + size])))
+            at += size
+
+
+def _artifact_row(run_id: str, row: Row) -> Row:
+    if row[3] is not None and len(row[3]) > BLOB_LIMIT:
+        return (run_id, row[0], row[1], "memory", None, 0, TOO_BIG, row[6])
+    return (run_id, *row)
+
+
+def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
+    """Write units in order, inside of the transaction that the caller has begun.
+
+    Of rows that replace each other only the last one is written.
+    """
+    journal: list[Row] = []
+    events: list[Row] = []
+    logs: list[Row] = []
+    nodes: dict[tuple[str, str], Row | None] = {}
+    attempts: dict[tuple[Any, ...], Row] = {}
+    artifacts: dict[tuple[Any, ...], Row] = {}
+    runs: dict[str, dict[str, Any]] = {}
+    for unit in units:
+        run_id = unit.run_id
+        for row in unit.journal:
+            journal.append((run_id, *row))
+        for row in unit.events:
+            events.append((run_id, *row))
+        for node_id, node in unit.nodes.items():
+            nodes[run_id, node_id] = node
+        for row in unit.attempts:
+            attempts[run_id, row[0], row[2]] = row
+        for row in unit.artifacts:
+            artifacts[run_id, row[0], row[1]] = row
+        for row in unit.logs:
+            logs.append((run_id, *row))
+        if unit.run:
+            runs.setdefault(run_id, {}).update(unit.run)
+    insert_rows(connection, "journal", journal)
+    insert_rows(connection, "events", events)
+    insert_rows(connection, "node_runs", [(*key, *row) for key, row in nodes.items() if row is not None])
+    gone = [key for key, row in nodes.items() if row is None]
+    if gone:
+        connection.executemany("delete from node_runs where run_id = ? and node_id = ?", gone)
+    insert_rows(connection, "attempts", [(key[0], *row) for key, row in attempts.items()])
+    insert_artifacts(connection, [(key[0], row) for key, row in artifacts.items()])
+    insert_rows(connection, "logs", logs)
+    for run_id, changes in runs.items():
+        update_run(connection, run_id, changes)
+
+
+def insert_artifacts(connection: Connection, rows: Iterable[tuple[str, Row]]) -> None:
+    """Insert or replace (run id, artifact row) pairs; big values one by one, as binding copies them."""
+    small: list[Row] = []
+    for run_id, row in rows:
+        full = _artifact_row(run_id, row)
+        if full[4] is not None and len(full[4]) > _BIG:
+            insert_rows(connection, "artifacts", [full])
+        else:
+            small.append(full)
+    insert_rows(connection, "artifacts", small)
+
+
+def update_run(connection: Connection, run_id: str, changes: dict[str, Any]) -> None:
+    """Change columns of a run's row; an unknown column raises `KeyError`."""
+    for column in changes:
+        if column not in RUN_COLUMNS:
+            raise KeyError(f"the runs table has no column {column!r}")
+    assignments = ", ".join(f"{column} = ?" for column in changes)
+    connection.execute(f"update runs set {assignments} where run_id = ?", (*changes.values(), run_id))
+
+
+def _clean(value: Any) -> Any:
+    """The nearest value that SQLite can hold."""
+    if value is None or isinstance(value, (bytes, bytearray, memoryview, float)):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, int):
+        return int(value) if -(2**63) <= value < 2**63 else float(min(max(value, -(2**1000)), 2**1000))
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return _clean(str(value))
+
+
+def clean_unit(unit: Unit) -> Unit:
+    """The same unit with everything that SQLite cannot hold made into something that it can.
+
+    Lone surrogates become escapes, integers of more than 64 bits floats, other objects numbers or text.
+    """
+
+    def row(values: Row) -> Row:
+        return tuple(_clean(value) for value in values)
+
+    return Unit(
+        _clean(unit.run_id),
+        [row(r) for r in unit.journal],
+        [row(r) for r in unit.events],
+        {_clean(k): None if r is None else row(r) for k, r in unit.nodes.items()},
+        [row(r) for r in unit.attempts],
+        [row(r) for r in unit.artifacts],
+        [row(r) for r in unit.logs],
+        None if unit.run is None else {k: _clean(v) for k, v in unit.run.items()},
+    )

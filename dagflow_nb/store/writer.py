@@ -1,0 +1,229 @@
+"""Brings queued units into the database, from whatever thread calls `drain`.
+
+Rules kept here:
+- One lock guards the one writing connection; whoever holds it writes.
+- What is queued is written in order; a unit is written whole or not at all, many in one transaction.
+- A transaction writes only runs that its owner still owns.
+- What cannot be written is never dropped in silence: its run is *broken* from then on (`on_broken` is
+  told, later units of it are left out, so that the database stays an earlier moment of the run).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import DagError, DatabaseError, InvalidState
+from .database import explain, is_locked, retried, transaction
+from .owners import Owner
+from .unit import Unit, apply_units, clean_unit
+
+MAX_UNITS = 500
+_UNFIT = (UnicodeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
+
+
+class Mark:
+    """A place in the queue: `reached` is called once everything before it has been dealt with."""
+
+    __slots__ = ("reached",)
+
+    def __init__(self, reached: Callable[[], None]) -> None:
+        self.reached = reached
+
+
+class Job:
+    """Something else to do in the queue's order, in a transaction of its own; then `done(result, error)`."""
+
+    __slots__ = ("done", "in_transaction", "work")
+
+    def __init__(
+        self,
+        work: Callable[[sqlite3.Connection], Any],
+        done: Callable[[Any, Exception | None], None],
+        in_transaction: bool = True,
+    ) -> None:
+        self.work, self.done, self.in_transaction = work, done, in_transaction
+
+
+class Writer:
+    """The queue and what empties it.
+
+    `on_broken(run_id, error)`: told (on the thread that writes) that a run's units can no longer be
+    written, with `InvalidState` where it has another owner, else with `DatabaseError`.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        connection: sqlite3.Connection,
+        owner: Owner,
+        on_broken: Callable[[str, Exception], None] = lambda run_id, error: None,
+    ) -> None:
+        self.path, self.connection, self.owner = path, connection, owner
+        self.queue: deque[Unit | Mark | Job] = deque()
+        self.lock = threading.RLock()
+        self.broken: dict[str, Exception] = {}
+        self.unreported: Exception | None = None
+        self.closed = False
+        self.patience: float | None = None  # None: what `database.PATIENCE` says
+        self.on_broken = on_broken
+
+    def drain(self, timeout: float = -1) -> bool:
+        """Deal with all that is queued now; False if another thread kept writing for `timeout` seconds."""
+        if not self.lock.acquire(timeout=timeout):
+            return False
+        try:
+            left = 0 if self.closed else len(self.queue)
+            while left > 0:
+                left -= self._step(left)
+        finally:
+            self.lock.release()
+        return True
+
+    def run(self, job: Job) -> None:
+        """Do a job at once, on this thread, ahead of what is queued."""
+        with self.lock:
+            self._do(job)
+
+    def mended(self, run_id: str) -> None:
+        """A run that has been taken up again is written again."""
+        self.broken.pop(run_id, None)
+
+    def _step(self, most: int) -> int:
+        batch: list[Unit] = []
+        marks: list[Mark] = []
+        job: Job | None = None
+        taken = 0
+        while taken < most and len(batch) < MAX_UNITS and job is None:
+            item = self.queue.popleft()
+            taken += 1
+            if type(item) is Unit:
+                batch.append(item)
+            elif type(item) is Mark:
+                marks.append(item)
+            elif type(item) is Job:
+                job = item
+        try:
+            self._write(batch)
+        except BaseException:  # an interrupt of the main thread: nothing is lost, somebody else goes on
+            if job is not None:
+                self.queue.appendleft(job)
+            self.queue.extendleft(reversed(marks))
+            raise
+        for mark in marks:
+            mark.reached()
+        if job is not None:
+            self._do(job)
+        return taken
+
+    def _write(self, batch: list[Unit]) -> None:
+        units = [u for u in batch if u.run_id not in self.broken] if self.broken else batch
+        if not units:
+            return
+        try:
+            self._commit(units)
+        except Exception as error:
+            if is_locked(error):
+                for run_id in {u.run_id for u in units}:
+                    self._break(run_id, explain(error, self.path))
+                return
+            self._write_singly(units)
+        except BaseException:
+            self.queue.extendleft(reversed(units))
+            raise
+
+    def _write_singly(self, units: list[Unit]) -> None:
+        """One by one, so that what is whole gets in and only the runs that are at fault break."""
+        for at, unit in enumerate(units):
+            if unit.run_id in self.broken:
+                continue
+            try:
+                self._commit([unit])
+            except _UNFIT:
+                try:
+                    self._commit([clean_unit(unit)])
+                except Exception as error:
+                    self._break(unit.run_id, explain(error, self.path))
+            except Exception as error:
+                self._break(unit.run_id, explain(error, self.path))
+            except BaseException:
+                self.queue.extendleft(reversed(units[at:]))
+                raise
+
+    def _commit(self, units: list[Unit]) -> None:
+        def work() -> dict[str, str | None]:
+            with transaction(self.connection):
+                lost = self._lost({u.run_id for u in units})
+                kept = [u for u in units if u.run_id not in lost] if lost else units
+                apply_units(self.connection, kept)
+                return lost
+
+        for run_id, owner in retried(work, self.patience).items():
+            self._break(run_id, _lost_to(run_id, owner))
+
+    def _lost(self, run_ids: set[str]) -> dict[str, str | None]:
+        """Which of these runs are no longer ours, and whose they are ("" for a run that is gone)."""
+        marks = ", ".join("?" * len(run_ids))
+        rows = self.connection.execute(
+            f"select run_id, owner from runs where run_id in ({marks})", tuple(run_ids)
+        ).fetchall()
+        owners = dict.fromkeys(run_ids, "") | dict(rows)
+        return {run_id: owner for run_id, owner in owners.items() if owner != self.owner.owner}
+
+    def _break(self, run_id: str, error: Exception) -> None:
+        self.broken[run_id] = error
+        self.unreported = error
+        self.on_broken(run_id, error)
+
+    def _do(self, job: Job) -> None:
+        result: Any = None
+        failed: Exception | None = None
+        try:
+            if self.closed:
+                raise InvalidState("the database is closed", culprit=self.path)
+            result = retried(lambda: self._work(job), self.patience)
+        except (DagError, sqlite3.Error) as error:
+            failed = error if isinstance(error, DagError) else explain(error, self.path)
+        except Exception as error:
+            failed = error
+        except BaseException:
+            job.done(None, DatabaseError("interrupted while writing; try again", path=self.path))
+            raise
+        job.done(result, failed)
+
+    def _work(self, job: Job) -> Any:
+        if not job.in_transaction:
+            return job.work(self.connection)
+        with transaction(self.connection):
+            return job.work(self.connection)
+
+
+def _lost_to(run_id: str, owner: str | None) -> InvalidState:
+    if owner == "":
+        text = f"run {run_id!r} has been deleted from the database while it ran; nothing more of it is stored"
+    else:
+        now = f"now {owner!r} does" if owner else "it was given up"
+        text = (
+            f"run {run_id!r} is no longer driven by this process ({now}): it was taken over, "
+            "and nothing more of what happens here is stored"
+        )
+    return InvalidState(text, culprit=run_id)
+
+
+class CommittingConnection(sqlite3.Connection):
+    """A connection whose `commit` writes what is queued, and nothing else.
+
+    It lets aiosqlite's thread, which runs the methods of a connection, do a whole transaction in one go:
+    statement by statement the event loop would have to come round between them, with the database locked
+    for as long as the loop is busy with something else. There is never anything left over to commit.
+    """
+
+    write_queued: Callable[[], object] | None = None
+
+    def commit(self) -> None:
+        """Write what is queued."""
+        if self.write_queued is not None:
+            self.write_queued()

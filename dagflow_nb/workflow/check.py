@@ -1,0 +1,140 @@
+"""Whether a workflow's nodes fit together: dependencies, references, declared outputs, cycles.
+
+All of it is linear in the number of nodes and edges, and needs no recursion.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.model import NodeDef, Ref, iter_refs
+from ..errors import CycleError, DependencyNotFound, ValidationError, did_you_mean
+
+if TYPE_CHECKING:
+    from .builder import Workflow
+
+# where a problem is: the node's id, what of it ("node", "dependency", "input", "over", "branch",
+# "result"), and the name of that
+Place = tuple[str, str, str]
+
+
+def check(workflow: Workflow) -> None:
+    """Raises the first thing that is wrong with a workflow, or with a sub-workflow it brings along.
+
+    `DependencyNotFound` for a dependency, reference or branch to no node, `CycleError` with the cycle,
+    `ValidationError` for a reference to an output that the node does not declare.
+    """
+    seen: set[int] = set()
+    todo = [workflow]
+    while todo:
+        one = todo.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        for error, _ in problems(one.nodes, one.result):
+            raise error
+        todo.extend(one.workflows.values())
+
+
+def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple[ValidationError, Place]]:
+    """What is wrong with these nodes, one by one, each with its place; the cycle (if any) comes last."""
+    for node in nodes.values():
+        if node.kind == "branch":
+            for side in node.over.values():
+                for taken in side:
+                    if taken not in nodes:
+                        yield _no_branch(node.id, taken, nodes), (node.id, "branch", taken)
+        for what, name, value in _values(node):
+            for ref in iter_refs(value):
+                error = _reference_problem(node.id, ref, nodes)
+                if error is not None:
+                    yield error, (node.id, what, name)
+        for dependency in node.deps:
+            if dependency not in nodes:
+                yield DependencyNotFound(node.id, dependency, nodes), (node.id, "dependency", dependency)
+    for ref in iter_refs(result):
+        error = _reference_problem("", ref, nodes)
+        if error is not None:
+            yield error, ("", "result", "")
+    cycle = find_cycle({node.id: node.deps for node in nodes.values()})
+    if cycle:
+        yield CycleError(cycle), (cycle[0], "node", cycle[0])
+
+
+def _values(node: NodeDef) -> Iterator[tuple[str, str, Any]]:
+    for name, value in node.inputs.items():
+        yield "input", name, value
+    if node.kind == "map":
+        if isinstance(node.over, dict):
+            for name, value in node.over.items():
+                yield "over", name, value
+        else:
+            yield "over", "", node.over
+
+
+def _no_branch(node_id: str, taken: str, known: Iterable[str]) -> ValidationError:
+    return ValidationError(
+        f"branch {node_id!r} leads to {taken!r}, which is no node here: {did_you_mean(taken, known)}",
+        culprit=taken,
+    )
+
+
+def _reference_problem(node_id: str, ref: Ref, nodes: Mapping[str, NodeDef]) -> ValidationError | None:
+    if ref.target == "inputs":
+        if ref.path:
+            return None
+        return ValidationError(
+            "a reference to an input names it: write inputs.KEY, not 'inputs' alone", culprit="inputs"
+        )
+    target = nodes.get(ref.target)
+    if target is None:
+        head = ref.target.split(".")[0]
+        if node_id:
+            return DependencyNotFound(node_id, head, [*nodes, "inputs"])
+        return ValidationError(
+            f"the result refers to {str(ref)!r}, but there is no node {head!r}: {did_you_mean(head, nodes)}",
+            culprit=str(ref),
+        )
+    if target.outputs is not None and ref.path and ref.path[0] not in target.outputs:
+        return ValidationError(
+            f"{f'node {node_id!r}' if node_id else 'the result'} refers to {str(ref)!r}, but node "
+            f"{target.id!r} declares no output {str(ref.path[0])!r}: "
+            f"{did_you_mean(str(ref.path[0]), target.outputs)}",
+            culprit=str(ref),
+        )
+    return None
+
+
+def find_cycle(deps: Mapping[str, Iterable[str]]) -> list[str] | None:
+    """One cycle of node ids, each before the one that depends on it and the first again at the end, or None.
+
+    >>> find_cycle({"a": ["c"], "b": ["a"], "c": ["b"]})
+    ['a', 'b', 'c', 'a']
+    """
+    unmet = {node: {dep for dep in of if dep in deps} for node, of in deps.items()}
+    dependants: dict[str, list[str]] = {node: [] for node in deps}
+    for node, of in unmet.items():
+        for dep in of:
+            dependants[dep].append(node)
+    left = {node: len(of) for node, of in unmet.items()}
+    ready = deque(node for node, number in left.items() if not number)
+    while ready:
+        for dependant in dependants[ready.popleft()]:
+            left[dependant] -= 1
+            if not left[dependant]:
+                ready.append(dependant)
+    rest = {node for node, number in left.items() if number}
+    if not rest:
+        return None
+    # what is left waits, each for another that is left: going back along these comes round
+    way: dict[str, int] = {}
+    node = next(node for node in deps if node in rest)
+    while node not in way:
+        way[node] = len(way)
+        node = next(dep for dep in deps[node] if dep in rest)
+    circle = [seen for seen, position in way.items() if position >= way[node]][::-1]
+    order = {node: position for position, node in enumerate(deps)}
+    first = min(range(len(circle)), key=lambda at: order[circle[at]])
+    return [*circle[first:], *circle[: first + 1]]
