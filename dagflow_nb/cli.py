@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +173,9 @@ def _run(arguments: argparse.Namespace) -> int:
         for file in arguments.load:
             flow.load_yaml_file(_existing(file))
         workflow = flow.load_yaml_file(_existing(arguments.file))
-        run = flow.run(workflow.name, inputs, run_id=arguments.run_id, raise_on_failure=False)
+        # by keyword, as unknown names are refused then; but for those that are settings of `run`
+        own = {key: inputs.pop(key) for key in list(inputs) if key in signature(flow.run).parameters}
+        run = flow.run(workflow.name, own, run_id=arguments.run_id, raise_on_failure=False, **inputs)
         return _report(run)
 
 

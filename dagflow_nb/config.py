@@ -65,13 +65,19 @@ class DagConfig(BaseModel):
     @classmethod
     def _strategy(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return RetryStrategy.immediate() if value == "immediate" else RetryStrategy(value)
+            make = {"immediate": RetryStrategy.immediate, "linear": RetryStrategy.linear}.get(value)
+            return make() if make is not None else RetryStrategy(value)
         if isinstance(value, Mapping) and len(value) == 1:
             (kind, arguments), *_ = value.items()
             make = getattr(RetryStrategy, kind, None) if kind in ("exponential", "linear") else None
             if make is not None and isinstance(arguments, Mapping):
                 return make(**arguments)
         return value
+
+    @field_validator("on_failure", mode="before")
+    @classmethod
+    def _halt(cls, value: Any) -> Any:
+        return "stop" if value == "halt" else value
 
     @field_validator("limits")
     @classmethod

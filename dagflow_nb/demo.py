@@ -45,15 +45,18 @@ class Package:
 
 def installed() -> list[dict[str, Any]]:
     """A record for each distribution on `sys.path`, as its metadata state it, mistakes included."""
-    return [
-        {
-            "name": found.metadata.get("Name"),
-            "version": found.metadata.get("Version"),
-            "licence": found.metadata.get("License-Expression") or found.metadata.get("License"),
-            "requires": list(found.requires or ()),
-        }
-        for found in metadata.distributions()
-    ]
+    records = []
+    for found in metadata.distributions():
+        stated = found.metadata.json
+        records.append(
+            {
+                "name": stated.get("name"),
+                "version": stated.get("version"),
+                "licence": stated.get("license_expression") or stated.get("license"),
+                "requires": list(found.requires or ()),
+            }
+        )
+    return records
 
 
 def canonical(name: str) -> str:
@@ -101,7 +104,8 @@ def transform_customer_data(data: list[dict[str, Any]]) -> dict[str, list[Packag
 
 
 def _package(record: Mapping[str, Any]) -> Package:
-    needs, optional = set(), set()
+    needs: set[str] = set()
+    optional: set[str] = set()
     for requirement in record["requires"]:
         wanted, _, condition = requirement.partition(";")
         name = re.match(r"[\w.-]*\w", wanted.strip())
@@ -142,16 +146,17 @@ def analyze_type_a(data: list[Package], ctx: NodeCtx) -> dict[str, Any]:
 
 def _check_files(package: str) -> Iterator[tuple[str, str, bool]]:
     """Package, path, and whether the file is as recorded, for the first Python files of a package."""
-    files = (file for file in metadata.files(package) or () if file.suffix == ".py" and file.hash)
-    for file in islice(files, MOST_FILES):
+    files = (file for file in metadata.files(package) or () if file.suffix == ".py")
+    recorded_files = ((file, file.hash) for file in files if file.hash)
+    for file, recorded in islice(recorded_files, MOST_FILES):
         try:
             with open(file.locate(), "rb") as content:
-                digest = hashlib.file_digest(content, file.hash.mode).digest()
+                digest = hashlib.file_digest(content, recorded.mode).digest()
         except OSError:
             yield package, str(file), False
         else:
             now = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-            yield package, str(file), now == file.hash.value
+            yield package, str(file), now == recorded.value
 
 
 # This one needs the same file as `analyze_type_a` and starts at the same time. It does not wait for the

@@ -145,10 +145,16 @@ class _RunError(DagError):
 
     run: Run | None
     report: Any
+    action_traceback: str | None = None  # of the action's own frames
 
     def __init__(self, message: str, *, run: Run | None = None, report: Any = None) -> None:
         self.run, self.report = run, report
         super().__init__(message)
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the action's own frames, then this error in one line."""
+        above = [self.action_traceback.rstrip(), ""] if self.action_traceback else []
+        return [*above, f"{type(self).__name__}: {self}"]
 
 
 class NodeExecutionError(_RunError):

@@ -31,7 +31,7 @@ from .errors import (
 )
 from .hooks import HookSet, make_hook
 from .legacy import register_action
-from .run import OVER, ExecutionReport, report_of
+from .run import OVER, ExecutionReport, check_answers_of, report_of, time_is_over
 from .runtime.coordinator import RunCoordinator
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
@@ -598,17 +598,15 @@ def _recorder(cache: Cache) -> Any:
 
 def _go_on(loaded: Loaded, cache: Cache, at: float) -> list[m.Input]:
     """How a stored run is taken up by the core API."""
-    from .run import check_answers_of
-
     scheduler = loaded.scheduler
     if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED):
         return [m.RetryNodes(at, None, True, who())]
     if scheduler.status is not RunStatus.PAUSED:
         return [m.Tick(at)]
     answers = dict(cache.as_dict().get("human_input", {}))
-    checked = check_answers_of(scheduler, None, answers, {})
-    resume = m.Resume(at, None, checked, who())
-    return [resume] if answers else [m.Tick(at), resume]
+    if not answers and time_is_over(scheduler, None, at):
+        return [m.Tick(at)]
+    return [m.Resume(at, None, check_answers_of(scheduler, None, answers, {}), who())]
 
 
 def _raise(coordinator: RunCoordinator, report: ExecutionReport) -> None:

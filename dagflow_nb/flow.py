@@ -23,7 +23,7 @@ from .core import messages as m
 from .core.model import RunStatus
 from .errors import DagNotFound, InvalidState, ValidationError
 from .hooks import make_hook
-from .run import OVER, Run, check_answers_of
+from .run import Run, check_answers_of, time_is_over
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait, wait_async
 from .runtime.recovery import Loaded
@@ -114,9 +114,9 @@ class DagFlow:
 
     def _take_over(self, older: DagFlow) -> None:
         """Go on with what an older flow on the same file has."""
-        from IPython import get_ipython  # type: ignore[attr-defined]  # IPython does not declare its exports
+        from IPython import get_ipython
 
-        if get_ipython() is None:  # type: ignore[no-untyped-call]
+        if get_ipython() is None:
             return
         mine, theirs = self._session, older._session
         for name in theirs.registry:
@@ -494,10 +494,9 @@ class DagFlow:
             going_on = scheduler.status is not RunStatus.PAUSED
             if going_on and branch is None and not answers:
                 return [m.Tick(at)]
-            late = not answers and _time_is_over(scheduler, branch, at)
-            checked = {} if late else check_answers_of(scheduler, branch, answers, models)
-            resume = m.Resume(at, branch, checked, who())
-            return [m.Tick(at), resume] if not answers else [resume]
+            if not answers and time_is_over(scheduler, branch, at):
+                return [m.Tick(at)]  # nobody answered in time: what the config says for that applies
+            return [m.Resume(at, branch, check_answers_of(scheduler, branch, answers, models), who())]
 
         return self._reopen(run, then, **settings)
 
@@ -764,14 +763,3 @@ class _Controls:
 def _is_event(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, m.Event)
 
-
-def _time_is_over(scheduler: Any, branch: str | None, at: float) -> bool:
-    """Whether what waits has waited for longer than `human_wait_minutes`."""
-    minutes = scheduler.config.human_wait_minutes
-    if minutes is None:
-        return False
-    pauses = [p for root, p in scheduler.pauses.items() if branch is None or root == branch]
-    return any(at >= pause.since + 60 * minutes for pause in pauses if pause.form is not None)
-
-
-__all__ = ["OVER", "DagFlow", "latest_flow"]

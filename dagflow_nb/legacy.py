@@ -129,7 +129,7 @@ class OldStyleAction(NodeAction):
             if namespace != node.id:
                 live.write_values(namespace, values)
         if proxy.commands:
-            live.after(ctx.node_id, ctx.attempt, proxy.commands)
+            live.asking.after(ctx.node_id, proxy.commands)
         return NodeOutput.ok(outputs)
 
 

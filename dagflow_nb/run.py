@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .core import messages as m
-from .core.model import NodeOutput, NodeStatus, Ref, RunStatus, map_refs
+from .core.model import HumanTimeoutAction, NodeOutput, NodeStatus, Ref, RunStatus, map_refs
 from .errors import (
     DagError,
     ExecutionTimeout,
@@ -21,6 +21,7 @@ from .errors import (
     ValidationError,
     shorten,
 )
+from .runtime.attempts import user_traceback
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import wait, wait_async
 from .runtime.recovery import Loaded
@@ -331,8 +332,10 @@ class Run:
                 return ExecutionTimeout(f"{text}; go on with flow.resume()", run=self, report=self.report)
             return NodeExecutionError("", text, run=self, report=self.report)
         error = NodeExecutionError(node_id, scheduler.error or "failed", run=self, report=self.report)
-        if coordinator is not None:
-            error.__cause__ = coordinator.exceptions.get(_culprit(scheduler, node_id))
+        cause = coordinator.exceptions.get(_culprit(scheduler, node_id)) if coordinator is not None else None
+        if cause is not None:
+            error.__cause__ = cause
+            error.action_traceback = user_traceback(cause)
         return error
 
     async def stream(self) -> AsyncIterator[Any]:
@@ -520,12 +523,17 @@ class Run:
         """The attempts over time."""
         from .notebook.timeline import timeline_picture
 
-        frame = self.attempts()
-        rows = []
-        for row in frame.itertuples():
-            start = row.started_at.timestamp()
-            end = None if row.finished_at is None or row.finished_at != row.finished_at else row.finished_at.timestamp()
-            rows.append((row.node_id, int(row.attempt), str(row.status), start, end))
+        found: list[dict[Any, Any]] = self.attempts().to_dict("records")
+        rows = [
+            (
+                str(row["node_id"]),
+                int(row["attempt"]),
+                str(row["status"]),
+                row["started_at"].timestamp(),
+                row["finished_at"].timestamp() if row["finished_at"] == row["finished_at"] else None,
+            )
+            for row in found
+        ]
         return timeline_picture(rows)
 
     def to_yaml(self) -> str:
@@ -600,3 +608,16 @@ def check_answers_of(
         if pause.form is not None:
             checked.update(check_answers(pause.form, answers, models.get(root)))
     return checked
+
+
+def time_is_over(scheduler: Any, branch: str | None, at: float) -> bool:
+    """Whether nobody answered within `human_wait_minutes`, and something is to happen then."""
+    minutes, action = scheduler.config.human_wait_minutes, scheduler.config.human_timeout_action
+    if minutes is None or action == HumanTimeoutAction.PAUSE:
+        return False
+    asking = [
+        pause
+        for root, pause in scheduler.pauses.items()
+        if pause.kind in ("ask", "branch", "review", "decision") and (branch is None or root == branch)
+    ]
+    return any(at >= pause.since + 60 * minutes for pause in asking)

@@ -91,8 +91,8 @@ def _lifetime(setting: Any, where: str) -> float:
 class Options:
     """An action's checked settings: those for the scheduler in `settings`, the others by name.
 
-    `failure` is what was given as failure handler (a name, a function, an action), `ask_model` the
-    pydantic model of the form where one was given.
+    `executor` is the executor's name where one was given, `failure` what was given as failure handler
+    (a name, a function, an action), `ask_model` the pydantic model of the form where one was given.
     """
 
     name: str
@@ -100,6 +100,7 @@ class Options:
     retry_on: tuple[type[BaseException], ...] = (Exception,)
     cache: CachePolicy = CachePolicy()
     outputs: tuple[str, ...] | None = None
+    executor: str | None = None
     failure: Any = None
     ask_model: type | None = None
     description: str = ""
@@ -158,6 +159,7 @@ def make_options(
         retry_on=errors,
         cache=policy,
         outputs=None if outputs is None else _outputs(outputs, where),
+        executor=executor,
         failure=failure,
         ask_model=model,
         description=default_description if description is None else description,

@@ -16,11 +16,20 @@ if TYPE_CHECKING:
     from .packing import Packer, Reader
 
 
+_MAX_HEADER = 10_000  # characters; numpy's own limit for what Python's parser is given
+
+
 def npy(array: Any) -> bytes:
     """The array in numpy's `.npy` format."""
     np = library("numpy")
     file = io.BytesIO()
-    np.lib.format.write_array(file, array, allow_pickle=False)
+    version = None
+    if array.dtype.names is not None:
+        # any names, of any length; but what is read is bounded
+        version = (3, 0)
+        if len(repr(array.dtype.descr)) > _MAX_HEADER - 200:
+            raise Unsupported("is a structured array of too many fields: use a DataFrame")
+    np.lib.format.write_array(file, array, version, allow_pickle=False)
     return file.getvalue()
 
 
@@ -28,7 +37,7 @@ def read_npy(data: Any) -> Any:
     """The array in `data`, writable and with memory of its own."""
     np = library("numpy")
     file = io.BytesIO(data)
-    array = np.lib.format.read_array(file, allow_pickle=False)
+    array = np.lib.format.read_array(file, allow_pickle=False, max_header_size=_MAX_HEADER)
     if file.read(1):
         raise ValueError("there is more after the array's end")
     return array

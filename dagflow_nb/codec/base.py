@@ -27,8 +27,8 @@ MAX_BYTES = 990_000_000
 MAX_DEPTH = 100
 # from so many containers on it is checked whether they are few objects, met again and again; what 30 lists
 # that hold each other twice stand for has no end
-MANY = 300_000
-MOST = 50_000_000
+MANY = 100_000
+MOST = 20_000_000
 
 SCALARS: frozenset[type] = frozenset({str, int, float, bool, type(None)})
 CONTAINERS: frozenset[type] = frozenset({dict, list})
@@ -133,22 +133,29 @@ def is_plain(value: Any) -> bool:
     return _is_plain_nested(value)
 
 
+def _parts(container: Any) -> list[Any] | None:
+    """The containers right below this one; None if it, or anything right below it, is not plain."""
+    items = container
+    if type(container) is dict:
+        if not all_str(map(type, container)) or TAG in container:
+            return None
+        items = container.values()
+    if all_scalars(map(type, items)):
+        return []
+    found = [item for item in items if type(item) not in SCALARS]
+    return found if all_containers(map(type, found)) else None
+
+
 def _is_plain_nested(value: Any) -> bool:
     # level by level: no stack to overflow, and a level that explodes is seen as such
     level, total = [value], 0
     for _ in range(MAX_DEPTH):
         below: list[Any] = []
         for container in level:
-            items = container
-            if type(container) is dict:
-                if not all_str(map(type, container)) or TAG in container:
-                    return False
-                items = container.values()
-            if not all_scalars(map(type, items)):
-                found = [item for item in items if type(item) not in SCALARS]
-                if not all_containers(map(type, found)):
-                    return False
-                below += found
+            parts = _parts(container)
+            if parts is None:
+                return False
+            below += parts
         if not below:
             return True
         total += len(below)
@@ -165,12 +172,12 @@ def _is_bounded(containers: list[Any]) -> bool:
         again: Counter[int] = Counter()
         below: dict[int, Any] = {}
         for key, container in known.items():
-            if not is_plain(container):
+            parts = _parts(container)
+            if parts is None:
                 return False
-            for item in container.values() if type(container) is dict else container:
-                if type(item) not in SCALARS:
-                    again[id(item)] += times[key]
-                    below[id(item)] = item
+            for part in parts:
+                again[id(part)] += times[key]
+                below[id(part)] = part
         if not below:
             return True
         if again.total() > MOST:

@@ -27,17 +27,27 @@ def _values(column: Any) -> Any:
 
 
 def _pack_freq(value: Any) -> str | None:
-    freq = value.freq
-    if freq is None:
+    if value.freq is None:
         return None
-    text = str(freq.freqstr)
-    try:
-        same = _pandas().tseries.frequencies.to_offset(text) == freq
-    except ValueError:
-        same = False
-    if not same:
+    text = str(value.freqstr)
+    if _read_freq(text) != value.freq and _read_period(text) != value.freq:
         raise Unsupported(f"has the frequency {text!r}, which its text does not say in full: set freq=None")
     return text
+
+
+def _read_freq(text: str) -> Any:
+    try:
+        return _pandas().tseries.frequencies.to_offset(text)
+    except ValueError:
+        return None
+
+
+def _read_period(text: str) -> Any:
+    # a period's "M" is the "ME" of an index of times
+    try:
+        return _pandas().PeriodDtype(text).freq
+    except (ValueError, TypeError):
+        return None
 
 
 class TimestampFamily(Family):
@@ -108,7 +118,7 @@ class ExtensionFamily(Family):
     def pack(self, value: Any, packer: Packer) -> Any:
         pd, np = _pandas(), library("numpy")
         dtype, arrays = value.dtype, pd.arrays
-        if isinstance(value, arrays.NumpyExtensionArray):
+        if type(value) is arrays.NumpyExtensionArray:
             return {"kind": "numpy", "values": packer.part(value.to_numpy(), "")}
         if isinstance(value, pd.Categorical):
             return {
@@ -185,11 +195,22 @@ class ExtensionFamily(Family):
         if kind == "arrow":
             return arrays.ArrowExtensionArray(_from_arrow(reader.binary(payload["ipc"])))
         if kind == "sparse":
-            places = library("pandas._libs.sparse").IntIndex(payload["length"], payload["places"])
-            index = places.to_block_index() if payload["layout"] == "block" else places
-            dtype = pd.SparseDtype(payload["values"].dtype, payload["fill"])
-            return arrays.SparseArray(payload["values"], sparse_index=index, dtype=dtype)
+            return _sparse(payload)
         raise ValueError(f"no array is of kind {kind!r}")
+
+
+def _sparse(payload: Any) -> Any:
+    cls = _pandas().arrays.SparseArray
+    values, places, length = payload["values"], payload["places"], payload["length"]
+    fill, layout = payload["fill"], payload["layout"]
+    if hasattr(cls, "from_indices"):
+        made = cls.from_indices(values, places, length, fill_value=fill, kind=layout, dtype=values.dtype)
+    else:  # before pandas 3.1
+        index = library("pandas._libs.sparse").IntIndex(length, places)
+        index = index.to_block_index() if layout == "block" else index
+        dtype = _pandas().SparseDtype(values.dtype, fill)
+        made = cls(values, sparse_index=index, dtype=dtype)
+    return made
 
 
 def _string_dtype(storage: str, missing: str) -> Any:

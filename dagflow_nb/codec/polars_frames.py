@@ -57,7 +57,7 @@ def _write(frame: Any) -> bytes:
 
 def _read(data: Any) -> Any:
     pl = library("polars")
-    return _calmly(lambda: pl.read_ipc(io.BytesIO(data), memory_map=False))
+    return _calmly(lambda: pl.read_ipc(io.BytesIO(data)))
 
 
 class FrameFamily(Family):

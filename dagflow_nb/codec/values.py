@@ -62,15 +62,17 @@ class Codec:
         """`value` as bytes, a snapshot of this moment. Never raises: see `Encoded` for `"memory"`."""
         try:
             if is_plain(value):
-                try:
-                    data = write_json(value).encode("utf-8", "surrogatepass")
-                except ValueError:  # an integer with more digits than may be written
-                    return self._encode(value)
+                data = write_json(value).encode("utf-8", "surrogatepass")
                 size = len(data)
                 if size <= MAX_BYTES:
                     return _new(Encoded, ("json", data, size, None))
                 raise too_big()
             return self._encode(value)
+        except ValueError:  # an integer with more digits than may be written
+            try:
+                return self._encode(value)
+            except Exception as bad:
+                return self._otherwise(value, bad)
         except Exception as bad:
             return self._otherwise(value, bad)
 

@@ -11,7 +11,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-PERIODS = {"s": 1.0, "sec": 1.0, "second": 1.0, "min": 60.0, "m": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
+SECOND, MINUTE, HOUR = 1.0, 60.0, 3600.0
+PERIODS = {
+    "s": SECOND,
+    "sec": SECOND,
+    "second": SECOND,
+    "min": MINUTE,
+    "m": MINUTE,
+    "minute": MINUTE,
+    "h": HOUR,
+    "hour": HOUR,
+}
 
 
 def parse_rate(text: str) -> tuple[int, float]:
@@ -47,7 +57,8 @@ class Limit:
         """Whether one more may start at time `at`."""
         if self.period is None:
             return self.running < self.most
-        while self.starts and self.starts[0] <= at - self.period:
+        # the same sum as in `next_free`: rounding must not make the two disagree
+        while self.starts and self.starts[0] + self.period <= at:
             self.starts.popleft()
         return len(self.starts) < self.most
 

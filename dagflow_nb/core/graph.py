@@ -2,109 +2,100 @@
 
 Rules kept here: nodes are added all or none; an edge always points from a node to one that was there
 before it or came in the same batch, so that a cycle can only lie within a batch; looking at a batch
-costs the batch, never the graph.
+costs the batch, never the graph; `unmet` and `open_children` are exact at every moment.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import CycleError, DependencyNotFound, NodeAlreadyExists, NodeNotFound, ValidationError
-from .model import FINAL_STATES, NodeDef, NodeOutput, NodeRef, NodeStatus, When, node_id_problem
+from .model import (
+    FINAL_STATES,
+    SUCCESS_STATES,
+    NodeDef,
+    NodeOutput,
+    NodeRef,
+    NodeStatus,
+    When,
+    node_id_problem,
+)
+
+_NONE: frozenset[str] = frozenset()
 
 
 class Node:
     """A node as it stands in a run. Only the scheduler changes it.
 
-    `unmet`: dependencies (and the group it waits to open) that have not been released yet. `released`:
-    its own dependants have been told of its end. `attempt`: number of the last attempt, `spent`: how
-    many count against its tries. `cut`: it belongs to a cancelled branch. `guardian`: the failed node
-    that waits for this one; `rescuers`: those it waits for. `cause`: the node (or `"run"`,
-    `"deadline"`) because of which it was skipped or cancelled. `depth`: how long the chain of growth
-    is that made it.
+    `unmet`: dependencies (and the group it waits to open) that have not been released. `released`: its
+    own dependants have been told of its end. `attempt`: number of the last attempt, `spent`: how many
+    count against its tries. `cut`: it belongs to a cancelled branch. `guardian`: the failed node that
+    waits for this one, `rescuers`: those it waits for, `rescues`: the failed node it was made for.
+    `cause`: the node (or `"branch"`, `"run"`, `"deadline"`) because of which it was skipped or
+    cancelled. `depth`: how long the chain of growth is that made it. `ended`: number of the event that
+    told its end; `since`: events about it up to this number are out of date.
     """
 
-    __slots__ = (
-        "added_by",
-        "answered",
-        "attempt",
-        "budgets",
-        "busy",
-        "cause",
-        "children",
-        "cut",
-        "dependants",
-        "depth",
-        "disabled",
-        "error",
-        "finished_at",
-        "guardian",
-        "handled",
-        "human",
-        "keys",
-        "met",
-        "open_children",
-        "opened",
-        "outcome",
-        "pauses",
-        "position",
-        "ready",
-        "ready_at",
-        "reason",
-        "ref",
-        "released",
-        "rescuers",
-        "spec",
-        "spent",
-        "started_at",
-        "status",
-        "unmet",
-        "used_cost",
-        "used_tokens",
-    )
+    # What most nodes never change stays on the class: making a node costs only what differs.
+    status: NodeStatus = NodeStatus.PENDING
+    is_group = False
+    children: Sequence[str] = ()
+    met: frozenset[str] = _NONE
+    unmet = 0
+    open_children = 0
+    opened = False
+    attempt = 0
+    spent = 0
+    outcome: NodeOutput | None = None
+    error: str | None = None
+    reason: str | None = None
+    cause: str | None = None
+    added_by: str | None = None
+    depth = 0
+    pauses: frozenset[str] = _NONE
+    cut = False
+    disabled = False
+    disabled_by: str | None = None
+    answered = False
+    ready = False
+    released = False
+    busy = False
+    handled = False
+    gone = False
+    ended = 0
+    since = 0
+    guardian: str | None = None
+    rescues: str | None = None
+    rescuers: frozenset[str] = _NONE
+    human: dict[str, Any] | None = None
+    keys: tuple[str, ...] | None = None
+    budgets: tuple[str, ...] = ()
+    ready_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    used_tokens: float = 0
+    used_cost: float = 0.0
+    told = False
+    _ref: NodeRef | None = None
 
     def __init__(self, spec: NodeDef, dag_name: str, position: int) -> None:
         self.spec = spec
-        self.ref = NodeRef(dag_name, spec.id, spec.action)
+        self.id = spec.id
+        self.dag_name = dag_name
         self.position = position
-        self.status = NodeStatus.PENDING
         self.dependants: list[str] = []
-        self.children: list[str] = []
-        self.met: frozenset[str] = frozenset()
-        self.unmet = 0
-        self.open_children = 0
-        self.opened = False
-        self.attempt = self.spent = 0
-        self.outcome: NodeOutput | None = None
-        self.error: str | None = None
-        self.reason: str | None = None
-        self.cause: str | None = None
-        self.added_by: str | None = None
-        self.depth = 0
-        self.pauses: set[str] = set()
-        self.cut = self.disabled = self.answered = self.ready = self.released = False
-        self.busy = self.handled = False
-        self.guardian: str | None = None
-        self.rescuers: set[str] = set()
-        self.human: dict[str, Any] | None = None
-        self.keys: tuple[str, ...] | None = None
-        self.budgets: tuple[str, ...] = ()
-        self.ready_at: float | None = None
-        self.started_at: float | None = None
-        self.finished_at: float | None = None
-        self.used_tokens: float = 0
-        self.used_cost: float = 0.0
+        if spec.kind == "map" or spec.kind == "workflow":
+            self.is_group = True
+            self.children = []
 
     @property
-    def id(self) -> str:
-        """The node's id."""
-        return self.spec.id
-
-    @property
-    def is_group(self) -> bool:
-        """Whether it stands for its children: a map or a sub-workflow."""
-        return self.spec.kind == "map" or self.spec.kind == "workflow"
+    def ref(self) -> NodeRef:
+        """What events carry of it."""
+        found = self._ref
+        if found is None:
+            found = self._ref = NodeRef(self.dag_name, self.id, self.spec.action)
+        return found
 
     @property
     def final(self) -> bool:
@@ -123,6 +114,7 @@ class Graph:
         self.nodes: dict[str, Node] = {}
         self.version = 0
         self._position = 0
+        self._attempts: dict[str, int] = {}
 
     def __getitem__(self, id: str) -> Node:
         try:
@@ -142,40 +134,70 @@ class Graph:
         A node that is there already with an equal definition is left out. Raises `ValidationError`
         or one of its children naming the culprit.
         """
+        nodes = self.nodes
         batch: dict[str, NodeDef] = {}
+        in_order = True
         for spec in specs:
-            if problem := node_id_problem(spec.id):
-                raise ValidationError(problem, culprit=spec.id)
-            other = batch.get(spec.id) or (self.nodes[spec.id].spec if spec.id in self.nodes else None)
-            if other is not None and other != spec:
-                raise NodeAlreadyExists(spec.id)
-            if other is None:
-                batch[spec.id] = spec
+            id = spec.id
+            if problem := node_id_problem(id):
+                raise ValidationError(problem, culprit=id)
+            if id in batch or id in nodes:
+                if spec != (batch.get(id) or nodes[id].spec):
+                    raise NodeAlreadyExists(id)
+                continue
+            for dep in spec.deps:
+                if dep not in batch and dep not in nodes:
+                    in_order = False
+            if spec.parent is not None and spec.parent not in batch:
+                in_order = False
+            batch[id] = spec
+        if not in_order:
+            # who comes before its dependencies may also wait for itself, or for nobody
+            for spec in batch.values():
+                for dep in spec.deps:
+                    if dep not in batch and dep not in nodes:
+                        raise DependencyNotFound(spec.id, dep, [*nodes, *batch])
+            if cycle := find_cycle(batch):
+                raise CycleError(cycle)
         for spec in batch.values():
-            for dep in (*spec.deps, *((spec.parent,) if spec.parent else ())):
-                if dep not in batch and dep not in self.nodes:
-                    raise DependencyNotFound(spec.id, dep, [*self.nodes, *batch])
-        if cycle := find_cycle(batch):
-            raise CycleError(cycle)
+            if spec.parent is not None and (fault := _parent_fault(spec, batch)):
+                raise ValidationError(fault, culprit=spec.id)
         return list(batch.values())
 
-    def add(self, spec: NodeDef, met: frozenset[str] = frozenset()) -> Node:
-        """Add one checked node; dependencies in `met` count as met whatever their state."""
-        node = Node(spec, self.dag_name, self._position)
-        self._position += 1
+    def add(
+        self, specs: Sequence[NodeDef], met: Callable[[NodeDef], frozenset[str]] | None = None
+    ) -> list[Node]:
+        """Add checked nodes and their edges; dependencies in `met(spec)` count as met anyway."""
+        nodes, position, dag_name, past = self.nodes, self._position, self.dag_name, self._attempts
+        added = []
+        for spec in specs:
+            position += 1
+            node = nodes[spec.id] = Node(spec, dag_name, position)
+            added.append(node)
+            if past and spec.id in past:
+                # results of an earlier node of that id may still come: attempts go on counting
+                node.attempt = past[spec.id]
+            if met is not None:
+                node.met = met(spec)
+        self._position = position
         self.version += 1
-        node.met = met
-        self.nodes[spec.id] = node
-        if spec.parent is not None:
-            self.nodes[spec.parent].children.append(spec.id)
-        return node
-
-    def link(self, node: Node) -> None:
-        """Tell its dependencies of a node that was added, and count those it waits for."""
-        nodes = self.nodes
-        for dep in node.spec.deps:
-            nodes[dep].dependants.append(node.id)
-        node.unmet = self.count_unmet(node)
+        for node in added:
+            spec = node.spec
+            unmet = 0
+            for dep in spec.deps:
+                other = nodes[dep]
+                other.dependants.append(node.id)
+                if not other.released and dep not in node.met:
+                    unmet += 1
+            if spec.parent is not None:
+                group = nodes[spec.parent]
+                assert isinstance(group.children, list)
+                group.children.append(node.id)
+                group.open_children += 1
+                if not group.opened:
+                    unmet += 1
+            node.unmet = unmet
+        return added
 
     def count_unmet(self, node: Node) -> int:
         """How many dependencies have not been released yet, the group it waits for included."""
@@ -184,17 +206,28 @@ class Graph:
         parent = node.spec.parent
         return unmet + (1 if parent is not None and not nodes[parent].opened else 0)
 
-    def remove(self, ids: set[str]) -> None:
-        """Take nodes out; those that depend on them must be among them."""
-        touched = set()
-        for id in ids:
-            spec = self.nodes.pop(id).spec
-            touched.update(spec.deps, (spec.parent,) if spec.parent else ())
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take nodes out; those that depend on them, and children, must be among them."""
+        gone = dict.fromkeys(ids)
+        touched: set[str] = set()
+        for id in gone:
+            node = self.nodes.pop(id)
+            node.gone, node.ready = True, False
+            spec = node.spec
+            if node.attempt:
+                self._attempts[id] = node.attempt
+            touched.update(spec.deps)
+            if spec.parent is not None:
+                touched.add(spec.parent)
+                if not node.released and spec.parent in self.nodes:
+                    self.nodes[spec.parent].open_children -= 1
         for id in touched & self.nodes.keys():
             node = self.nodes[id]
-            node.dependants = [d for d in node.dependants if d not in ids]
-            node.children = [c for c in node.children if c not in ids]
-        self.version += 1
+            node.dependants = [d for d in node.dependants if d not in gone]
+            if node.is_group:
+                node.children = [c for c in node.children if c not in gone]
+        if gone:
+            self.version += 1
 
     def branch(self, root: str) -> Iterator[Node]:
         """A node and all its present descendants, each once; a group's children belong to it."""
@@ -202,10 +235,40 @@ class Graph:
         while stack:
             node = nodes[stack.pop()]
             yield node
-            for id in (*node.children, *node.dependants):
-                if id not in seen:
-                    seen.add(id)
-                    stack.append(id)
+            for ids in (node.children, node.dependants):
+                for id in ids:
+                    if id not in seen:
+                        seen.add(id)
+                        stack.append(id)
+
+    def in_order(self, some: Iterable[Node] | None = None) -> Iterator[Node]:
+        """These nodes (None: all), each after those of its dependencies and groups that are among them."""
+        nodes = self.nodes
+        ids = dict.fromkeys(nodes if some is None else (node.id for node in some))
+        left = {}
+        for id in ids:
+            spec = nodes[id].spec
+            above = (*spec.deps, spec.parent) if spec.parent is not None else spec.deps
+            left[id] = sum(1 for other in above if other in ids)
+        stack = [id for id, count in reversed(left.items()) if count == 0]
+        while stack:
+            node = nodes[stack.pop()]
+            yield node
+            for after in (node.children, node.dependants):
+                for id in after:
+                    if id in left:
+                        left[id] -= 1
+                        if left[id] == 0:
+                            stack.append(id)
+
+
+def _parent_fault(spec: NodeDef, batch: Mapping[str, NodeDef]) -> str | None:
+    parent = batch.get(spec.parent or "")
+    if parent is None:
+        return f"node {spec.id!r} is a child of {spec.parent!r}, which is not added together with it"
+    if parent.kind not in ("map", "workflow"):
+        return f"node {spec.id!r} is a child of {parent.id!r}, which is neither a map nor a sub-workflow"
+    return None
 
 
 def find_cycle(batch: Mapping[str, NodeDef]) -> list[str] | None:
@@ -216,8 +279,8 @@ def find_cycle(batch: Mapping[str, NodeDef]) -> list[str] | None:
             continue
         path: dict[str, Iterator[str]] = {start: iter(batch[start].deps)}
         while path:
-            id, ahead = next(reversed(path.items()))
-            following = next((d for d in ahead if d in batch and d not in done), None)
+            id = next(reversed(path))
+            following = next((d for d in path[id] if d in batch and d not in done), None)
             if following is None:
                 done.add(id)
                 del path[id]
@@ -236,18 +299,20 @@ def rule_problem(node: Node, nodes: Mapping[str, Node]) -> tuple[str, str | None
 
     A dependency in a cancelled branch counts as cancelled, one in `met` as whatever the rule wants.
     """
+    deps = node.spec.deps
     rule = node.spec.when
-    if rule is When.ALL_DONE or not node.spec.deps:
+    if not deps or rule is When.ALL_DONE:
         return None
     success = failed = False
     blame: Node | None = None
-    for dep in node.spec.deps:
+    met = node.met
+    for dep in deps:
         other = nodes[dep]
-        if dep in node.met:
+        if dep in met:
             success = failed = True
         elif other.cut:
             blame = other
-        elif other.status in _SUCCESS:
+        elif other.status in SUCCESS_STATES:
             success = True
         else:
             failed = failed or other.status is NodeStatus.FAILED
@@ -258,7 +323,7 @@ def rule_problem(node: Node, nodes: Mapping[str, Node]) -> tuple[str, str | None
         return f"its dependency {blame.id!r} {_said(blame)}", blame.id
     if rule is When.ONE_SUCCESS:
         return None if success else ("none of its dependencies succeeded", blame.id if blame else None)
-    return None if failed else ("none of its dependencies failed", node.spec.deps[0])
+    return None if failed else ("none of its dependencies failed", deps[0])
 
 
 def _said(node: Node) -> str:
@@ -270,12 +335,7 @@ def _said(node: Node) -> str:
 def can_hold(node: Node, nodes: Mapping[str, Node]) -> bool:
     """Whether the rule of a join can still hold although some of its dependencies are cut off."""
     rule = node.spec.when
-    open_deps = [d for d in node.spec.deps if not nodes[d].cut]
     if rule is When.ALL_DONE:
         return True
-    if rule is When.ALL_SUCCESS:
-        return len(open_deps) == len(node.spec.deps)
-    return bool(open_deps)
-
-
-_SUCCESS = frozenset({NodeStatus.COMPLETED, NodeStatus.CACHED, NodeStatus.RECOVERED})
+    cut = [nodes[dep].cut for dep in node.spec.deps]
+    return not any(cut) if rule is When.ALL_SUCCESS else not all(cut)

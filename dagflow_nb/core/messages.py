@@ -249,7 +249,7 @@ class SetNodeInputs:
 
 @dataclass(frozen=True, slots=True)
 class PauseBranch:
-    """Hold a node and all that comes after it; `form` (a pydantic model or a JSON schema) is what is asked."""
+    """Hold a node and all that comes after it; `form` (a pydantic model, a JSON schema) is what is asked."""
 
     branch_id: str
     reason: str | None = None
@@ -337,7 +337,10 @@ ExecutorCommand = (
 
 @dataclass(frozen=True, slots=True)
 class ActionSettings:
-    """What an action says of its nodes where they do not say it themselves."""
+    """What an action says of its nodes where they do not say it themselves.
+
+    `cached`: results may be known already, so that `NodeStarted` waits for `AttemptStarted`.
+    """
 
     try_count: int | None = None
     retry: Any = None
@@ -349,6 +352,7 @@ class ActionSettings:
     idempotent: bool = True
     retry_timeouts: bool = True
     tags: tuple[str, ...] = ()
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,6 +367,16 @@ class Begin:
     settings: Mapping[str, ActionSettings] = EMPTY
     pools: Mapping[str, int] = EMPTY
     disabled: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """The result of this attempt is not known: it has to run. Only for nodes whose results are cached;
+    where it is not said, `NodeStarted` comes with the result."""
+
+    node_id: str
+    attempt: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -516,6 +530,7 @@ class Tick:
 
 Input = (
     Begin
+    | AttemptStarted
     | AttemptEnded
     | GroupOpened
     | Answered

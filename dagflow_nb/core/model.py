@@ -15,7 +15,6 @@ from typing import Any
 from ..errors import ValidationError, shorten
 
 
-
 class _Empty(Mapping[str, Any]):
     """The empty mapping, hashable so that it can be a field's default."""
 

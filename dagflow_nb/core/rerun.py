@@ -1,100 +1,157 @@
-"""Going on: after an interruption, after a crash, and again after a failure.
+"""Running again: after a failure, after an interruption, after a crash.
 
-Rules kept here: what has ended well does not run again unless it is asked for or its outputs are lost;
-what was grown from the events of a node that runs again is withdrawn first; a cancelled branch stays
-cancelled.
+Rules kept here: what has ended well does not run again unless it is asked for, what it depends on runs
+again, or its outputs are lost; what was grown from the events of a node that runs again is withdrawn
+first; a cancelled branch stays cancelled; a call costs what it changes, not the graph.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from ..errors import InvalidState, NodeNotFound
 from . import branches
 from . import messages as m
+from .endings import close_if_done, free_rescuers, reopen_group, unrelease
 from .graph import Node
 from .model import NodeStatus, RunStatus
+from .state import OVER, RUN, Pause, State
 
-if TYPE_CHECKING:
-    from .scheduler import Scheduler
-
-RUN = ""
-_OVER = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+_WITHOUT_A_RUN = frozenset({NodeStatus.SKIPPED, NodeStatus.CANCELLED})
 
 
-def put_back(s: Scheduler, reason: str) -> list[Node]:
-    """Attempts under way do not count: their nodes wait to be started again. Returns them."""
-    back = []
-    for node in s.nodes.values():
-        if node.status is NodeStatus.RUNNING and not (node.is_group and node.opened):
-            if not node.is_group:
-                s.add_effect(m.CancelAttempt(node.id, node.attempt, reason))
-            back.append(node)
-            s.set_status(node, NodeStatus.PENDING)
-        node.busy = node.ready = False
-    s.busy = 0
-    s.slots.clear()
-    s.urgent.clear()
-    return back
+class _Again:
+    """What is to run again, collected before anything changes.
+
+    `full`: nodes that start from nothing. `half`: groups that wait anew for those of their children
+    that run again. `gone`: grown nodes and a map's items that are withdrawn.
+    """
+
+    def __init__(self, s: State) -> None:
+        self.s = s
+        self.full: dict[str, Node] = {}
+        self.half: dict[str, Node] = {}
+        self.gone: dict[str, Node] = {}
+
+    def collect(self, targets: Iterable[Node], cascade: bool) -> None:
+        """Targets, and with `cascade` what comes after them or ended because of them."""
+        nodes = self.s.nodes
+        stack = [(node, True) for node in targets]
+        while stack:
+            node, asked_for = stack.pop()
+            if node.cut or node.id in self.full:
+                continue
+            if asked_for and node.is_group and node.opened and node.status in _MENDABLE:
+                if node.id in self.half:
+                    continue
+                # it failed inside, or was stopped on the way: what it has is kept
+                self.half[node.id] = node
+                stack += [(nodes[id], True) for id in node.children if _is_to_retry(nodes[id])]
+            else:
+                self.full[node.id] = node
+                self.half.pop(node.id, None)
+                if node.is_group and node.spec.kind == "workflow":
+                    stack += [(nodes[id], False) for id in node.children]
+            if cascade:
+                stack += [(other, False) for other in self._after(node)]
+                stack += self._group_of(node, cascade)
+            elif node.spec.parent is not None and not nodes[node.spec.parent].opened:
+                stack += self._group_of(node, cascade)
+
+    def _after(self, node: Node) -> list[Node]:
+        """What has begun or ended on the strength of this node's end, or because of it."""
+        nodes = self.s.nodes
+        after = [other for id in node.dependants if _has_begun(other := nodes[id])]
+        return after + list(ended_because(self.s, node.id))
+
+    def _group_of(self, node: Node, cascade: bool) -> list[tuple[Node, bool]]:
+        """The group of a child that runs again, if it has ended: it waits anew, and so does what follows."""
+        if node.spec.parent is None:
+            return []
+        group = self.s.nodes[node.spec.parent]
+        if not group.final or group.cut or group.id in self.full or group.id in self.half:
+            return []
+        if not group.opened:
+            return [(group, False)]  # it has to open first
+        self.half[group.id] = group
+        return [(other, False) for other in self._after(group)] + self._group_of(group, cascade)
+
+    def withdraw(self) -> None:
+        """Find what was grown from the events of these nodes, and of each other."""
+        s = self.s
+        stack = [*self.full.values(), *self.half.values()]
+        while stack:
+            node = stack.pop()
+            ids = [id for id in s.grown.get(node.id, ()) if id not in s.fresh]
+            if node.spec.kind == "map" and node.id in self.full:
+                ids += node.children
+            if node.id in self.gone:
+                ids += [*node.children, *node.dependants]
+            for id in ids:
+                other = s.nodes.get(id)
+                if other is not None and id not in self.gone and other is not node:
+                    self.gone[id] = other
+                    stack.append(other)
+
+    def apply(self, *, asked_for: frozenset[str]) -> None:
+        """Change what was found."""
+        s = self.s
+        for node in self.gone.values():
+            self.full.pop(node.id, None)
+            self.half.pop(node.id, None)
+        forget(s, self.gone)
+        for group in self.half.values():
+            if group.final:
+                reopen_group(s, group)
+        for node in self.full.values():
+            reset(s, node, asked_for=node.id in asked_for)
+        for node in self.full.values():
+            link_to_failed(s, node)
+            if node.unmet == 0:
+                s.to_judge(node)
+        for group in self.half.values():
+            close_if_done(s, group)
 
 
-def reopen(s: Scheduler, message: m.Reopened) -> None:
-    """A process takes the run up."""
-    from .scheduler import Pause
-
-    if s.status is RunStatus.PENDING:
-        raise InvalidState(f"run {s.run_id!r} has not begun", culprit=s.run_id)
-    was_over = s.status in _OVER
-    died = s.status is RunStatus.RUNNING
-    back = put_back(s, "its process ended")
-    s.configure(message.config, message.settings, message.pools)
-    s.status, s.finished_at = RunStatus.RUNNING, None
-    s.ending, s.finishing = None, False
-    s.active_since = s.now
-    if was_over:
-        s.elapsed, s.stopping, s.error, s.error_node = 0.0, None, None, None
-    lost = [s.nodes[id] for id in message.lost]
-    for node in lost:
-        _reset(s, node)
-    for node in lost:
-        recount(s, node.dependants)
-    for node in s.nodes.values():
-        if node.status is NodeStatus.PENDING and node.unmet == 0:
-            s.to_judge(node)
-        elif node.status is NodeStatus.RETRYING:
-            s.make_ready(node)
-        elif node.is_group and node.status is NodeStatus.RUNNING and node.open_children == 0:
-            s.close_group(node)
-    for root in s.pauses:
-        branches.arm_human(s, root)
-    for node in back if died else ():
-        settings = s.settings.get(node.spec.action)
-        if settings is not None and not settings.idempotent and not node.is_group:
-            reason = f"{node.id!r} was running when its process ended and may have done its work: decide"
-            branches.pause(s, node.id, Pause("decision", s.now, reason))
+def run_again(s: State, targets: Iterable[Node], *, cascade: bool) -> None:
+    """Reset these nodes and, with `cascade`, what depends on them or ended because of them."""
+    again = _Again(s)
+    chosen = list(targets)
+    again.collect(chosen, cascade)
+    again.withdraw()
+    again.apply(asked_for=frozenset(node.id for node in chosen))
+    forgive(s)
 
 
-def retry(s: Scheduler, message: m.RetryNodes) -> None:
-    """Run failed nodes (or one node) again; after a cancelled run, what was cancelled with it too."""
-    if s.status is not RunStatus.RUNNING or s.finishing:
-        raise InvalidState(f"run {s.run_id!r} is not open", culprit=s.run_id)
-    if message.node_id is not None:
-        node = s.nodes.get(message.node_id)
-        if node is None:
-            raise NodeNotFound(message.node_id, s.nodes)
-        if not node.final:
-            raise InvalidState(f"node {node.id!r} is {node.status}: only what has ended runs again", culprit=node.id)
-        if node.cut:
-            raise InvalidState(f"node {node.id!r} is in a cancelled branch, which stays so", culprit=node.id)
-        targets = [node]
-    else:
-        targets = [node for node in s.nodes.values() if _is_to_retry(node)]
-    pause = s.pauses.get(RUN)
-    if pause is not None and pause.kind == "failure":
-        del s.pauses[RUN]
-        s.emit(m.BranchResumed, None, message.by)
-    run_again(s, targets, cascade=message.cascade)
+def give_turn(s: State, node: Node) -> None:
+    """What was skipped because this node had failed has its turn again, now that it has outputs."""
+    unrelease(s, node)
+    again = _Again(s)
+    stack = [node]
+    while stack:
+        ended = stack.pop()
+        for other in ended_because(s, ended.id):
+            if other.status is NodeStatus.SKIPPED and not other.cut and other.id not in again.full:
+                again.full[other.id] = other
+                stack.append(other)
+        parent = ended.spec.parent
+        if parent is not None and parent not in again.half and parent not in again.full:
+            group = s.nodes[parent]
+            if group.opened and group.final and not group.cut and group.status is NodeStatus.FAILED:
+                again.half[parent] = group
+                stack.append(group)
+    again.withdraw()
+    again.apply(asked_for=frozenset())
+
+
+def ended_because(s: State, id: str) -> list[Node]:
+    """What was skipped or cancelled on a node's account, and still is."""
+    found = [s.nodes[other] for other in s.because.get(id, ()) if other in s.nodes]
+    return [n for n in found if n.cause == id and n.status in _WITHOUT_A_RUN]
+
+
+def _has_begun(node: Node) -> bool:
+    return node.status not in _WAITING or node.started_at is not None
 
 
 def _is_to_retry(node: Node) -> bool:
@@ -105,169 +162,178 @@ def _is_to_retry(node: Node) -> bool:
     )
 
 
-def run_again(s: Scheduler, targets: Iterable[Node], *, cascade: bool) -> None:
-    """Reset these nodes and, with `cascade`, what depends on them or ended because of them."""
-    again: dict[str, Node] = {}
-    groups: dict[str, Node] = {}
-    stack = list(targets)
-    because: dict[str, list[Node]] = {}
-    for node in s.nodes.values():
-        if node.cause is not None and node.status in (NodeStatus.SKIPPED, NodeStatus.CANCELLED):
-            because.setdefault(node.cause, []).append(node)
-    while stack:
-        node = stack.pop()
-        if node.id in again or node.cut:
-            continue
-        if node.is_group and node.status is NodeStatus.FAILED and _fails_inside(s, node):
-            # it failed because of its children: they run again, it waits for them
-            groups[node.id] = node
-        else:
-            again[node.id] = node
-        parent = node.spec.parent
-        if parent is not None and parent not in again and s.nodes[parent].final and parent not in groups:
-            groups[parent] = s.nodes[parent]
-            stack.append(s.nodes[parent]) if s.nodes[parent].spec.parent else None
-        if cascade:
-            stack += [s.nodes[id] for id in node.dependants if s.nodes[id].final]
-            stack += because.get(node.id, ())
-            if parent is not None:
-                stack += [s.nodes[id] for id in s.nodes[parent].dependants if s.nodes[id].final]
-    gone = _grown_from(s, again)
-    for id in gone:
-        _forget(s, s.nodes[id])
-        again.pop(id, None)
-        groups.pop(id, None)
+def forget(s: State, gone: dict[str, Node]) -> None:
+    """Withdraw nodes; with each of them go all that depend on it and its children."""
+    for node in gone.values():
+        s.stop_attempt(node, "withdrawn")
+        s.count[node.status] -= 1
+        s.changed.add(node.id)
+        for index in (s.failed, s.held, s.retrying):
+            index.pop(node.id, None)
+        s.quiet.discard(node.id)
+        s.pauses.pop(node.id, None)
+        s.branch_usage.pop(node.id, None)
+        s.names.pop(node.spec.action, None)
+        s.grown.pop(node.id, None)
+        s.because.pop(node.id, None)
+        if node.added_by in s.grown:
+            s.grown[node.added_by].pop(node.id, None)
+        if node.guardian is not None and node.guardian not in gone:
+            guarded = s.nodes[node.guardian]
+            guarded.rescuers -= {node.id}
+            if not guarded.rescuers:
+                s.settling.append(guarded)
     s.graph.remove(gone)
-    for node in groups.values():
-        _reopen_group(s, node)
-    for node in again.values():
-        if node.id in s.nodes:
-            _reset(s, node)
-    for node in (*again.values(), *groups.values()):
-        if node.id in s.nodes:
-            recount(s, [node.id, *node.dependants])
-    forgive(s)
+    if s.stopping in gone:
+        s.stopping = None
 
 
-def _fails_inside(s: Scheduler, group: Node) -> bool:
-    return any(s.nodes[id].status is NodeStatus.FAILED for id in group.children)
-
-
-def _grown_from(s: Scheduler, again: dict[str, Node]) -> set[str]:
-    """Nodes that were grown from the events of these, or of each other, and a map's items."""
-    gone: set[str] = set()
-    if not any(n.added_by is not None or n.spec.item is not None for n in s.nodes.values()):
-        return gone
-    grown: dict[str, list[str]] = {}
-    for node in s.nodes.values():
-        if node.added_by is not None:
-            grown.setdefault(node.added_by, []).append(node.id)
-    stack = list(again)
-    while stack:
-        node = s.nodes[stack.pop()]
-        following = list(grown.get(node.id, ()))
-        if node.spec.kind == "map" and node.id in again:
-            following += node.children
-        if node.id in gone:
-            following += [*node.children, *node.dependants]
-        for id in following:
-            if id not in gone and id != node.id:
-                gone.add(id)
-                stack.append(id)
-    return gone
-
-
-def _forget(s: Scheduler, node: Node) -> None:
-    """A node is withdrawn."""
-    if node.status is NodeStatus.RUNNING and not node.is_group:
-        s.add_effect(m.CancelAttempt(node.id, node.attempt, "withdrawn"))
-        s.leave_slot(node)
-    s.count[node.status] -= 1
-    s.changed.add(node.id)
-    s.pauses.pop(node.id, None)
-    if node.guardian is not None and node.guardian in s.nodes:
-        s.nodes[node.guardian].rescuers.discard(node.id)
-    for seq in [seq for seq, ask in s.asks.items() if ask.node_id == node.id]:
-        s.asks[seq] = s.asks[seq].without_node()
-
-
-def _reset(s: Scheduler, node: Node) -> None:
-    """A node is as if it had not run."""
-    if node.final:
+def reset(s: State, node: Node, *, asked_for: bool = False) -> None:
+    """A node is as if it had not run; one that runs is stopped. `asked_for`: it itself is to run again."""
+    s.stop_attempt(node, "it runs again")
+    unrelease(s, node)
+    if node.status is not NodeStatus.PENDING and node.status is not NodeStatus.PAUSED:
         s.set_status(node, NodeStatus.PENDING)
-    _unrelease(s, node)
-    node.spent = 0
+        if node.pauses:
+            s.set_status(node, NodeStatus.PAUSED)
+    node.spent = node.ended = 0
+    node.since = s.seq
     node.outcome = node.error = node.reason = node.cause = None
     node.started_at = node.finished_at = node.ready_at = None
-    node.opened = node.handled = node.ready = node.disabled = False
-    for id in node.rescuers:
-        s.nodes[id].guardian = None
-    node.rescuers.clear()
-    if node.is_group and node.spec.kind == "workflow":
+    node.handled = node.ready = node.told = False
+    if asked_for:
+        node.disabled = False
+    else:
+        node.answered = node.answered and node.id in s.pauses
+    s.changed.add(node.id)
+    s.quiet.discard(node.id)
+    free_rescuers(s, node)
+    if node.opened:
+        node.opened = False
         for id in node.children:
-            if s.nodes[id].final:
-                _reset(s, s.nodes[id])
-        recount(s, node.children)
+            s.nodes[id].unmet += 1
+            s.nodes[id].ready = False
+    for id in list(s.because.get(node.id, ())):
+        other = s.nodes.get(id)
+        if other is not None and other.disabled and other.disabled_by == node.id and not other.final:
+            # it has not taken the other way any more
+            other.disabled, other.disabled_by, other.reason = False, None, None
+            s.changed.add(id)
 
 
-def _unrelease(s: Scheduler, node: Node) -> None:
-    if node.released:
-        node.released = False
-        parent = node.spec.parent
-        if parent is not None:
-            s.nodes[parent].open_children += 1
+def link_to_failed(s: State, node: Node) -> None:
+    """A rescue that runs again is there for the failed node as before."""
+    failed = s.nodes.get(node.rescues) if node.rescues is not None else None
+    if failed is not None and failed.status is NodeStatus.FAILED:
+        node.guardian = failed.id
+        if not failed.released:
+            failed.rescuers |= {node.id}
 
 
-def _reopen_group(s: Scheduler, group: Node) -> None:
-    """A group whose children run again is under way again."""
-    if not group.final:
-        return
-    s.set_status(group, NodeStatus.PENDING)
-    s.set_status(group, NodeStatus.RUNNING)
-    _unrelease(s, group)
-    group.outcome = group.error = group.finished_at = None
-    group.handled = False
-
-
-def reset_dependants(s: Scheduler, node: Node) -> None:
-    """What was skipped because this node had failed has its turn again, now that it has outputs."""
-    skipped = [
-        other for other in s.nodes.values() if other.cause == node.id and other.status is NodeStatus.SKIPPED
-    ]
-    parent = node.spec.parent
-    if parent is not None:
-        s.nodes[parent].open_children += 1
-        if s.nodes[parent].status is NodeStatus.FAILED:
-            skipped += [s.nodes[id] for id in s.nodes[parent].dependants if s.nodes[id].final]
-            _reopen_group(s, s.nodes[parent])
-    node.released = False
-    if skipped:
-        run_again(s, skipped, cascade=True)
-    recount(s, node.dependants)
-
-
-def recount(s: Scheduler, ids: Iterable[str]) -> None:
-    """Count anew what these nodes wait for, and judge those that wait for nothing."""
-    for id in ids:
-        node = s.nodes.get(id)
-        if node is not None and not node.final and node.status is not NodeStatus.RUNNING:
-            node.unmet = s.graph.count_unmet(node)
-            if node.unmet == 0:
-                s.to_judge(node)
-
-
-def forgive(s: Scheduler) -> None:
+def forgive(s: State) -> None:
     """A failure has been mended: what it meant for the run is lifted if no other failure means it too."""
-    if s.stopping is not None and (
-        s.stopping not in s.nodes or s.nodes[s.stopping].status is not NodeStatus.FAILED
-    ):
+    if s.stopping is not None and s.stopping not in s.failed:
         s.stopping = None
     pause = s.pauses.get(RUN)
-    if pause is not None and pause.kind == "failure" and not any(True for _ in s.held()):
-        del s.pauses[RUN]
-        s.emit(m.BranchResumed, None)
-    if s.error_node is not None and (
-        s.error_node not in s.nodes or s.nodes[s.error_node].status is not NodeStatus.FAILED
-    ):
-        failed = next((n for n in s.nodes.values() if n.status is NodeStatus.FAILED), None)
-        s.error, s.error_node = (failed.error, failed.id) if failed is not None else (None, None)
+    if pause is not None and pause.kind == "failure" and not s.held:
+        branches.resume_run(s, {}, None)
+    if s.ending is None and (s.error_node is None or s.error_node not in s.failed):
+        first = next(iter(s.failed), None)
+        s.error_node, s.error = first, s.nodes[first].error if first is not None else None
+
+
+# --- going on -------------------------------------------------------------------------------------
+
+
+def retry(s: State, message: m.RetryNodes) -> None:
+    """Run failed nodes (or one node) again; after a cancelled run, what was cancelled with it too."""
+    if message.node_id is not None:
+        node = s.nodes.get(message.node_id)
+        if node is None:
+            raise NodeNotFound(message.node_id, s.nodes)
+        if not node.final:
+            raise InvalidState(
+                f"node {node.id!r} is {node.status}: only what has ended runs again", culprit=node.id
+            )
+        if node.cut:
+            raise InvalidState(f"node {node.id!r} is in a cancelled branch, which stays so", culprit=node.id)
+        targets = [node]
+    else:
+        targets = [node for node in s.nodes.values() if _is_to_retry(node)]
+    run_again(s, targets, cascade=message.cascade)
+    pause = s.pauses.get(RUN)
+    if pause is not None and pause.kind == "failure":
+        # what is held stays so; the run pauses again once the rest has moved
+        branches.resume_run(s, {}, message.by)
+
+
+def put_back(s: State, reason: str) -> list[Node]:
+    """Attempts under way do not count: their nodes wait to be started again. Returns them."""
+    back = []
+    for node in s.nodes.values():
+        if node.status is NodeStatus.RUNNING and not node.opened:
+            if node.busy and not node.is_group:
+                s.effects.append(m.CancelAttempt(node.id, node.attempt, reason))
+            back.append(node)
+            s.set_status(node, NodeStatus.PENDING)
+        elif node.opened and node.busy:
+            node.attempt += 1
+        elif node.status is NodeStatus.RETRYING and node.ready:
+            s.timer(s.now, "retry", node.id, node.attempt)
+        node.busy = node.ready = False
+    s.busy = 0
+    s.slots.clear()
+    s.urgent.clear()
+    return back
+
+
+def reopen(s: State, message: m.Reopened, last: float) -> None:
+    """A process takes the run up, which `last` heard something at that time. Nothing moves yet."""
+    if s.status is RunStatus.PENDING:
+        raise InvalidState(f"run {s.run_id!r} has not begun", culprit=s.run_id)
+    lost = [s.graph[id] for id in message.lost]
+    if unfinished := next((node for node in lost if not node.final), None):
+        raise InvalidState(f"node {unfinished.id!r} is {unfinished.status}: it has lost no outputs")
+    died = s.status is RunStatus.RUNNING
+    if died and s.active_since is not None:
+        s.elapsed += last - s.active_since
+    if s.status in OVER:
+        s.elapsed, s.stopping = 0.0, None
+        s.ending, s.finishing = None, False
+        forgive(s)
+    back = put_back(s, "its process ended")
+    s.configure(message.config, message.settings, message.pools)
+    if s.config.branch_budgets:
+        for node in s.graph.in_order():
+            branches.enroll(s, node)
+    s.status, s.finished_at, s.active_since = RunStatus.RUNNING, None, s.now
+    _restore(s, lost)
+    for node in s.nodes.values():
+        if node.status is NodeStatus.PENDING and node.unmet == 0:
+            s.to_judge(node)
+        elif node.opened:
+            close_if_done(s, node)
+    for root in s.pauses:
+        branches.arm_human(s, root)
+    for node in back if died else ():
+        if not node.is_group and not s.settings_of(node).idempotent:
+            reason = f"{node.id!r} was running when its process ended and may have done its work: decide"
+            branches.pause(s, node.id, Pause("decision", s.now, reason))
+
+
+def _restore(s: State, lost: list[Node]) -> None:
+    """Outputs that were never stored are made again; hooks have heard of these nodes."""
+    groups = []
+    for node in lost:
+        if node.is_group and node.opened:
+            reopen_group(s, node)
+            groups.append(node)
+        else:
+            reset(s, node, asked_for=True)
+        s.quiet.add(node.id)
+    for group in groups:
+        close_if_done(s, group)
+
+
+_WAITING = frozenset({NodeStatus.PENDING, NodeStatus.PAUSED})
+_MENDABLE = frozenset({NodeStatus.FAILED, NodeStatus.CANCELLED})

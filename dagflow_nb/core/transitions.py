@@ -1,7 +1,7 @@
 """The only table of allowed changes of a node's state; the documentation's diagram is drawn from it.
 
 Rules kept here: a change that is not in the table is a mistake of ours and raises; a state never
-changes to itself.
+changes to itself; each change that is listed does happen.
 """
 
 from __future__ import annotations
@@ -13,9 +13,7 @@ TRANSITIONS: dict[S, dict[S, str]] = {
     S.PENDING: {
         S.RUNNING: "ready, and a slot is free",
         S.PAUSED: "its branch is paused, or it asks a person",
-        S.CACHED: "its result is known",
         S.RECOVERED: "outputs are given by hand",
-        S.FAILED: "its inputs cannot be made, or nobody answered in time",
         S.SKIPPED: "its rule cannot hold, it is disabled, or the run stops",
         S.CANCELLED: "its branch or the run is cancelled",
     },
@@ -25,15 +23,15 @@ TRANSITIONS: dict[S, dict[S, str]] = {
         S.RETRYING: "the attempt fails, another one is left",
         S.FAILED: "the last attempt fails",
         S.CANCELLED: "its branch or the run is cancelled",
-        S.PENDING: "interrupted, or its process died",
+        S.PENDING: "interrupted, its process died, or what it depends on runs again",
     },
     S.RETRYING: {
         S.RUNNING: "the delay is over",
         S.PAUSED: "its branch is paused",
-        S.PENDING: "interrupted",
-        S.CANCELLED: "its branch or the run is cancelled",
-        S.SKIPPED: "the run stops",
+        S.PENDING: "what it depends on runs again",
+        S.FAILED: "the run stops",
         S.RECOVERED: "outputs are given by hand",
+        S.CANCELLED: "its branch or the run is cancelled",
     },
     S.PAUSED: {
         S.PENDING: "resumed",
@@ -46,7 +44,7 @@ TRANSITIONS: dict[S, dict[S, str]] = {
     S.COMPLETED: {S.PENDING: "run again"},
     S.CACHED: {S.PENDING: "run again"},
     S.RECOVERED: {S.PENDING: "run again"},
-    S.SKIPPED: {S.PENDING: "what it depends on is retried"},
+    S.SKIPPED: {S.PENDING: "what it depends on is retried or recovered"},
     S.CANCELLED: {S.PENDING: "retried, or the cancelled run is resumed"},
 }
 

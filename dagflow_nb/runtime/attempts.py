@@ -12,7 +12,7 @@ from contextvars import Context
 from pathlib import Path
 from typing import Any
 
-from ..actions import FunctionAction, NodeAction, NodeCtx
+from ..actions import FunctionAction, NodeAction, NodeCtx, PreparedAction
 from ..core.model import NodeOutput
 from ..errors import ValidationError, shorten
 from .capture import CURRENT
@@ -114,13 +114,15 @@ class Result:
 
     __slots__ = ("error", "exception", "outcome", "retryable", "rows", "traceback")
 
-    def __init__(self, outcome: NodeOutput | None, exception: BaseException | None, action: NodeAction) -> None:
+    def __init__(
+        self, outcome: NodeOutput | None, exception: BaseException | None, action: NodeAction | None
+    ) -> None:
         self.outcome, self.exception = outcome, exception
         self.rows: list[Any] | None = None
         self.error: str | None = None
         self.traceback: str | None = None
         self.retryable = False
-        if exception is not None:
+        if exception is not None and action is not None:
             self.error = describe(exception)
             self.traceback = user_traceback(exception)
             self.retryable = retries_on(action, exception)
@@ -155,7 +157,7 @@ def retries_on(action: NodeAction, error: BaseException) -> bool:
     """Whether an attempt that raised this is worth another one."""
     if not isinstance(error, Exception):
         return False
-    return action.retries_on(error) if isinstance(action, FunctionAction) else True
+    return action.retries_on(error) if isinstance(action, PreparedAction) else True
 
 
 def checked(action: NodeAction, outcome: Any) -> NodeOutput:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..actions import as_action, settings_of
+from ..actions import as_action, prepared, settings_of
 from ..core import messages as m
 from ..core.model import NodeDef, NodeSpec
 from ..errors import NodeNotFound
@@ -125,7 +125,7 @@ class Growth:
         return [replace(n, deps=(*deps, *n.deps)) if n.id == id else n for n in found]
 
     def _register(self, function: Any, name: str | None = None) -> str:
-        action = as_action(function)
+        action = prepared(as_action(function))
         name = name or action.name
         if name not in self._run.actions:
             self._run.actions[name] = action
@@ -137,7 +137,7 @@ class Growth:
         if name not in self._run.actions and self.find_action is not None:
             action = self.find_action(name)
             if action is not None:
-                self._run.actions[name] = action
+                self._run.actions[name] = prepared(action)
                 self._new[name] = settings_of(action)
 
     def new_settings(self) -> Mapping[str, m.ActionSettings]:

@@ -163,4 +163,4 @@ def with_executor(
 
 def names_executor(action: Any) -> bool:
     """Whether the action's definition names an executor."""
-    return action._given.get("executor") is not None
+    return action.options.executor is not None

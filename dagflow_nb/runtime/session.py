@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
 from typing import Any
 
-from ..actions import ActionRegistry, as_action, settings_of
+from ..actions import ActionRegistry, NodeAction, as_action, prepared, settings_of
 from ..cache import Cache
 from ..clock import Clock, SystemClock
 from ..codec import Codec, dump_defs
@@ -168,7 +168,7 @@ class Session:
             )
         specs = (*flatten(found, self._finder(found)), *extra_nodes)
         self._take_functions(found)
-        actions = {name: self.registry.need(name) for name in self.registry}
+        actions: dict[str, NodeAction] = {name: prepared(self.registry.need(name)) for name in self.registry}
         prepare.check_actions(specs, actions)
         settings = {name: settings_of(action) for name, action in actions.items()}
         settings = prepare.with_executor(settings, actions, self._executor_name(executor))
@@ -294,6 +294,7 @@ class Session:
             hooks=list(self.hooks if hooks is None else hooks),
             cache=cache,
             clock=self.clock,
+            executor=self.executor,
             record=record,
             remember=lambda namespace, key, value: self.memory.__setitem__((run_id, namespace, key), value),
             taken=taken,
@@ -302,7 +303,6 @@ class Session:
             strict=self.strict,
             capacity=capacity,
             context=context,
-            executor_of=self.executor,
         )
         coordinator.growth.find_workflow = self.workflows.__getitem__
         coordinator.growth.find_action = self.registry.get
@@ -350,7 +350,7 @@ class Session:
             scheduler = loaded.scheduler
             merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
             values = Values(scheduler.nodes, merged)
-            actions = {name: self.registry.need(name) for name in self.registry}
+            actions: dict[str, NodeAction] = {name: prepared(self.registry.need(name)) for name in self.registry}
             still = [node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"]
             prepare.check_actions(still, actions)
             settings = {name: settings_of(action) for name, action in actions.items()}

@@ -50,7 +50,7 @@ from .check import Place, problems
 from .naming import REQUIRED
 from .yaml_dump import dump_yaml
 from .yaml_node import NodeReader
-from .yaml_source import Source, located, read
+from .yaml_source import YAML, Source, located, read
 
 _ABOUT = ("description", "author", "version", "signature")
 _TOP = ("name", *_ABOUT, "tags", "inputs", "config", "nodes", "result")
@@ -173,12 +173,12 @@ class _Loader:
         source = self._source
         if isinstance(node, yaml.ScalarNode) and node.tag == "!value":
             return str(node.value)
-        if node.tag == "!ref" or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":str")):
+        if node.tag == "!ref" or (isinstance(node, yaml.ScalarNode) and node.tag == YAML + "str"):
             return source.reference(node)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.SequenceNode) and node.tag in (YAML + "seq", "!tuple"):
             parts = [self._result(part) for part in node.value]
             return tuple(parts) if node.tag == "!tuple" else parts
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.MappingNode) and node.tag == YAML + "map":
             return {source.key(key): self._result(value) for key, value in source.pairs(node)}
         return source.value(node)
 

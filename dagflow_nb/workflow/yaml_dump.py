@@ -13,6 +13,7 @@ import yaml
 from ..core.model import Form, NodeDef, Ref, When
 from ..core.retry import RetryStrategy
 from ..errors import ValidationError, shorten
+from .check import problems
 from .naming import REQUIRED
 from .values import same
 from .yaml_source import Source
@@ -48,7 +49,12 @@ def _represent_text(dumper: Any, text: str) -> Any:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if readable else None)
 
 
+def _represent_set(dumper: Any, parts: set[Any]) -> Any:
+    return dumper.represent_mapping("tag:yaml.org,2002:set", dict.fromkeys(sorted(parts, key=repr)))
+
+
 _Dumper.add_representer(_Tagged, _represent)
+_Dumper.add_representer(set, _represent_set)
 _Dumper.add_representer(str, _represent_text)
 
 
@@ -56,8 +62,11 @@ def dump_yaml(workflow: Workflow) -> str:
     """The workflow as YAML; loading that gives an equal one.
 
     `ValidationError` naming node and input for a value that YAML cannot say (a DataFrame, an object, a
-    function): write it into a file and pass its path, or make it an input of the run.
+    function): write it into a file and pass its path, or make it an input of the run. What `check` finds
+    is raised too.
     """
+    for error, _ in problems(workflow.nodes, workflow.result):
+        raise error
     text = _text(_workflow(workflow))
     from .yaml import load_yaml_text  # it exports this module's function
 
@@ -249,6 +258,9 @@ def _reference(ref: Ref, ids: Collection[str]) -> Any:
 def _result(value: Any, ids: Collection[str]) -> Any:
     if isinstance(value, str):
         return _Tagged("!value", value)
+    if isinstance(value, Ref):
+        said = _reference(value, ids)
+        return said if isinstance(said, str) else _Tagged("!ref", said)
     return _nested(value, lambda part: _result(part, ids), "the result", "result", ids)
 
 

@@ -21,8 +21,8 @@ from ..errors import ValidationError, did_you_mean, shorten
 MAX_BYTES = 50_000_000
 MAX_DEPTH = 100
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_YAML = "tag:yaml.org,2002:"
-_BOOL, _NULL, _MERGE = _YAML + "bool", _YAML + "null", _YAML + "merge"
+YAML = "tag:yaml.org,2002:"
+_BOOL, _NULL, _MERGE = YAML + "bool", YAML + "null", YAML + "merge"
 _DEEPER = (yaml.MappingStartEvent, yaml.SequenceStartEvent)
 _BACK = (yaml.MappingEndEvent, yaml.SequenceEndEvent)
 
@@ -255,7 +255,7 @@ class Source:
                 what,
                 node.value,
             )
-        if not node.tag.startswith(_YAML):
+        if not node.tag.startswith(YAML):
             raise self.error(f"{what} is a text, not {self._kind(node)}", node, what)
         return str(node.value)
 
@@ -267,13 +267,13 @@ class Source:
         """What a node says, as plain values; `Ref`s and tuples where they are tagged so."""
         if node.tag == "!ref":
             return self.reference(node)
-        if isinstance(node, yaml.SequenceNode) and node.tag in (_YAML + "seq", "!tuple"):
+        if isinstance(node, yaml.SequenceNode) and node.tag in (YAML + "seq", "!tuple"):
             parts = [self.value(part) for part in node.value]
             return tuple(parts) if node.tag == "!tuple" else parts
-        if isinstance(node, yaml.MappingNode) and node.tag == _YAML + "map":
+        if isinstance(node, yaml.MappingNode) and node.tag == YAML + "map":
             return {self.key(key): self.value(value) for key, value in self.pairs(node)}
-        if not node.tag.startswith(_YAML) or node.tag not in self._constructor.yaml_constructors:
-            tag = node.tag.replace(_YAML, "!!")
+        if not node.tag.startswith(YAML) or node.tag not in self._constructor.yaml_constructors:
+            tag = node.tag.replace(YAML, "!!")
             raise self.error(f"the tag {tag} is unknown here: write plain values, !ref or !tuple", node, tag)
         try:
             return self._constructor.construct_object(node, deep=True)

@@ -92,7 +92,7 @@ class Graph {
 
   size() {
     if (!this.svg) return;
-    const scale = this.zoom ?? this.fitting(0.62);
+    const scale = this.zoom ?? this.fitting(0.7);
     this.svg.setAttribute("width", Math.floor(this.natural[0] * scale));
     this.svg.setAttribute("height", Math.ceil(this.natural[1] * scale));
   }
@@ -102,7 +102,7 @@ class Graph {
     const { box } = this; // what is in its middle stays there
     const x = (box.scrollLeft + box.clientWidth / 2) / box.scrollWidth;
     const y = (box.scrollTop + box.clientHeight / 2) / box.scrollHeight;
-    this.zoom = Math.min(3, Math.max(0.05, (this.zoom ?? this.fitting(0.62)) * by));
+    this.zoom = Math.min(3, Math.max(0.05, (this.zoom ?? this.fitting(0.7)) * by));
     this.size();
     box.scrollTo(x * box.scrollWidth - box.clientWidth / 2, y * box.scrollHeight - box.clientHeight / 2);
   }

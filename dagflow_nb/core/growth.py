@@ -1,0 +1,196 @@
+"""Growth: nodes that hooks, plans and people add while the run goes on.
+
+Rules kept here: a batch is checked whole before anything changes; the node whose event is answered
+counts as a met dependency, whatever its state; what is added in answer to a failure may mend it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from math import isfinite
+from typing import Any
+
+from ..errors import DagError, did_you_mean, shorten
+from . import branches, spending
+from . import messages as m
+from .graph import Node
+from .judging import enroll
+from .model import EMPTY, Form, NodeDef, NodeSpec, NodeStatus, OnFailure, When, iter_refs, map_refs
+from .state import State
+
+
+class Refused(DagError):
+    """A command does not fit the state of the run; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Who gives a command, and in answer to what.
+
+    `node` is the node whose event is answered (or that emitted an event itself), `event` that event.
+    """
+
+    by: str | None
+    node: Node | None
+    event: Any
+
+
+class _Known:
+    """The ids that references may name: those of the run and of the batch, without a copy of either."""
+
+    def __init__(self, nodes: Mapping[str, Node], batch: Mapping[str, Any]) -> None:
+        self._nodes, self._batch = nodes, batch
+
+    def __contains__(self, id: object) -> bool:
+        return id in self._batch or id in self._nodes
+
+
+def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
+    """Add a batch of nodes, all or none."""
+    try:
+        names: dict[str, int] = {}
+        new = s.graph.check(complete(s, specs, context.node, names))
+        for spec in new:
+            _check(s, spec)
+    except (TypeError, ValueError, AttributeError) as wrong:
+        if isinstance(wrong, DagError):
+            raise
+        raise Refused(f"{shorten(specs)} cannot be added: {wrong}") from None
+    if not new:
+        return
+    answered, event = context.node, context.event
+    failing = answered if answered is not None and _is_failure_of(event, answered) else None
+    answered_id = answered.id if answered is not None else None
+    depth = 0 if event is None else answered.depth + 1 if answered is not None else 1
+    s.names.update(names)
+    added = s.add(new, lambda spec: frozenset(d for d in spec.deps if d == answered_id or d == spec.replaces))
+    for node in added:
+        node.depth, node.added_by = depth, answered_id
+        s.fresh.add(node.id)
+        if answered_id is not None:
+            s.grown.setdefault(answered_id, {})[node.id] = None
+        guarded = s.nodes[node.spec.replaces] if node.spec.replaces is not None else failing
+        if guarded is not None and node.spec.parent is None:
+            node.guardian = node.rescues = guarded.id
+            if not guarded.released:
+                guarded.rescuers |= {node.id}
+    s.emit(m.NodesAdded, tuple(new), answered_id, node=answered)
+    for node in s.graph.in_order(added) if len(added) > 1 else added:
+        enroll(s, node)
+        branches.share_fate(s, node)
+    spending.count_growth(s, added)
+
+
+def _check(s: State, spec: NodeDef) -> None:
+    """Refuse a definition that could not run."""
+    if spec.kind in ("action", "map") and spec.action not in s.settings:
+        hint = did_you_mean(spec.action, s.settings)
+        raise Refused(f"node {spec.id!r} needs action {spec.action!r}, which is not defined: {hint}")
+    if spec.replaces is not None:
+        failed = s.nodes.get(spec.replaces)
+        if failed is None or failed.status is not NodeStatus.FAILED:
+            state = "no node of this run" if failed is None else str(failed.status)
+            raise Refused(f"node {spec.id!r} replaces {spec.replaces!r}, which has not failed ({state})")
+
+
+def _is_failure_of(event: Any, node: Node) -> bool:
+    """Whether this event told that the node failed, so that what is added in answer may rescue it."""
+    if event is None or node.released:
+        return False
+    return node.status is NodeStatus.FAILED and event.seq == node.ended
+
+
+def complete(
+    s: State, specs: tuple[Any, ...], answered: Node | None, names: dict[str, int]
+) -> list[NodeDef]:
+    """Full definitions from specs: ids given, dependencies of references added, references bound.
+
+    `names` collects how far the numbered ids of each action have come.
+    """
+    taken: dict[str, Any] = {}
+    for spec in specs:
+        if not isinstance(spec, NodeSpec | NodeDef):
+            raise Refused(f"{shorten(spec)} is no NodeSpec")
+        if isinstance(spec, NodeSpec) and not isinstance(spec.action, str):
+            raise Refused(f"the action of {shorten(spec)} is not registered")
+        id = spec.id if spec.id is not None else _free_id(s, spec.action, taken, names)
+        if not isinstance(id, str):
+            raise Refused(f"a node's id is a text, not {shorten(id)}")
+        taken.setdefault(id, []).append(spec)
+    known = _Known(s.nodes, taken)
+    return [
+        spec if isinstance(spec, NodeDef) else _define(id, spec, known, answered)
+        for id, same in taken.items()
+        for spec in same
+    ]
+
+
+def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, int]) -> str:
+    n = names.get(action) or s.names.get(action, 1)
+    id = action if n == 1 else f"{action}_{n}"
+    while id in taken or id in s.nodes:
+        n += 1
+        id = f"{action}_{n}"
+    names[action] = n
+    return id
+
+
+def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeDef:
+    inputs = {str(k): map_refs(v, lambda r: r.bind(known)) for k, v in (spec.inputs or {}).items()}
+    if spec.deps is not None:
+        deps = [str(dep) for dep in spec.deps]
+    else:
+        deps = [answered.id] if answered is not None else []
+    deps += [r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs"]
+    timeout, tries = spec.timeout, spec.try_count
+    if timeout is not None and not (_is_number(timeout) and isfinite(timeout) and timeout > 0):
+        raise Refused(f"timeout of node {id!r} is a number of seconds above 0, not {shorten(timeout)}")
+    if tries is not None and not (_is_number(tries) and isinstance(tries, int) and tries >= 1):
+        raise Refused(f"try_count of node {id!r} is a number of at least 1, not {shorten(tries)}")
+    for name, value, kind in (
+        ("ask", spec.ask, Form),
+        ("failure", spec.failure, str),
+        ("executor", spec.executor, str),
+        ("replaces", spec.replaces, str),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise Refused(f"{name} of node {id!r} is not {shorten(value)}")
+    policy = spec.on_failure
+    return NodeDef(
+        id=id,
+        action=spec.action,
+        deps=tuple(dict.fromkeys(deps)),
+        inputs=inputs or EMPTY,
+        timeout=timeout,
+        try_count=tries,
+        when=_one_of(When, spec.when, f"when of node {id!r}"),
+        on_failure=None if policy is None else _one_of(OnFailure, policy, f"on_failure of node {id!r}"),
+        failure=spec.failure,
+        cache=spec.cache,
+        executor=spec.executor,
+        ask=spec.ask,
+        tags=tuple(str(tag) for tag in spec.tags),
+        replaces=spec.replaces,
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _one_of(kind: Any, value: Any, what: str) -> Any:
+    try:
+        return kind(value)
+    except ValueError:
+        raise Refused(f"{what} is {' or '.join(repr(str(k)) for k in kind)}, not {shorten(value)}") from None
+
+
+def find(s: State, id: Any) -> Node:
+    """The node of that id; refused if there is none."""
+    node = s.nodes.get(id) if isinstance(id, str) else None
+    if node is None:
+        # the nearest of a hundred thousand ids would take seconds to find
+        raise Refused(f"there is no node {shorten(id)}: {did_you_mean(str(id), islice(s.nodes, 1000))}")
+    return node

@@ -1,0 +1,106 @@
+"""People: what happens when they go on with a run, and when nobody answers in time.
+
+Rules kept here: an answer is taken as it is given; nobody is waited for beyond `human_wait_minutes`,
+and what then happens never leaves a run that neither moves nor waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from . import branches, finish, rerun, spending
+from . import messages as m
+from .endings import fail
+from .graph import Node
+from .model import EMPTY, HumanTimeoutAction, NodeStatus
+from .state import RUN, State
+
+BY = "human_timeout_action"
+
+
+def resume(s: State, message: m.Resume) -> None:
+    """A branch, or the run and all its branches, goes on; failed nodes that hold the run run again."""
+    if message.branch_id is not None:
+        branches.resume(s, message.branch_id, message.answers, message.by)
+    else:
+        if not message.answers:
+            _time_is_over(s)
+        if s.ending is None:
+            _resume_all(s, message.answers, message.by)
+    spending.check(s)
+
+
+def _resume_all(s: State, answers: Mapping[str, Any], by: str | None) -> None:
+    if RUN in s.pauses:
+        branches.resume_run(s, answers, by)
+    if s.held:
+        rerun.run_again(s, [s.nodes[id] for id in s.held], cascade=True)
+    for root in list(s.pauses):
+        if root in s.pauses and root != RUN:
+            branches.resume(s, root, answers, by)
+
+
+def _time_is_over(s: State) -> None:
+    """Waits that ended while no process held the run: their action comes before a resume without answers."""
+    minutes = s.config.human_wait_minutes
+    for root in list(s.pauses):
+        pause = s.pauses.get(root)
+        if pause is not None and pause.alarm and pause.since + 60 * (minutes or 0) <= s.now:
+            pause.alarm = 0
+            nobody_answered(s, root)
+
+
+def nobody_answered(s: State, root: str) -> None:
+    """The time for an answer is over: `human_timeout_action` applies."""
+    action = s.config.human_timeout_action
+    late = f"nobody answered within {s.config.human_wait_minutes or 0:g} minutes"
+    if action == HumanTimeoutAction.AUTOPILOT:
+        _autopilot(s, root, late)
+    elif action == HumanTimeoutAction.CANCEL:
+        if root == RUN:
+            finish.cancel_run(s, late, BY)
+        else:
+            branches.cancel(s, s.nodes[root], late, BY)
+    elif action == HumanTimeoutAction.FAIL:
+        if root == RUN:
+            finish.fail_run(s, late)
+        else:
+            _fail_branch(s, root, late)
+
+
+def _autopilot(s: State, root: str, late: str) -> None:
+    pause = s.pauses[root]
+    form = pause.form
+    if pause.kind == "decision":
+        text = f"{late}, and this decision has no default: it stays paused"
+        s.reject(m.ResumeBranch(root), text, None)
+    elif form is not None and form.defaults is None:
+        text = (
+            f"{late}, and the form of {root!r} declares no default for each of its fields: "
+            f"give them defaults, or answer with flow.resume()"
+        )
+        s.reject(m.ResumeBranch(root), text, None)
+    elif root == RUN:
+        branches.resume_run(s, EMPTY, "autopilot", automatic=True)
+    else:
+        defaults = form.defaults if form is not None and form.defaults is not None else EMPTY
+        branches.resume(s, root, defaults, "autopilot", automatic=True)
+    spending.check(s)
+
+
+def _fail_branch(s: State, root: str, error: str) -> None:
+    """The first nodes of a branch that wait fail; where none waits, the run does."""
+    waiting = [node for node in s.graph.branch(root) if node.status is NodeStatus.PAUSED]
+    ids = {node.id for node in waiting}
+    front = [node for node in waiting if not _comes_after(node, ids)]
+    for node in front:
+        fail(s, node, error)
+        branches.lift(s, node.id)
+    branches.lift(s, root)
+    if not front:
+        finish.fail_run(s, f"branch {root!r}: {error}")
+
+
+def _comes_after(node: Node, ids: set[str]) -> bool:
+    return node.spec.parent in ids or any(dep in ids for dep in node.spec.deps)

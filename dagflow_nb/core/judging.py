@@ -1,0 +1,116 @@
+"""Whose turn it is: nodes whose dependencies have all been released are judged, then started.
+
+Rules kept here: nothing starts whose rule does not hold, that is disabled, paused or cut off; a node
+that asks a person asks before its first attempt; while the run stops, or is paused because a node
+failed, only what is there to rescue a failed node starts.
+"""
+
+from __future__ import annotations
+
+from . import branches
+from . import messages as m
+from .endings import cancel, close_if_done, skip
+from .graph import Node, rule_problem
+from .model import NodeStatus
+from .state import RUN, Pause, State
+
+
+def decide(s: State, node: Node) -> None:
+    """A node's turn has come, or not."""
+    if node.status is not NodeStatus.PENDING or node.unmet or node.ready or node.gone:
+        return
+    if s.ending is not None:
+        cancel(s, node, "run", "the run is being ended")
+        return
+    if s.stopping is not None and not s.is_urgent(node):
+        skip(s, node, f"the run stops because {s.stopping!r} failed", s.stopping)
+        return
+    if node.disabled:
+        skip(s, node, node.reason or "it is disabled", node.disabled_by)
+        return
+    if problem := rule_problem(node, s.nodes):
+        skip(s, node, *problem)
+        return
+    if not node.answered:
+        ask = node.spec.ask
+        if ask is None and (settings := s.settings.get(node.spec.action)) is not None:
+            ask = settings.ask
+        if ask is not None:
+            branches.pause(s, node.id, Pause("ask", s.now, ask.question or None, ask))
+            return
+    s.make_ready(node)
+
+
+def start_ready(s: State) -> None:
+    """Start what is ready, as far as the limits and the state of the run let it."""
+    if s.ending is not None:
+        return
+    pause = s.pauses.get(RUN)
+    if pause is None or pause.kind == "failure":
+        while (node := s.urgent.pop(s.now)) is not None:
+            start(s, node)
+    if pause is None and s.stopping is None:
+        while (node := s.slots.pop(s.now)) is not None:
+            start(s, node)
+
+
+def start(s: State, node: Node) -> None:
+    """Start the next attempt of a node; its slot has been taken."""
+    node.attempt += 1
+    first = node.started_at is None
+    if first:
+        node.started_at = s.now
+    s.set_status(node, NodeStatus.RUNNING)
+    s.occupy(node)
+    if node.is_group:
+        if first:
+            s.emit(m.NodeStarted, node.ref, node=node)
+        s.effects.append(m.OpenGroup(node.id, node.attempt))
+        return
+    settings = s.settings_of(node)
+    if first and not is_cacheable(node, settings):
+        tell_started(s, node)
+    s.effects.append(m.StartAttempt(node.id, node.attempt))
+    seconds = node.spec.timeout
+    if seconds is None:
+        seconds = settings.timeout
+    if seconds is not None:
+        s.timer(s.now + seconds, "timeout", node.id, node.attempt)
+
+
+def is_cacheable(node: Node, settings: m.ActionSettings) -> bool:
+    """Whether its result may be known: `NodeStarted` waits until it is clear that it has to run."""
+    return settings.cached if node.spec.cache is None else node.spec.cache not in (False, "never")
+
+
+def tell_started(s: State, node: Node) -> None:
+    """The first attempt of a node runs."""
+    s.seq += 1
+    node.told = True
+    s.send(m.NodeStarted(node.ref, run_id=s.run_id, seq=s.seq, at=s.now), None, node)
+
+
+def open_group(s: State, node: Node, message: m.GroupOpened) -> None:
+    """A group's inputs are there: its children have their turn."""
+    s.leave(node)
+    node.opened = True
+    if message.children:
+        for child in s.add(list(message.children)):
+            child.depth, child.added_by = node.depth, node.added_by
+            enroll(s, child)
+            branches.share_fate(s, child)
+    else:
+        for id in node.children:
+            child = s.nodes[id]
+            child.unmet -= 1
+            if child.unmet == 0:
+                s.to_judge(child)
+    close_if_done(s, node)
+
+
+def enroll(s: State, node: Node) -> None:
+    """A node is part of the run from now on: its branch budgets, and its turn if nothing is unmet."""
+    if s.config.branch_budgets:
+        branches.enroll(s, node)
+    if node.unmet == 0:
+        s.to_judge(node)

@@ -1,0 +1,100 @@
+"""Asking the hooks: one event after the other, in a task beside the loop's work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from ..core import messages as m
+from ..hooks import Hook, HookContext
+
+if TYPE_CHECKING:
+    from .coordinator import RunCoordinator
+
+log = logging.getLogger("dagflow_nb")
+GRACE = 5.0  # seconds that hooks have to answer once a run is being ended
+
+
+class Asking:
+    """The questions of one run to its hooks, in the order of the events.
+
+    Running nodes, timeouts, pause and cancel go on meanwhile; only the dependants of a node whose event
+    is not answered yet are held (by the scheduler).
+    """
+
+    def __init__(self, coordinator: RunCoordinator, hooks: list[Hook]) -> None:
+        self._run, self.hooks = coordinator, hooks
+        self.waiting: deque[Any] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._giving_up: asyncio.TimerHandle | None = None
+        self._own: dict[str, list[Any]] = {}
+
+    def listens(self, event: Any) -> bool:
+        """Whether anybody is to be asked about this event."""
+        if type(event) is m.NodeCompleted and event.node.node_id in self._own:
+            return True
+        return any(self._wants(hook, event) for hook in self.hooks)
+
+    def _wants(self, hook: Hook, event: Any) -> bool:
+        # a hook is not told of its own failure: it might fail of it again
+        if type(event) is m.HookFailed and event.hook == hook.name:
+            return False
+        return hook.matches(event, self._run.dag_name)
+
+    def after(self, id: str, commands: list[Any]) -> None:
+        """What the action of this node itself wants done when its node completes."""
+        self._own[id] = commands
+
+    def drop(self, id: str) -> None:
+        """The node did not complete: what its action wanted is not done."""
+        self._own.pop(id, None)
+
+    def go(self) -> None:
+        """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
+        if self.waiting and (self._task is None or self._task.done()):
+            self._task = self._run.loop.create_task(self._ask_all(), context=self._run.context.copy())
+        scheduler = self._run.scheduler
+        if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
+            self._giving_up = self._run.loop.call_later(GRACE, self._give_up)
+
+    async def _ask_all(self) -> None:
+        run = self._run
+        while self.waiting:
+            event = self.waiting.popleft()
+            ctx = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
+            answers: list[tuple[str, Any]] = []
+            failures: list[tuple[str, str]] = []
+            if type(event) is m.NodeCompleted:
+                answers += [(event.node.action, c) for c in self._own.pop(event.node.node_id, ())]
+            for hook in self.hooks:
+                if not self._wants(hook, event):
+                    continue
+                try:
+                    found = await hook.ask(ctx, event)
+                    answers += [(hook.name, run.growth.ready(command)) for command in found]
+                except asyncio.CancelledError:
+                    raise
+                except Exception as error:
+                    failures.append((hook.name, f"{type(error).__name__}: {error}"))
+                    run.growth.hook_errors[hook.name] = error
+                    log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, error)
+            now = run.clock.now()
+            run.post(m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings()))
+
+    def _give_up(self) -> None:
+        run = self._run
+        if self._task is not None:
+            self._task.cancel()
+        late = (("hooks", f"no answer within {GRACE:g} s after the run was told to end"),)
+        run.post(*(m.Answered(seq, run.clock.now(), (), late) for seq in list(run.scheduler.asks)))
+        self.waiting.clear()
+        self._giving_up = None
+
+    def close(self) -> None:
+        """The run is over for this process."""
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        if self._task is not None and not self._task.done():
+            self._task.cancel()

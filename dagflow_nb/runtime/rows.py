@@ -1,0 +1,58 @@
+"""A run's state as rows of the store's tables."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..core import messages as m
+from ..core.graph import Node
+from ..core.model import NodeStatus
+from ..core.scheduler import Scheduler
+
+
+def node_row(node: Node) -> tuple[Any, ...]:
+    """A node as a row of `store.NODE_COLUMNS`."""
+    spec, outcome = node.spec, node.outcome
+    return (
+        spec.action,
+        node.status.value,
+        node.attempt,
+        node.ready_at,
+        node.started_at,
+        node.finished_at,
+        node.error,
+        node.reason,
+        json.dumps(spec.deps) if spec.deps else "[]",
+        node.added_by,
+        spec.parent,
+        spec.kind,
+        node.used_tokens,
+        node.used_cost,
+        outcome.returned if outcome is not None else None,
+        node.position,
+    )
+
+
+def run_row(s: Scheduler, ended: m.RunEnded | None) -> dict[str, Any]:
+    """The columns of a run's own row that change while it goes on."""
+    count = s.count
+    row: dict[str, Any] = {
+        "status": str(s.status),
+        "started_at": s.started_at,
+        "finished_at": s.finished_at,
+        "nodes": len(s.nodes),
+        "completed": count[NodeStatus.COMPLETED] + count[NodeStatus.RECOVERED],
+        "failed": count[NodeStatus.FAILED],
+        "skipped": count[NodeStatus.SKIPPED],
+        "cached": count[NodeStatus.CACHED],
+        "cancelled": count[NodeStatus.CANCELLED],
+        "tokens": s.usage.max_tokens,
+        "cost": s.usage.max_cost,
+        "error": s.error,
+        "error_node": s.error_node,
+        "active_seconds": s.elapsed + (s.now - s.active_since if s.active_since is not None else 0.0),
+    }
+    if ended is not None:
+        row["attempts"] = sum(node.attempt for node in s.nodes.values() if not node.is_group)
+    return row
