@@ -17,7 +17,8 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import DagError, ValidationError
+from .errors import DagError, ValidationError, shorten
+from .tables import as_text
 
 if TYPE_CHECKING:
     from .flow import DagFlow
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SUCCESS, FAILED, WRONG_USE, PAUSED, INTERRUPTED = 0, 1, 2, 3, 130
 DATABASE = "dagflow.db"
+NODE_COLUMNS = ["node_id", "action", "status", "attempts", "duration", "error"]
 
 EPILOG = """\
 exit status:
@@ -203,7 +205,7 @@ def _runs(arguments: argparse.Namespace) -> int:
             print(f"{arguments.db} has no such run.")
         else:
             columns = ["run_id", "dag_name", "status", "started_at", "duration", "nodes", "failed", "error"]
-            _print_table(runs.reset_index()[columns])
+            print(as_text(runs.reset_index()[columns]))
     return SUCCESS
 
 
@@ -221,7 +223,7 @@ def _show(arguments: argparse.Namespace) -> int:
     with _flow(arguments.db) as flow:
         run = flow.get(arguments.what)
         print(f"run {run.run_id} of {run.dag_name}: {run.status}")
-        _print_table(run.nodes()[["node_id", "action", "status", "attempts", "duration", "error"]])
+        print(as_text(run.nodes()[NODE_COLUMNS]))
         _draw(run.graph(), arguments.output)
     return SUCCESS
 
@@ -284,8 +286,7 @@ def _status(run: Run) -> int:
 
 def _report(run: Run) -> int:
     """Say how a run ended, and what to do next."""
-    nodes = run.nodes()
-    _print_table(nodes[["node_id", "action", "status", "attempts", "duration", "error"]])
+    print(as_text(run.nodes()[NODE_COLUMNS]))
     print(f"run {run.run_id} of {run.dag_name}: {run.status}")
     status = _status(run)
     if status == SUCCESS:
@@ -305,18 +306,10 @@ def _report(run: Run) -> int:
 
 def _print_result(result: Any) -> None:
     if isinstance(result, Mapping):
-        from .errors import shorten
-
         for key, value in result.items():
             print(f"  {key}: {shorten(value, 200)}")
     elif result is not None:
         print(f"  {result}")
-
-
-def _print_table(table: Any) -> None:
-    """A DataFrame, in full, as wide as it needs, without NaN."""
-    shown = table.astype(object).where(table.notna(), "")
-    print(shown.to_string(index=False, max_colwidth=60, float_format="{:.3f}".format))
 
 
 def _draw(picture: Any, output: str | None) -> None:
@@ -333,5 +326,5 @@ def _has_module(name: str) -> bool:
 
 def _example_notebooks() -> Path:
     """The notebooks that came with the package, or those of the folder it is developed in."""
-    packaged = Path(__file__).parent / "notebooks"
+    packaged = Path(__file__).parent / "examples"
     return packaged if packaged.is_dir() else Path(__file__).parent.parent / "notebooks"

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from . import ActionRegistry, AddNodes, DagFlow, NodeCtx, NodeSpec, RetryStrategy, Run, ref
+from .tables import as_text
 
 DATABASE = "dagflow-demo.db"
 PICTURE = "dagflow-demo.svg"
 PIPELINE = Path(__file__).with_name("demo_pipeline.yaml")
 MOST_NEW_NODES = 6
-MOST_FILES = 150
+MOST_FILES = 50
 
 actions = ActionRegistry()
 
@@ -165,7 +166,7 @@ def _check_files(package: str) -> Iterator[tuple[str, str, bool]]:
 @actions.action(
     retries=9,
     retry_on=sqlite3.OperationalError,
-    retry_strategy=RetryStrategy.linear(delay=1),
+    retry_strategy=RetryStrategy.linear(delay=2),
     tags=["sqlite"],
 )
 def analyze_type_b(data: list[Package], ctx: NodeCtx) -> dict[str, Any]:
@@ -281,5 +282,4 @@ def _print_history(flow: DagFlow, run: Run) -> None:
         "attempts": run.attempts()[["node_id", "attempt", "status", "duration", "error"]],
     }
     for title, table in tables.items():
-        shown = table.fillna("") if title != "runs" else table
-        print(f"\n{title}\n{shown.to_string(index=False, max_colwidth=44, float_format='{:.3f}'.format)}")
+        print(f"\n{title}\n{as_text(table)}")

@@ -270,7 +270,7 @@ class DagFlow:
     ) -> Run:
         """Start a run and return at once; the `Run` can be awaited, waited for and controlled."""
         coroutine = self._launch(
-            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name
+            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view
         )
         return self._show(self._engine.call(coroutine), view)
 
@@ -284,7 +284,11 @@ class DagFlow:
         cache: Cache | None,
         raise_on_failure: bool,
         by_name: Mapping[str, Any],
+        view: bool | str,
     ) -> Any:
+        from .notebook.bar import check_view
+
+        check_view(view)
         if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
             raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
         prepared = self._session.prepare(
@@ -293,7 +297,10 @@ class DagFlow:
         context = contextvars.copy_context()
 
         async def launch() -> Run:
-            coordinator = await self._session.begin(prepared, run_id=run_id, context=context)
+            # with a view the run begins once that is in the cell, above all that actions print
+            coordinator = await self._session.begin(
+                prepared, run_id=run_id, context=context, hold=view is not False
+            )
             run = Run(self, coordinator.run_id, coordinator=coordinator)
             run._raise = raise_on_failure
             return self._keep(run)
@@ -350,7 +357,7 @@ class DagFlow:
     ) -> Run:
         """The same as `run`, awaited: the caller's loop stays free."""
         coroutine = self._launch(
-            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name
+            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view
         )
         run = self._show(await wait_async(self._engine.submit(coroutine)), view)
         try:
@@ -384,22 +391,27 @@ class DagFlow:
         return run
 
     def _show(self, run: Run, view: bool | str) -> Run:
-        """Draw a run in this cell while it goes on."""
-        if view is False:
-            return run
+        """Draw a run in this cell while it goes on; one that was held for that begins now."""
+        coordinator = run._coordinator
+        try:
+            chosen = None if view is False else self._display(run, view)
+            if chosen is not None and coordinator is not None and run._live:
+                coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, chosen)
+            elif chosen is not None:
+                chosen.finish(run.snapshot())
+        finally:
+            if coordinator is not None and run._live:
+                coordinator.loop.call_soon_threadsafe(coordinator.go)
+        return run
+
+    def _display(self, run: Run, view: bool | str) -> Any:
         from .notebook.bar import choose_view
 
         chosen = choose_view(view, _Controls(run))
-        if chosen is None:
-            return run
-        chosen.show(run.snapshot())
-        run._shown, run._view = True, chosen
-        coordinator = run._coordinator
-        if coordinator is not None and run._live:
-            coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, chosen)
-        else:
-            chosen.finish(run.snapshot())
-        return run
+        if chosen is not None:
+            chosen.show(run.snapshot())
+            run._shown, run._view = True, chosen
+        return chosen
 
     # --- finding and going on -----------------------------------------------------------------
 

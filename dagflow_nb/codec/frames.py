@@ -23,7 +23,7 @@ def _pandas() -> Any:
 
 def _values(column: Any) -> Any:
     """The array of a series or index: numpy's where the dtype is numpy's, else pandas' own."""
-    return column.to_numpy() if type(column.dtype).__module__.partition(".")[0] == "numpy" else column.array
+    return column.to_numpy() if isinstance(column.dtype, library("numpy").dtype) else column.array
 
 
 def _pack_freq(value: Any) -> str | None:
@@ -307,11 +307,10 @@ class FrameFamily(Family):
             **_pack_extras(value, packer),
         }
         dtypes = set(value.dtypes)
-        if len(dtypes) == 1 and len(value.columns) > 1 and getattr(dtypes.pop(), "kind", "O") in "biufcmM":
-            block = value.to_numpy()
-            if block.dtype == value.dtypes.iloc[0]:
-                packed["block"] = packer.part(block, "")
-                return packed
+        only = dtypes.pop() if len(dtypes) == 1 else None
+        if len(value.columns) > 1 and isinstance(only, library("numpy").dtype) and only.kind != "O":
+            packed["block"] = packer.part(value.to_numpy(), "")
+            return packed
         packed["arrays"] = [
             packer.part(_values(value.iloc[:, place]), f"[{name!r}]")
             for place, name in enumerate(value.columns)

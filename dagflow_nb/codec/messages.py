@@ -155,7 +155,7 @@ def load_event(
 def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
     """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`."""
     nodes = list(defs)
-    return codec.text(lambda packer: packer.parts(nodes))
+    return codec.text(lambda packer: [packer.slot(node, (node.id,)) for node in nodes])
 
 
 def load_defs(codec: Codec, text: str) -> tuple[NodeDef, ...]:

@@ -95,7 +95,7 @@ class Packer:
             fault.steps.append(step if type(step) is str else f"[{shorten(step[0], 40)}]")
             raise
 
-    def slot(self, value: Any, step: str) -> Any:
+    def slot(self, value: Any, step: str | tuple[Any]) -> Any:
         """A user's value in a record: where it cannot be stored at all, the gap is there and no wider."""
         if type(value) in SCALARS and not self.careful:
             return value

@@ -63,7 +63,7 @@ def pack_fields(fields: tuple[_Field, ...], record: Any, packer: Packer) -> dict
         if field.is_default(value):
             continue
         if field.is_tuple and type(value) is tuple:
-            packed[name] = packer.parts(value)
+            packed[name] = [packer.slot(item, (i,)) for i, item in enumerate(value)]
         elif field.is_mapping and isinstance(value, Mapping):
             packed[name] = _pack_mapping(value, f".{name}", packer)
         elif name == "action" and not isinstance(value, str):
@@ -84,7 +84,11 @@ def unpack_fields(fields: tuple[_Field, ...], payload: dict[str, Any]) -> dict[s
 
 
 def _pack_mapping(value: Mapping[Any, Any], step: str, packer: Packer) -> Any:
-    plain = dict(value)
+    try:
+        plain = dict(value)
+    except Exception:
+        # the record needs a mapping: it gets one, with the gap in it
+        return {"(unreadable)": packer.slot(value, step)}
     if not packer.are_plain_keys(plain):
         return packer.slot(plain, step)
     return {key: packer.slot(item, f"{step}[{key!r}]") for key, item in plain.items()}

@@ -107,7 +107,7 @@ class Codec:
                 data = pickled(value)
                 return Encoded("pickle", data, len(data), None)
             except Exception as again:
-                reason = f"{reason}; pickling failed too ({read_fault(again).reason})"
+                reason = f"{reason}; pickling failed too ({clip(again)})"
         return Encoded("memory", None, 0, reason)
 
     def decode(self, codec: str, data: bytes | None) -> Any:
@@ -178,8 +178,10 @@ class Codec:
             # SQLite holds UTF-8, which has no lone surrogates
             if text.isascii() or text.encode():
                 return text
-        except ValueError:
+        except ValueError:  # an integer with too many digits, a text with surrogates
             pass
+        except Exception as bad:  # the stack is used up
+            return write_json(self._gap(None, read_fault(bad)))
         return write_json(pack(Packer(inline=True, careful=True, gap=self._gap)))
 
     def loads(self, text: str | bytes) -> Any:

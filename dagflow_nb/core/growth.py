@@ -74,8 +74,7 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
         guarded = s.nodes[node.spec.replaces] if node.spec.replaces is not None else failing
         if guarded is not None and node.spec.parent is None:
             node.guardian = node.rescues = guarded.id
-            if not guarded.released:
-                guarded.rescuers |= {node.id}
+            guarded.rescuers |= {node.id}
     s.emit(m.NodesAdded, tuple(new), answered_id, node=answered)
     for node in s.graph.in_order(added) if len(added) > 1 else added:
         enroll(s, node)

@@ -132,7 +132,10 @@ def recover(s: State, node: Node, outcome: NodeOutput) -> None:
     """A node gets its outputs from elsewhere; what was skipped because of it has its turn again."""
     was_stopping = s.stopping == node.id
     free_rescuers(s, node)
-    node.outcome = NodeOutput(outcome.outputs, True, outcome.metadata, None, True, outcome.returned)
+    returned = outcome.returned
+    if returned == "mapping" and tuple(outcome.outputs) == ("result",):
+        returned = "value"  # it stands in for what an action returned as it is
+    node.outcome = NodeOutput(outcome.outputs, True, outcome.metadata, None, True, returned)
     node.finished_at = s.now
     s.set_status(node, NodeStatus.RECOVERED)
     if was_stopping:

@@ -178,6 +178,7 @@ def forget(s: State, gone: dict[str, Node]) -> None:
         s.because.pop(node.id, None)
         if node.added_by in s.grown:
             s.grown[node.added_by].pop(node.id, None)
+        free_rescuers(s, node)
         if node.guardian is not None and node.guardian not in gone:
             guarded = s.nodes[node.guardian]
             guarded.rescuers -= {node.id}
@@ -193,9 +194,7 @@ def reset(s: State, node: Node, *, asked_for: bool = False) -> None:
     s.stop_attempt(node, "it runs again")
     unrelease(s, node)
     if node.status is not NodeStatus.PENDING and node.status is not NodeStatus.PAUSED:
-        s.set_status(node, NodeStatus.PENDING)
-        if node.pauses:
-            s.set_status(node, NodeStatus.PAUSED)
+        _wait(s, node)
     node.spent = node.ended = 0
     node.since = s.seq
     node.outcome = node.error = node.reason = node.cause = None
@@ -221,13 +220,19 @@ def reset(s: State, node: Node, *, asked_for: bool = False) -> None:
             s.changed.add(id)
 
 
+def _wait(s: State, node: Node) -> None:
+    """A node is to be started again, once nothing holds it."""
+    s.set_status(node, NodeStatus.PENDING)
+    if node.pauses:
+        s.set_status(node, NodeStatus.PAUSED)
+
+
 def link_to_failed(s: State, node: Node) -> None:
     """A rescue that runs again is there for the failed node as before."""
     failed = s.nodes.get(node.rescues) if node.rescues is not None else None
     if failed is not None and failed.status is NodeStatus.FAILED:
         node.guardian = failed.id
-        if not failed.released:
-            failed.rescuers |= {node.id}
+        failed.rescuers |= {node.id}
 
 
 def forgive(s: State) -> None:
@@ -275,7 +280,7 @@ def put_back(s: State, reason: str) -> list[Node]:
             if node.busy and not node.is_group:
                 s.effects.append(m.CancelAttempt(node.id, node.attempt, reason))
             back.append(node)
-            s.set_status(node, NodeStatus.PENDING)
+            _wait(s, node)
         elif node.opened and node.busy:
             node.attempt += 1
         elif node.status is NodeStatus.RETRYING and node.ready:

@@ -124,7 +124,7 @@ class Scheduler(State):
         self.opened = not self.asks
 
     def _answered(self, message: m.Answered) -> None:
-        self._must_run()
+        self._must_run(finishing=True)
         ask = self.asks.get(message.seq)
         if ask is None:
             raise InvalidState(f"event {message.seq} waits for no answer", culprit=message.seq)

@@ -34,12 +34,9 @@ def choose_view(
     True: the live view in a notebook's kernel, else the bar, wherever stderr goes. Anything else is a
     `ValidationError`.
     """
+    check_view(view)
     if view is False:
         return None
-    if view is not True and view != "auto":
-        raise ValidationError(
-            f"view is 'auto', True or False, not {shorten(view)}", culprit="view", value=view
-        )
     if in_notebook():
         from .view import LiveView
 
@@ -47,6 +44,14 @@ def choose_view(
     if view is True or (sys.stderr is not None and sys.stderr.isatty()):
         return TerminalView()
     return None
+
+
+def check_view(view: object) -> None:
+    """Raises `ValidationError` for what is no `view`."""
+    if view is not True and view is not False and view != "auto":
+        raise ValidationError(
+            f"view is 'auto', True or False, not {shorten(view)}", culprit="view", value=view
+        )
 
 
 def in_notebook() -> bool:

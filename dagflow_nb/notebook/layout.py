@@ -133,9 +133,11 @@ def _route(part: ElementTree.Element, dx: float, dy: float) -> Route:
     moved = _points(line, dx, dy)
     curve = "M{:.1f},{:.1f}C".format(*moved[0]) + " ".join(f"{x:.1f},{y:.1f}" for x, y in moved[1:])
     tip = next(part.iter(f"{_SVG}polygon"), None)
-    corners = _points(tip.get("points", ""), dx, dy) if tip is not None else []
-    head = "M" + "L".join(f"{x:.1f},{y:.1f}" for x, y in corners[:-1]) + "z" if corners else ""
-    return Route(curve, head)
+    corners = _points(tip.get("points", ""), dx, dy)[:3] if tip is not None else []
+    if len(corners) < 3:
+        return Route(curve, "")
+    head = "L".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    return Route(f"{curve}L{corners[1][0]:.1f},{corners[1][1]:.1f}", f"M{head}")
 
 
 def _trimmed(boxes: dict[str, Box], routes: tuple[Route, ...], engine: str) -> Geometry:

@@ -20,7 +20,7 @@ from ..errors import DagError, ValidationError, shorten
 from . import drawing as drawings
 from .dot import to_dot
 from .layout import LIMIT, EngineFailed, engines, layout, render
-from .svg import paint_picture
+from .paint import paint_picture
 
 if TYPE_CHECKING:
     import graphviz  # type: ignore[import-untyped]  # the package has no type hints

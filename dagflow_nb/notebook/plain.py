@@ -229,6 +229,6 @@ def _route(tail: Box, head: Box) -> Route:
     x2, y2 = head.x, head.y + head.height / 2
     bend = max(18.0, min(90.0, abs(x2 - x1) / 2))
     return Route(
-        f"M{x1:.1f},{y1:.1f}C{x1 + bend:.1f},{y1:.1f} {x2 - 7 - bend:.1f},{y2:.1f} {x2 - 7:.1f},{y2:.1f}",
-        f"M{x2 - 7:.1f},{y2 - 3.2:.1f}L{x2:.1f},{y2:.1f}L{x2 - 7:.1f},{y2 + 3.2:.1f}z",
+        f"M{x1:.1f},{y1:.1f}C{x1 + bend:.1f},{y1:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}",
+        f"M{x2 - 5.5:.1f},{y2 - 3.5:.1f}L{x2:.1f},{y2:.1f}L{x2 - 5.5:.1f},{y2 + 3.5:.1f}",
     )

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a state is drawn: its ink, its icon as a path in a 12 x 12 box, whether its outline is dashed."""
+    """How a state is drawn: its ink, its icon, whether its outline is dashed.
+
+    The icon is path data in a box of 12 x 12, all relative, so that a start in front of it places it.
+    """
 
     ink: str
     icon: str
@@ -22,16 +25,16 @@ class Look:
 
 
 LOOKS: dict[str, Look] = {
-    "pending": Look("#6b7683", "M6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8z"),
-    "running": Look("#0b63ce", "M4 2.2L10 6L4 9.8z"),
-    "retrying": Look("#b35c00", "M9.8 6.8A4 4 0 1 1 8.9 3.2M9.3 1v2.5H6.8"),
-    "paused": Look("#7a3ecb", "M4 2.4v7.2M8 2.4v7.2"),
-    "completed": Look("#0b7a55", "M2 6.4l2.7 2.7L10 3.3"),
-    "cached": Look("#08708a", "M6.8 1L2.8 6.9H6L5.2 11L9.2 5.1H6z"),
-    "failed": Look("#c4261d", "M2.8 2.8l6.4 6.4M9.2 2.8L2.8 9.2"),
-    "recovered": Look("#66750a", "M2.6 4.8H7.4a2.5 2.5 0 0 1 0 5H4.6M5 2.2L2.4 4.8L5 7.4"),
-    "skipped": Look("#7d8792", "M2.4 2.8L5.6 6L2.4 9.2M6.6 2.8L9.8 6L6.6 9.2", dashed=True),
-    "cancelled": Look("#8a5140", "M6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8zM3.2 3.2l5.6 5.6", dashed=True),
+    "pending": Look("#6b7683", "m6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8z"),
+    "running": Look("#0b63ce", "m4 2.2l6 3.8l-6 3.8z"),
+    "retrying": Look("#b35c00", "m9.8 6.8a4 4 0 1 1-.9-3.6m.4-2.2v2.5h-2.5"),
+    "paused": Look("#7a3ecb", "m4 2.4v7.2m4-7.2v7.2"),
+    "completed": Look("#0b7a55", "m2 6.4l2.7 2.7l5.3-5.8"),
+    "cached": Look("#08708a", "m6.8 1l-4 5.9h3.2l-.8 4.1l4-5.9h-3.2z"),
+    "failed": Look("#c4261d", "m2.8 2.8l6.4 6.4m0-6.4l-6.4 6.4"),
+    "recovered": Look("#66750a", "m2.6 4.8h4.8a2.5 2.5 0 0 1 0 5h-2.8m.4-7.6l-2.6 2.6l2.6 2.6"),
+    "skipped": Look("#7d8792", "m2.4 2.8l3.2 3.2l-3.2 3.2m4.2-6.4l3.2 3.2l-3.2 3.2", dashed=True),
+    "cancelled": Look("#8a5140", "m6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8zm-2.8 1.2l5.6 5.6", dashed=True),
 }
 PLAIN = Look("#52606d", "")
 RUN_INK = {"interrupted": "#b35c00"}

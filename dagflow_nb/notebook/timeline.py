@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree.ElementTree import Element
 
+from .paint import MARGIN
 from .picture import Picture
 from .style import INK, MUTED, PAPER, RULE, duration, fit, look, one_line, text_width, tint
-from .svg import MARGIN, add, icon, root_of, sanitise, text
+from .svg import add, icon, root_of, sanitise, text
 
 Row = tuple[str, int, str, float, float | None]
 """`(node_id, attempt, status, start, end)`: epoch seconds; an end of None is an attempt that goes on."""

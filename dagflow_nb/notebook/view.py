@@ -30,9 +30,9 @@ from ..errors import shorten
 from .drawing import draw, summary
 from .layout import LIMIT, layout
 from .page import PageState, node_defs, run_record
+from .paint import paint
 from .picture import snapshot_picture
 from .style import without_ansi
-from .svg import paint
 
 if TYPE_CHECKING:
     from ..runtime.snapshot import Snapshot

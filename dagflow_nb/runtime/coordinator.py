@@ -88,6 +88,7 @@ class RunCoordinator:
         scheduler.listens = self.asking.listens
         self._record, self._remember, self._capacity = record, remember, max(1, capacity)
         self._n = taken
+        self._first: tuple[m.Input, ...] = ()
         self._inbox: deque[m.Input] = deque()
         self._room: asyncio.Event | None = None
         self._scheduled = False
@@ -103,7 +104,7 @@ class RunCoordinator:
     def post(self, *messages: m.Input) -> None:
         """Take inputs; on the loop's thread only."""
         self._inbox.extend(messages)
-        if not self._scheduled and not self.done.done():
+        if not self._scheduled and self._capturing and not self.done.done():
             self._scheduled = True
             self.loop.call_soon(self._pump)
 
@@ -129,14 +130,22 @@ class RunCoordinator:
                 self._room = asyncio.Event()
             await self._room.wait()
 
-    def start(self, *messages: m.Input, reopened: bool = False) -> None:
-        """Begin, or go on, with these inputs; hooks that had not answered are asked again."""
-        capture.start()
-        self._capturing = True
-        self.post(*messages)
+    def prepare_start(self, *messages: m.Input, reopened: bool = False) -> None:
+        """What `go` begins with; hooks that had not answered when the run was left are asked again."""
+        self._first = messages
         if reopened:
             self.asking.waiting.extend(ask.event for ask in self.scheduler.asks.values())
-            self.asking.go()
+
+    def go(self) -> None:
+        """Begin, or go on; a second call does nothing."""
+        if self._capturing or self.done.done():
+            return
+        capture.start()
+        self._capturing = True
+        # what was posted meanwhile (a view has buttons) comes after the beginning
+        self._inbox.extendleft(reversed(self._first))
+        self.post()
+        self.asking.go()
 
     def _pump(self) -> None:
         """Take everything that was posted."""

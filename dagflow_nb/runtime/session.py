@@ -228,8 +228,9 @@ class Session:
         parent: str | None = None,
         record: Callable[[str, str, Any], None] | None = None,
         disabled: Iterable[str] = (),
+        hold: bool = False,
     ) -> RunCoordinator:
-        """A new run, stored and owned, whose coordinator waits for `start`."""
+        """A new run, stored and owned, that begins at once, or with `hold` when its coordinator is told `go`."""
         store = await self.open()
         run_id = run_id or uuid.uuid4().hex[:12]
         if run_id in self.live:
@@ -268,7 +269,9 @@ class Session:
             config = DagConfig.merge(config, {"max_parallel_nodes": max_parallel})
         pools = prepare.pool_sizes(self.executors)
         skipped = tuple(id for id in disabled if id in scheduler.nodes)
-        coordinator.start(m.Begin(self.clock.now(), config, settings, pools, skipped))
+        coordinator.prepare_start(m.Begin(self.clock.now(), config, settings, pools, skipped))
+        if not hold:
+            coordinator.go()
         return coordinator
 
     def _coordinator(
@@ -384,12 +387,14 @@ class Session:
             store.write(unit)
         if before is not None:
             before(coordinator)
-        coordinator.start(*first, reopened=True)
+        coordinator.prepare_start(*first, reopened=True)
+        coordinator.go()
         return coordinator
 
     async def close(self) -> None:
         """Interrupt what is under way (it can be resumed) and close the database."""
         for coordinator in list(self.live.values()):
+            coordinator.go()
             coordinator.post(m.Interrupt(self.clock.now()))
         waiting = [c.done for c in self.live.values()]
         if waiting:

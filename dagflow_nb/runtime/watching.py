@@ -146,6 +146,8 @@ class Watch:
     def snapshot(self) -> Snapshot:
         """The run as it stands. Only what changed is looked at; safe to read in any thread."""
         s = self._run.scheduler
+        if not self._nodes:
+            self._nodes = {id: view_of(node, s, None) for id, node in s.nodes.items()}
         for id in self._stale:
             node = s.nodes.get(id)
             if node is not None:

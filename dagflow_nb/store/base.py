@@ -3,8 +3,8 @@
 Rules kept here:
 - `write` only queues. A few milliseconds later all that has come together is written in one
   transaction, on aiosqlite's thread; in memory nothing is written until somebody reads.
-- The task that writes is never cancelled by us; where a loop that shuts down cancels it, what is queued
-  is written first.
+- One task writes. We end it by a message and never cancel it; a loop that shuts down does, and then it
+  writes what is queued first, and what comes later is written at once on the thread that brings it.
 - A store that is never closed writes what it has queued when it is collected or the interpreter exits,
   and does not keep it from exiting.
 """
@@ -36,11 +36,12 @@ T = TypeVar("T")
 GATHER = 0.005  # seconds that units wait for others to share their transaction
 MANY = 5000  # units in memory that nobody has asked for, before they are brought in in the background
 SYNC_PATIENCE = 10.0
+EXIT_PATIENCE = 5.0
 _CACHED_STATEMENTS = 256
 
 _open_stores: weakref.WeakSet[BaseStore] = weakref.WeakSet()
-# Held here, so that a forgotten store is collected before its connection, and can still use it.
-_connections: set[aiosqlite.Connection] = set()
+# Held here, so that a forgotten store is collected before its connection and its task, and closes them.
+_held: dict[aiosqlite.Connection, asyncio.Task[None]] = {}
 
 
 class BaseStore:
@@ -60,7 +61,9 @@ class BaseStore:
         self._memory = path == MEMORY
         self._db: aiosqlite.Connection | None = None
         self._armed = False  # whether something is under way that will empty the queue
-        self._task: asyncio.Task[None] | None = None
+        self._wake = asyncio.Event()
+        self._loop_ends = False
+        self._bringing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._owned: set[str] = set()
         self._heart = owners.Heartbeat(path, writer.owner, self._owned, now)
@@ -133,7 +136,7 @@ class BaseStore:
                 await db.close()
             raise explain(error, path) from error
         store = cls(path, Writer(path, made[0], owner), now)
-        _connections.add(db)
+        _held[db] = store._loop.create_task(_serve(weakref.ref(store), store._wake))
         store._db, store.note, store.read_only = db, prepared.note, prepared.read_only
         made[0].write_queued = store._writer.drain
         return store
@@ -141,10 +144,12 @@ class BaseStore:
     # --- closing ------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Write what is queued, give up what is owned, close the file; from the loop; idempotent.
+        """Write what is queued, give up what is owned, close the file; idempotent.
 
         Raises `DatabaseError` where something could not be written and `flush` has not said so yet.
         """
+        if asyncio.get_running_loop() is not self._loop:
+            return await asyncio.to_thread(self.close_now)
         if self._closed:
             return
         self._closed = True
@@ -153,10 +158,13 @@ class BaseStore:
                 await self._call(self._give_up, closing=True)
         finally:
             self._let_go()
-            if self._db is not None:
-                await self._db.close()
-            else:
+            if self._db is None:
                 self._writer.connection.close()
+            else:
+                self._wake.set()
+                await asyncio.wait([_held[self._db]])
+                await self._db.close()
+                del _held[self._db]
         self._report()
 
     def close_now(self) -> None:
@@ -171,14 +179,21 @@ class BaseStore:
         finally:
             self._let_go()
             self._writer.connection.close()
-            if self._db is not None:
-                _stop(self._db)
+            self._from_writer(self._wake.set)
+            if self._db is not None and _stop(self._db):
+                del _held[self._db]
         self._report()
 
     def __del__(self) -> None:
+        # Objects are collected in any thread, also in the middle of writing: close in one of our own.
         if not getattr(self, "_closed", True) and not sys.is_finalizing():
-            with suppress(Exception):
-                self.close_now()
+            with suppress(RuntimeError):
+                threading.Thread(target=self._close_forgotten, name="dagflow-close").start()
+
+    def _close_forgotten(self) -> None:
+        self._writer.patience = EXIT_PATIENCE
+        with suppress(DatabaseError, InvalidState):
+            self.close_now()
 
     def _give_up(self, connection: sqlite3.Connection) -> None:
         owners.give_up(connection, self._writer.owner, None)
@@ -192,8 +207,6 @@ class BaseStore:
             self._writer.closed = True
         owners.retire(self._writer.owner)
         _open_stores.discard(self)
-        if self._db is not None:
-            _connections.discard(self._db)
 
     def _report(self) -> None:
         error, self._writer.unreported = self._writer.unreported, None
@@ -275,42 +288,49 @@ class BaseStore:
 
     def _arm(self) -> None:
         self._check_open()
-        if not self._memory:
+        if self._memory:
+            if len(self._queue) > MANY:
+                self._armed = True
+                self._bringing = self._loop.create_task(self._bring_in())
+        elif self._loop_ends:
+            self._writer.drain()
+        else:
             self._armed = True
             self._timer = self._loop.call_later(GATHER, self._start)
-        elif len(self._queue) > MANY:
-            self._armed = True
-            self._task = self._loop.create_task(self._bring_in())
 
     def _start(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._task is None:
+        if self._loop_ends:
+            self._writer.drain()
+        else:
             self._armed = True
-            self._task = self._loop.create_task(self._write_out())
+            self._wake.set()
 
     async def _bring_in(self) -> None:
         try:
             await asyncio.to_thread(self._writer.drain)
         finally:
-            self._task, self._armed = None, False
+            self._bringing, self._armed = None, False
 
     async def _write_out(self) -> None:
         assert self._db is not None
         waited_for = True
-        try:
-            while waited_for:
-                await self._db.commit()
-                waited_for = any(type(item) is not Unit for item in self._queue)
-        except asyncio.CancelledError:
-            # The loop is being shut down around us: what is queued still gets in.
-            self._writer.drain()
-            raise
-        finally:
-            self._task, self._armed = None, False
-            if self._queue and not self._closed:
-                self._arm()
+        while waited_for:
+            await self._db.commit()
+            waited_for = any(type(item) is not Unit for item in self._queue)
+        self._armed = False
+        if self._queue and not self._closed:
+            self._arm()
+
+    async def _write_last(self) -> None:
+        """The loop is being shut down: aiosqlite may have nothing under way when it is closed."""
+        self._loop_ends = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._db is not None and not self._closed:
+            await self._db.commit()
 
     async def _call(
         self,
@@ -361,13 +381,37 @@ def _resolve(future: asyncio.Future[Any], result: Any, error: Exception | None) 
         future.set_exception(error)
 
 
-def _stop(db: aiosqlite.Connection) -> None:
-    """End aiosqlite's thread from a place where its own loop does not run."""
+async def _serve(found: weakref.ref[BaseStore], wake: asyncio.Event) -> None:
+    """The one task that writes; it ends when it wakes and the store is closed."""
+    while True:
+        try:
+            await wake.wait()
+            wake.clear()
+            store = found()
+            if store is None or store._closed and not store._queue:
+                return
+            await store._write_out()
+            # Not held while it waits: a store that nobody else holds is to be collected.
+            del store
+        except asyncio.CancelledError:
+            if (store := found()) is not None:
+                await store._write_last()
+            raise
+
+
+def _stop(db: aiosqlite.Connection) -> bool:
+    """End aiosqlite's thread from a place where its own loop does not run; False if that is not possible.
+
+    The thread dies by itself where a loop was closed that waited for it.
+    """
+    thread = db if isinstance(db, threading.Thread) else getattr(db, "_thread", None)
+    if isinstance(thread, threading.Thread) and not thread.is_alive():
+        return False
 
     def stop() -> None:
         loop = asyncio.new_event_loop()
         try:
-            loop.run_until_complete(db.close())
+            loop.run_until_complete(asyncio.wait_for(db.close(), EXIT_PATIENCE))
         finally:
             loop.close()
 
@@ -376,13 +420,13 @@ def _stop(db: aiosqlite.Connection) -> None:
     except RuntimeError:
         stop()
     else:
-        thread = threading.Thread(target=stop, name="dagflow-close")
-        thread.start()
-        thread.join()
+        helper = threading.Thread(target=stop, name="dagflow-stop")
+        helper.start()
+        helper.join()
+    return True
 
 
 @atexit.register
 def _close_all() -> None:
     for store in list(_open_stores):
-        with suppress(Exception):
-            store.close_now()
+        store._close_forgotten()

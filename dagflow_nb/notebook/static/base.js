@@ -25,7 +25,7 @@ function icon(path) {
   svg.setAttribute("class", "df-icon");
   svg.setAttribute("aria-hidden", "true");
   const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  line.setAttribute("d", path ?? "");
+  line.setAttribute("d", `M0 0${path ?? ""}`);
   svg.append(line);
   return svg;
 }

@@ -16,6 +16,10 @@ class Graph {
       const node = event.target.closest?.(".node");
       if (node) this.view.select(node.dataset.node);
     });
+    this.box.addEventListener("pointerover", (event) => {
+      const node = event.target.closest?.(".node");
+      if (node) this.hint(node);
+    });
     this.box.addEventListener("keydown", (event) => this.key(event));
     this.box.addEventListener("wheel", (event) => {
       if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls the notebook
@@ -48,11 +52,11 @@ class Graph {
     const before = this.nodes;
     this.nodes = new Map();
     for (const g of svg.querySelectorAll("g.node")) {
-      const [x, y] = g.getAttribute("transform").match(/[\d.]+/g).map(Number);
+      const [x, y, width, height] = g.dataset.box.split(" ").map(Number);
       const find = (name) => g.querySelector(`:scope > .${name}`);
       this.nodes.set(g.dataset.node, {
-        g, x, y, width: Number(g.dataset.width), icon: find("icon"), time: find("time"), state: find("state"),
-        bar: find("bar"), title: g.querySelector(":scope > title"), stack: g.classList.contains("stack"),
+        g, x, y, width, height, icon: find("icon"), time: find("time"), state: find("state"), bar: find("bar"),
+        stack: g.classList.contains("stack"),
       });
       g.setAttribute("role", "button");
       g.setAttribute("tabindex", "-1");
@@ -78,8 +82,7 @@ class Graph {
       const old = before.get(id);
       if (!old) g.animate([{ opacity: 0 }, { opacity: 1 }], timing);
       else if (old.x !== x || old.y !== y) {
-        const at = (place) => ({ transform: `translate(${place.x}px, ${place.y}px)` });
-        g.animate([at(old), at({ x, y })], timing);
+        g.animate([{ transform: `translate(${old.x - x}px, ${old.y - y}px)` }, { transform: "none" }], timing);
       }
     }
     for (const edge of this.svg.querySelectorAll(".edge")) edge.animate([{ opacity: 0 }, { opacity: 1 }], timing);
@@ -151,15 +154,12 @@ class Graph {
     const { view } = this, node = this.nodes.get(id), seen = view.state(id), { g } = node;
     if (g.dataset.state !== seen.state) {
       g.dataset.state = seen.state;
-      node.icon?.setAttribute("d", view.iconOf(seen.state) ?? "");
+      node.icon?.setAttribute("d", `M${node.icon.dataset.at}${view.iconOf(seen.state) ?? ""}`);
       setText(node.state, seen.state);
     }
     const action = view.defs.get(id)?.action ?? "";
     const label = [id, action === id ? "" : action, seen.state].filter(Boolean).join(", ");
-    if (g.getAttribute("aria-label") !== label) {
-      g.setAttribute("aria-label", label);
-      setText(node.title, [id, action, seen.state, seen.error ?? seen.reason].filter(Boolean).join("\n"));
-    }
+    if (g.getAttribute("aria-label") !== label) g.setAttribute("aria-label", label);
     let share = ENDED.has(seen.state) ? 0 : seen.progress ?? 0;
     const items = node.stack ? view.children.get(id) : undefined;
     if (items) {
@@ -167,10 +167,27 @@ class Graph {
       setText(node.time, `${ended}/${items.length}`);
       share = ended / items.length;
     } else this.time(node, seen);
-    if (node.bar) {
-      const width = ((node.width - (node.stack ? 11 : 6)) * Math.min(1, Math.max(0, share))).toFixed(1);
-      if (node.bar.getAttribute("width") !== width) node.bar.setAttribute("width", width);
+    if (share || node.bar) this.bar(node, Math.min(1, Math.max(0, share)));
+  }
+
+  bar(node, share) { // made when first needed: most nodes tell no progress
+    const inset = node.stack ? 11 : 6;
+    if (!node.bar) {
+      node.bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+      const place = { class: "bar", x: node.x + 3, y: node.y + node.height - 4, height: 2.5, stroke: "none" };
+      for (const [name, value] of Object.entries(place)) node.bar.setAttribute(name, value);
+      node.g.append(node.bar);
     }
+    const width = ((node.width - inset) * share).toFixed(1);
+    if (node.bar.getAttribute("width") !== width) node.bar.setAttribute("width", width);
+  }
+
+  hint(g) { // a tooltip, made when the pointer comes
+    const id = g.dataset.node, seen = this.view.state(id);
+    const words = [id, this.view.defs.get(id)?.action, seen.state, seen.error ?? seen.reason];
+    let title = g.querySelector(":scope > title");
+    if (!title) g.prepend(title = document.createElementNS("http://www.w3.org/2000/svg", "title"));
+    setText(title, words.filter(Boolean).join("\n"));
   }
 
   time(node, seen) {

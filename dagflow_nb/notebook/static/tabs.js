@@ -54,7 +54,7 @@ class Table {
     const { row, cells } = this.rows.get(id), seen = this.view.state(id), def = this.view.defs.get(id) ?? {};
     if (cells[2].dataset.state !== seen.state) {
       cells[2].dataset.state = seen.state;
-      cells[2].querySelector("path").setAttribute("d", this.view.iconOf(seen.state) ?? "");
+      cells[2].querySelector("path").setAttribute("d", `M0 0${this.view.iconOf(seen.state) ?? ""}`);
       setText(cells[2].lastChild, seen.state);
     }
     setText(cells[0], id);
