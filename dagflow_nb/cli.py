@@ -41,7 +41,7 @@ examples:
   dagflow run pipeline.yaml --actions steps.py --input source=database --input limit=10
   dagflow runs --status failed
   dagflow show pipeline.yaml -o pipeline.svg
-  dagflow show 20260131 -o run.png
+  dagflow show 2036ee -o run.png
   dagflow resume --actions steps.py --answer approved=true
 """
 

@@ -71,7 +71,10 @@ class DagConfig(BaseModel):
             (kind, arguments), *_ = value.items()
             make = getattr(RetryStrategy, kind, None) if kind in ("exponential", "linear") else None
             if make is not None and isinstance(arguments, Mapping):
-                return make(**arguments)
+                try:
+                    return make(**arguments)
+                except TypeError as bad:
+                    raise ValueError(str(bad)) from None
         return value
 
     @field_validator("on_failure", mode="before")

@@ -1,8 +1,8 @@
 """What `dagflow demo` runs: a pipeline of five nodes over the Python distributions installed here.
 
 The records are real, so is what happens to them: distributions whose metadata state no licence make
-the graph grow by a node each, and the two analyses want one SQLite file at the same time, so that one
-of them finds it locked, fails, and is tried again. Nothing is fetched from anywhere.
+the graph grow by a node each, and of two analyses that run at the same time one reads what the other is
+still writing: it finds the file locked, fails, and is tried again. Nothing is fetched from anywhere.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ import re
 import sqlite3
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ from .tables import as_text
 DATABASE = "dagflow-demo.db"
 PICTURE = "dagflow-demo.svg"
 PIPELINE = Path(__file__).with_name("demo_pipeline.yaml")
-MOST_NEW_NODES = 6
-MOST_FILES = 50
+MOST_NEW_NODES = 4
+MOST_FILES = 100
 
 actions = ActionRegistry()
 
@@ -122,70 +121,81 @@ def _package(record: Mapping[str, Any]) -> Package:
 
 @actions.action
 def analyze_type_a(data: list[Package], ctx: NodeCtx) -> dict[str, Any]:
-    """Are the installed Python files still what their distributions recorded?
+    """How big is each distribution, and are its Python files still what it recorded?
 
-    All findings go into the shared file in one transaction that is held from the first to the last of
-    them, so that no reader sees half a table.
+    All findings go into a shared file in one transaction, held from the first to the last of them, so that
+    nobody reads half a table.
     """
     changed: list[str] = []
     sizes: dict[str, int] = {}
     checked = 0
     with closing(sqlite3.connect(ctx.app_data["findings"], isolation_level=None)) as findings:
         findings.execute("begin exclusive")
-        findings.execute("create table if not exists files (package, path, ok)")
+        findings.execute("create table packages (name, bytes, changed)")
         for done, package in enumerate(data, start=1):
-            rows = list(_check_files(package.name))
-            findings.executemany("insert into files values (?, ?, ?)", rows)
-            changed += [path for _, path, ok in rows if not ok]
-            checked += len(rows)
-            sizes[package.name] = sum(file.size or 0 for file in metadata.files(package.name) or ())
+            files = metadata.files(package.name) or []
+            python_files = [file for file in files if file.suffix == ".py" and file.hash][:MOST_FILES]
+            altered = [str(file) for file in python_files if not _is_as_recorded(file)]
+            sizes[package.name] = sum(file.size or 0 for file in files)
+            findings.execute(
+                "insert into packages values (?, ?, ?)", (package.name, sizes[package.name], len(altered))
+            )
+            changed += altered
+            checked += len(python_files)
             ctx.progress(done / len(data), package.name)
         findings.execute("commit")
     largest = dict(Counter(sizes).most_common(5))
     return {"analysis_a": {"packages": len(data), "checked": checked, "changed": changed, "largest": largest}}
 
 
-def _check_files(package: str) -> Iterator[tuple[str, str, bool]]:
-    """Package, path, and whether the file is as recorded, for the first Python files of a package."""
-    files = (file for file in metadata.files(package) or () if file.suffix == ".py")
-    recorded_files = ((file, file.hash) for file in files if file.hash)
-    for file, recorded in islice(recorded_files, MOST_FILES):
-        try:
-            with open(file.locate(), "rb") as content:
-                digest = hashlib.file_digest(content, recorded.mode).digest()
-        except OSError:
-            yield package, str(file), False
-        else:
-            now = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-            yield package, str(file), now == recorded.value
+def _is_as_recorded(file: metadata.PackagePath) -> bool:
+    """Whether a file still has the hash that its distribution recorded for it."""
+    assert file.hash is not None  # only such files are asked about
+    try:
+        with open(file.locate(), "rb") as content:
+            digest = hashlib.file_digest(content, file.hash.mode).digest()
+    except OSError:
+        return False
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == file.hash.value
 
 
-# This one needs the same file as `analyze_type_a` and starts at the same time. It does not wait for the
-# lock (timeout=0), as that would block a thread; it fails at once with "database is locked", and the
-# pause before the next attempt costs nothing. This is the attempt that is seen to fail in the demo.
-@actions.action(
-    retries=9,
-    retry_on=sqlite3.OperationalError,
-    retry_strategy=RetryStrategy.linear(delay=2),
-    tags=["sqlite"],
-)
+# This one starts at the same time as `analyze_type_a` and reads the table that is being written there. It
+# does not wait for the lock (timeout=0), as that would block a thread: it fails at once with "database is
+# locked" (or "no such table", should it come even before the lock), and the pause before its next attempt
+# costs nothing. This is the attempt that is seen to fail in the demo.
+@actions.action(retries=9, retry_on=sqlite3.OperationalError, retry_strategy=RetryStrategy.linear(delay=2))
 def analyze_type_b(data: list[Package], ctx: NodeCtx) -> dict[str, Any]:
-    """Who requires whom, and is it there?"""
-    there = {package.name for package in data}
-    edges = [(package.name, needed) for package in data for needed in package.needs]
-    required = Counter(needed for _, needed in edges)
-    with closing(sqlite3.connect(ctx.app_data["findings"], isolation_level=None, timeout=0)) as findings:
-        findings.execute("begin immediate")
-        findings.execute("create table if not exists requirements (package, needs)")
-        findings.executemany("insert into requirements values (?, ?)", edges)
-        findings.execute("commit")
+    """Who requires whom, is it there, and how much comes along?"""
+    with closing(sqlite3.connect(ctx.app_data["findings"], timeout=0)) as findings:
+        sizes: dict[str, int] = dict(findings.execute("select name, bytes from packages"))
+    needs = {package.name: package.needs for package in data}
+    required = Counter(needed for package in data for needed in package.needs)
+    along = {name: sum(sizes.get(other, 0) for other in _reached(name, needs)) for name in needs}
     return {
         "analysis_b": {
             "most_required": dict(required.most_common(5)),
-            "missing": [f"{name} needs {needed}" for name, needed in edges if needed not in there],
+            "missing": [
+                f"{name} needs {other}" for name in needs for other in needs[name] if other not in needs
+            ],
+            "brings_along": dict(Counter(along).most_common(5)),
             "licences": dict(Counter(package.licence or "not stated" for package in data).most_common(5)),
         }
     }
+
+
+def _reached(name: str, needs: Mapping[str, list[str]]) -> set[str]:
+    """What a distribution requires, directly or not.
+
+    >>> sorted(_reached("a", {"a": ["b"], "b": ["c"], "c": ["a"]}))
+    ['b', 'c']
+    """
+    reached: set[str] = set()
+    open_ends = [name]
+    while open_ends:
+        new = set(needs.get(open_ends.pop(), ())) - reached
+        reached |= new
+        open_ends.extend(new)
+    return reached - {name}
 
 
 @actions.action
@@ -194,12 +204,17 @@ def generate_report(analysis_a: dict[str, Any], analysis_b: dict[str, Any]) -> d
     lines = [
         f"# {analysis_a['packages']} installed distributions",
         f"- Python files checked: {analysis_a['checked']}, changed since: {_list(analysis_a['changed'])}",
-        f"- largest: {_list(f'{name} {size / 1e6:.1f} MB' for name, size in analysis_a['largest'].items())}",
+        f"- largest: {_megabytes(analysis_a['largest'])}",
         f"- most required: {_list(f'{name} {n}x' for name, n in analysis_b['most_required'].items())}",
+        f"- brings along most: {_megabytes(analysis_b['brings_along'])}",
         f"- required, but not installed: {_list(analysis_b['missing'])}",
         f"- licences: {_list(f'{name} {n}x' for name, n in analysis_b['licences'].items())}",
     ]
     return {"final_report": "\n".join(lines)}
+
+
+def _megabytes(sizes: Mapping[str, int]) -> str:
+    return _list(f"{name} {size / 1e6:.1f} MB" for name, size in sizes.items())
 
 
 def _list(items: Iterable[str]) -> str:

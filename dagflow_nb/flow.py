@@ -5,8 +5,10 @@ No logic of its own: definitions go into the `Session`, runs live on the `Engine
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import contextvars
+import inspect
 import os
 import sys
 import warnings
@@ -16,16 +18,16 @@ from concurrent.futures import Executor
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .actions import Action, ActionRegistry, make_action
+from .actions import Action, ActionRegistry, FunctionAction, make_action
 from .cache import Cache
 from .config import DagConfig
 from .core import messages as m
 from .core.model import RunStatus
-from .errors import DagNotFound, InvalidState, ValidationError
+from .errors import DagNotFound, InvalidState, ValidationError, did_you_mean
 from .hooks import make_hook
 from .run import Run, check_answers_of, time_is_over
 from .runtime.coordinator import RunCoordinator
-from .runtime.engine import Engine, at_exit, wait, wait_async
+from .runtime.engine import Engine, at_exit, wait_async
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
 from .store import Store
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from .notebook.picture import Picture
 
 BIG = 5_000_000_000  # bytes of a database from which on a warning is given
+STOP_WITHIN = 15.0  # seconds that a run, or all of a flow, has to stop in
+_SETTINGS = tuple(inspect.signature(FunctionAction).parameters)[1:]
 _open: dict[str, weakref.ref[DagFlow]] = {}
 _latest: weakref.ref[DagFlow] | None = None
 
@@ -151,6 +155,11 @@ class DagFlow:
         return self._define(settings, fn)
 
     def _define(self, settings: dict[str, Any], target: Any) -> Action[..., Any]:
+        for name in settings:
+            if name not in _SETTINGS:
+                raise ValidationError(
+                    f"an action has no setting {name!r}: {did_you_mean(name, _SETTINGS)}", culprit=name
+                )
         made = make_action(target, **settings)
         self._session.registry.register(made)
         self._session._auto.pop(made.name, None)
@@ -229,8 +238,7 @@ class DagFlow:
 
     def load_yaml_dir(self, path: str | os.PathLike[str]) -> list[Workflow]:
         """Load every `.yaml` and `.yml` file of a folder, all or none."""
-        found = load_yaml_dir(path)
-        return [self.add_workflow(workflow) for workflow in found]
+        return self._session.add_workflows(load_yaml_dir(path))
 
     def to_yaml(self, name: str | Workflow) -> str:
         """A workflow as YAML; loading it gives an equal workflow."""
@@ -285,6 +293,7 @@ class DagFlow:
         raise_on_failure: bool,
         by_name: Mapping[str, Any],
         view: bool | str,
+        made: list[Run] | None = None,
     ) -> Any:
         from .notebook.bar import check_view
 
@@ -303,6 +312,8 @@ class DagFlow:
             )
             run = Run(self, coordinator.run_id, coordinator=coordinator)
             run._raise = raise_on_failure
+            if made is not None:
+                made.append(run)
             return self._keep(run)
 
         return launch()
@@ -329,18 +340,16 @@ class DagFlow:
         `NodeExecutionError`, `ExecutionTimeout` or `RunCancelled`. An interrupt stops the attempts, leaves
         the run `interrupted` and resumable, and is raised again.
         """
-        run = self.start(
-            workflow,
-            inputs,
-            run_id=run_id,
-            view=view,
-            config=config,
-            executor=executor,
-            cache=cache,
-            raise_on_failure=raise_on_failure,
-            **inputs_by_name,
+        made: list[Run] = []
+        coroutine = self._launch(
+            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view, made
         )
-        return self._block(run)
+        try:
+            run = self._engine.call(coroutine)
+        except KeyboardInterrupt:
+            self._stop(made)
+            raise
+        return self._block(run, view)
 
     async def run_async(
         self,
@@ -356,34 +365,42 @@ class DagFlow:
         **inputs_by_name: Any,
     ) -> Run:
         """The same as `run`, awaited: the caller's loop stays free."""
+        made: list[Run] = []
         coroutine = self._launch(
-            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view
+            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view, made
         )
-        run = self._show(await wait_async(self._engine.submit(coroutine)), view)
+        launched = self._engine.submit(coroutine)
         try:
-            return await run
+            return await self._show(await wait_async(launched), view)
         except BaseException:
-            if run._live:
-                await wait_async(self._engine.submit(self._interrupt(run)))
+            launched.cancel()
+            if not self._engine.closed:
+                await wait_async(self._engine.submit(self._interrupt(made)))
             raise
 
-    def _block(self, run: Run) -> Run:
+    def _block(self, run: Run, view: bool | str) -> Run:
         try:
-            return run.wait()
+            return self._show(run, view).wait()
         except KeyboardInterrupt:
-            if run._live:
-                future = self._engine.submit(self._interrupt(run))
-                try:
-                    future.result(10.0)
-                except concurrent.futures.TimeoutError:
-                    warnings.warn(f"run {run.run_id!r} did not stop within 10 s", RuntimeWarning, stacklevel=3)
+            self._stop([run])
             raise
 
-    async def _interrupt(self, run: Run) -> None:
-        coordinator = run._coordinator
-        if coordinator is not None and not coordinator.done.done():
-            coordinator.post(m.Interrupt(coordinator.clock.now()))
-            await coordinator.done
+    def _stop(self, runs: list[Run]) -> None:
+        """Interrupt what is still under way of these runs, and wait until it has stopped."""
+        future = self._engine.submit(self._interrupt(runs))
+        try:
+            future.result(STOP_WITHIN)
+        except concurrent.futures.TimeoutError:
+            names = ", ".join(run.run_id for run in runs)
+            warnings.warn(f"run {names} did not stop within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=4)
+
+    async def _interrupt(self, runs: list[Run]) -> None:
+        for run in runs:
+            coordinator = run._coordinator
+            if coordinator is not None and not coordinator.done.done():
+                coordinator.go()
+                coordinator.post(m.Interrupt(coordinator.clock.now()))
+                await asyncio.wait([coordinator.done])
 
     def _keep(self, run: Run) -> Run:
         self._runs[run.run_id] = run
@@ -481,7 +498,7 @@ class DagFlow:
         else:
             self._resume_stored(found, branch, given, config=config, executor=executor, inputs=inputs)
         self._last = found
-        return self._block(self._show(found, view))
+        return self._block(found, view)
 
     def _unfinished(self) -> Run:
         states = ("pending", "running", "paused", "interrupted", "failed", "cancelled")
@@ -502,6 +519,8 @@ class DagFlow:
             scheduler = loaded.scheduler
             at = clock.now()
             if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED):
+                if branch is not None or answers:
+                    check_answers_of(scheduler, branch, answers, models)
                 return [m.RetryNodes(at, None, True, who())]
             going_on = scheduler.status is not RunStatus.PAUSED
             if going_on and branch is None and not answers:
@@ -531,7 +550,7 @@ class DagFlow:
         found = self.get(run)
         found._raise = raise_on_failure
         self._retry(found, node, cascade=cascade, config=config, executor=executor)
-        return self._block(self._show(found, view))
+        return self._block(found, view)
 
     def _retry(self, run: Run, node: str | None, *, cascade: bool, **settings: Any) -> Run:
         scheduler = run._scheduler
@@ -699,7 +718,10 @@ class DagFlow:
             try:
                 if self._engine.is_here():
                     return
-                wait(future)
+                future.result(STOP_WITHIN)
+            except concurrent.futures.TimeoutError:
+                # an async action that blocks the loop must not keep the interpreter from exiting
+                warnings.warn(f"{self!r} did not close within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=2)
             finally:
                 self._engine.close()
         else:

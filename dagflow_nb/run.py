@@ -232,7 +232,8 @@ class Run:
                     return None
 
             return map_refs(extra["result"], find)
-        nodes = [n for n in list(scheduler.nodes.values()) if n.spec.parent is None]
+        # what was there for a failed node is no result: the node has its outputs if it was mended
+        nodes = [n for n in list(scheduler.nodes.values()) if n.spec.parent is None and n.rescues is None]
         needed = {dep for node in nodes for dep in node.spec.deps}
         leaves = [n for n in nodes if n.id not in needed and n.spec.kind != "branch"]
         found = {}
@@ -322,6 +323,8 @@ class Run:
             cancelled.reason = scheduler.error
             cancelled.report = self.report
             return cancelled
+        if status is RunStatus.INTERRUPTED and not self._live:
+            return RunCancelled(f"run {self.run_id!r} was interrupted: go on with flow.resume()", run=self)
         by_failure = status is RunStatus.PAUSED and any(p.kind == "failure" for p in scheduler.pauses.values())
         if status is not RunStatus.FAILED and not by_failure:
             return None
@@ -332,7 +335,7 @@ class Run:
                 return ExecutionTimeout(f"{text}; go on with flow.resume()", run=self, report=self.report)
             return NodeExecutionError("", text, run=self, report=self.report)
         error = NodeExecutionError(node_id, scheduler.error or "failed", run=self, report=self.report)
-        cause = coordinator.exceptions.get(_culprit(scheduler, node_id)) if coordinator is not None else None
+        cause = coordinator.exceptions.get(culprit_of(scheduler, node_id)) if coordinator is not None else None
         if cause is not None:
             error.__cause__ = cause
             error.action_traceback = user_traceback(cause)
@@ -401,13 +404,14 @@ class Run:
         return self._resume(branch, human_input)
 
     def _resume(self, branch: str | None, answers: Mapping[str, Any]) -> Run:
-        self._need_branch(branch, "resume")
         scheduler = self._scheduler
+        if self._live or scheduler.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
+            self._need_branch(branch, "resume")
+        if not self._live:
+            return self._flow._resume_stored(self, branch, answers)
         checked = check_answers_of(scheduler, branch, answers, self._models())
         by = who()
-        if self._live:
-            return self._tell(lambda at: m.Resume(at, branch, checked, by))
-        return self._flow._resume_stored(self, branch, answers)
+        return self._tell(lambda at: m.Resume(at, branch, checked, by))
 
     def _models(self) -> Mapping[str, Any]:
         return self._coordinator.growth.models if self._coordinator is not None else {}
@@ -578,7 +582,7 @@ def _commands(answer: Any) -> list[Any]:
     raise ValidationError("apply() takes commands, not something to be awaited", culprit=answer)
 
 
-def _culprit(scheduler: Any, id: str) -> str:
+def culprit_of(scheduler: Any, id: str) -> str:
     """The node inside a group because of which the group failed."""
     node = scheduler.nodes[id]
     while node.is_group:
@@ -597,6 +601,8 @@ def check_answers_of(
 
     pauses = dict(scheduler.pauses)
     if branch is not None:
+        if branch not in scheduler.nodes:
+            raise NodeNotFound(branch, scheduler.nodes)
         if branch not in pauses:
             paused = ", ".join(repr(id) for id in pauses if id) or "none"
             node = scheduler.nodes.get(branch)

@@ -1,11 +1,11 @@
-"""Objects of classes: enums, named tuples, dataclasses, pydantic models; and those whose class is gone.
+"""Objects of classes: enums, named tuples, dataclasses; and those whose class is gone.
 
 Rules kept here: a class is stored by its module and name, with the fields; reading looks it up in the
 modules that are *already imported*, in their dictionaries, and takes it only if it is a class of that
 kind. So a database cannot make this process import or call what it names: no module is imported, and no
 `__init__`, validator or `__setstate__` runs (only the defaults of fields that the class has got since).
 Where the class is not there, or its fields do not fit any more, the value is read as `Unknown`, which
-shows what was stored and is written again as it was. Secrets are never written.
+shows what was stored and is written again as it was.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .packing import Packer, Reader
 
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: the class was made by a class statement
-_SECRETS = frozenset({"SecretStr", "SecretBytes", "Secret", "_SecretField", "_SecretBase"})
 
 
 class Unknown:
@@ -115,26 +114,12 @@ def _is_dataclass(cls: type) -> bool:
     return dataclasses.is_dataclass(cls)
 
 
-def _is_model(cls: type) -> bool:
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and issubclass(cls, pydantic.BaseModel)
-
-
-def _is_url(cls: type) -> bool:
-    bases = ("_BaseUrl", "_BaseMultiHostUrl")
-    return any(b.__module__ == "pydantic.networks" and b.__name__ in bases for b in cls.__mro__)
-
-
-def _is_secret(cls: type) -> bool:
-    return any(b.__name__ in _SECRETS and str(b.__module__).startswith("pydantic") for b in cls.__mro__)
-
-
 def _is_builtin_below(cls: type) -> bool:
     # an object of such a class has more state than its attributes
     return any(base is not object and not base.__flags__ & _HEAP_TYPE for base in cls.__mro__)
 
 
-class _OfClass(Family):
+class OfClass(Family):
     """A family whose payload is `{"class": NAME, ...}`, and whose class may be gone."""
 
     def fits(self, cls: type) -> bool:
@@ -166,10 +151,10 @@ class UnknownFamily(Family):
 
     def unpack(self, payload: Any, reader: Reader) -> Any:
         tag, stored = payload
-        return _BY_TAG[tag].unpack(stored, reader)
+        return reader.unpack(tag, stored)
 
 
-class EnumFamily(_OfClass):
+class EnumFamily(OfClass):
     """By the member's name; a combination of flags by its value."""
 
     tag = "enum"
@@ -192,7 +177,7 @@ class EnumFamily(_OfClass):
         return cls._member_map_[payload["name"]]
 
 
-class NamedTupleFamily(_OfClass):
+class NamedTupleFamily(OfClass):
     tag = "namedtuple"
 
     def fits(self, cls: type) -> bool:
@@ -215,7 +200,7 @@ class NamedTupleFamily(_OfClass):
         return tuple.__new__(cls, fields.values())
 
 
-class DataclassFamily(_OfClass):
+class DataclassFamily(OfClass):
     """All that the object holds, also what is no field; put back without calling `__init__`.
 
     Fields that the class has got since take their defaults; a stored field that it has lost, or a new one
@@ -275,134 +260,14 @@ def _attributes(value: Any) -> list[str]:
     return [name for name in names if name not in ("__orig_class__", "__weakref__", "__dict__")]
 
 
-class ModelFamily(_OfClass):
-    """pydantic models, as `copy` and `pickle` hold them: the state, not what a validator would make of it.
-
-    A validator is not run on reading: what is stored was valid, and validators need not be idempotent.
-    """
-
-    tag = "pydantic"
-
-    def fits(self, cls: type) -> bool:
-        return _is_model(cls)
-
-    def pack(self, value: Any, packer: Packer) -> Any:
-        cls: Any = type(value)
-        generic = cls.__pydantic_generic_metadata__
-        payload: dict[str, Any] = {}
-        if generic["origin"] is not None:
-            payload["args"] = [_name_argument(argument) for argument in generic["args"]]
-            cls = generic["origin"]
-        payload["class"] = name_class(cls, _is_model)
-        known = type(value).model_fields
-        state = dict(object.__getattribute__(value, "__dict__"))
-        parts = {
-            "fields": {name: state.pop(name) for name in known if name in state},
-            "more": state,
-            "extra": value.__pydantic_extra__,
-            "private": value.__pydantic_private__,
-        }
-        for group, members in parts.items():
-            if members or group == "fields":
-                payload[group] = {name: packer.part(part, f".{name}") for name, part in members.items()}
-        payload["set"] = sorted(value.__pydantic_fields_set__)
-        return payload
-
-    def restore(self, cls: Any, payload: dict[str, Any]) -> Any:
-        if "args" in payload:
-            arguments = tuple(_find_argument(name) for name in payload["args"])
-            cls = cls[arguments if len(arguments) > 1 else arguments[0]]
-        stored = dict(payload["fields"])
-        if not stored.keys() <= cls.model_fields.keys():
-            raise ValueError("fields have gone")
-        for name, field in cls.model_fields.items():
-            if name not in stored:
-                if field.is_required():
-                    raise ValueError("a field without a default was added")
-                stored[name] = field.get_default(call_default_factory=True)
-        private = {
-            name: attribute.get_default()
-            for name, attribute in cls.__private_attributes__.items()
-            if attribute.default_factory is not None
-            or type(attribute.default).__name__ != "PydanticUndefinedType"
-        }
-        private.update(payload.get("private", {}))
-        extra = payload.get("extra")
-        if cls.model_config.get("extra") == "allow":
-            extra = extra or {}
-        model: Any = sys.modules["pydantic"].BaseModel
-        made = cls.__new__(cls)
-        model.__setstate__(
-            made,
-            {
-                "__dict__": {**stored, **payload.get("more", {})},
-                "__pydantic_extra__": extra,
-                "__pydantic_fields_set__": set(payload["set"]),
-                "__pydantic_private__": private if cls.__private_attributes__ else None,
-            },
-        )
-        return made
-
-
-def _name_argument(argument: Any) -> str:
-    if not isinstance(argument, type) or hasattr(argument, "__origin__"):
-        raise Unsupported(f"is a generic model of {shorten(argument)}: use a subclass with a name of its own")
-    return name_class(argument, lambda cls: True)
-
-
-def _find_argument(name: str) -> type:
-    found = find_class(name)
-    if found is None:
-        raise ValueError("its type's argument has gone")
-    return found
-
-
-class UrlFamily(_OfClass):
-    """pydantic's URLs, by their text."""
-
-    tag, leaf = "url", True
-
-    def fits(self, cls: type) -> bool:
-        return _is_url(cls)
-
-    def pack(self, value: Any, packer: Packer) -> Any:
-        return {"class": name_class(type(value), _is_url), "text": str(value)}
-
-    def restore(self, cls: Any, payload: dict[str, Any]) -> Any:
-        return cls(payload["text"])
-
-
-class SecretFamily(Family):
-    """Never written, by nobody."""
-
-    tag, leaf = "secret", True
-
-    def pack(self, value: Any, packer: Packer) -> Any:
-        raise Unsupported(f"is a secret ({type(value).__name__}): secrets are never written", secret=True)
-
-
-_ENUM, _NAMED_TUPLE, _DATACLASS, _MODEL, _URL, _SECRET = (
-    EnumFamily(), NamedTupleFamily(), DataclassFamily(), ModelFamily(), UrlFamily(), SecretFamily(),
-)  # fmt: skip
-FAMILIES: tuple[Family, ...] = (_ENUM, _NAMED_TUPLE, _DATACLASS, _MODEL, _URL, UnknownFamily())
-_BY_TAG = {family.tag: family for family in FAMILIES}
+_ENUM, _NAMED_TUPLE, _DATACLASS = EnumFamily(), NamedTupleFamily(), DataclassFamily()
+FAMILIES: tuple[Family, ...] = (_ENUM, _NAMED_TUPLE, _DATACLASS, UnknownFamily())
 
 
 def family_of(kind: type) -> Family | None:
     """Who packs objects of a user's class; None for a class of no known kind."""
-    if _is_secret(kind):
-        return _SECRET
     if _is_enum(kind):
         return _ENUM
-    if _is_model(kind):
-        return _MODEL
     if _is_dataclass(kind):
         return _DATACLASS
-    if _is_named_tuple(kind):
-        return _NAMED_TUPLE
-    return _URL if _is_url(kind) else None
-
-
-def is_secret(value: Any) -> bool:
-    """Whether `value` is a pydantic secret."""
-    return _is_secret(type(value))
+    return _NAMED_TUPLE if _is_named_tuple(kind) else None

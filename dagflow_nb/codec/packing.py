@@ -102,11 +102,13 @@ class Packer:
         if not self.lenient or self.gap is None:
             return self.part(value, step)
         fresh = Packer(inline=self.inline, careful=self.careful, small=self.small, gap=self.gap)
-        fresh._open = self._open
+        fresh._open, fresh.bytes = self._open, self.bytes
         try:
-            return fresh.pack(value)
+            packed = fresh.pack(value)
         except Unsupported as fault:
             return self.gap(value, fault)
+        self.bytes = fresh.bytes
+        return packed
 
     def parts(self, items: Any) -> list[Any]:
         """The items of a sequence, each packed."""
@@ -128,7 +130,7 @@ class Packer:
 
     def binary(self, data: bytes) -> Any:
         """Binary data as a payload that `Reader.binary` reads."""
-        self.bytes += len(data)
+        self.bytes += len(data) * 4 // 3 if self.inline else len(data)
         if self.bytes > MAX_BYTES:
             raise too_big()
         if self.inline or len(data) < self.small:
@@ -230,7 +232,14 @@ class Reader:
         # parts come first: the payload of a tag is made of finished values
         if TAG not in found:
             return found
-        tag = found[TAG]
+        family = self._family(found[TAG])
+        return family.unpack(found if family.flat else found["v"], self)
+
+    def unpack(self, tag: object, payload: Any) -> Any:
+        """The value that this payload is under that tag."""
+        return self._family(tag).unpack(payload, self)
+
+    def _family(self, tag: object) -> Family:
         family = family_named(tag)
         if family is None:
             raise SerializationError(
@@ -238,4 +247,4 @@ class Reader:
                 "know: it was written by a newer one, or is damaged",
                 culprit=tag,
             )
-        return family.unpack(found if family.flat else found["v"], self)
+        return family

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import SerializationError
 from .base import MAX_BYTES, Family, Unsupported, too_big
-from .classes import is_secret
+from .models import is_secret
 
 if TYPE_CHECKING:
     from .packing import Reader

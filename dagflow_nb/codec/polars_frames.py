@@ -48,7 +48,7 @@ def _write(frame: Any) -> bytes:
     file = io.BytesIO()
     _calmly(lambda: frame.write_ipc(file))
     data = file.getvalue()
-    kept = _calmly(lambda: pl.read_ipc_schema(io.BytesIO(data)))
+    kept = _calmly(lambda: pl.read_ipc(io.BytesIO(data), n_rows=0).schema)
     changed = [name for name, dtype in frame.schema.items() if kept.get(name) != dtype]
     if changed:
         raise Unsupported(f"has columns that polars cannot write as they are ({', '.join(changed[:5])})")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import sys
 
-from . import arrays, classes, frames, pickling, polars_frames, records, standard
+from . import arrays, classes, containers, frames, models, pickling, polars_frames, records, standard
 from .base import Family
 
 _ALL: tuple[Family, ...] = (
     *standard.FAMILIES,
+    *containers.FAMILIES,
     *classes.FAMILIES,
+    *models.FAMILIES,
     *records.FAMILIES,
     *arrays.FAMILIES,
     *frames.FAMILIES,
@@ -46,7 +48,7 @@ def family_of(kind: type) -> Family | None:
         if ask is not None and root in sys.modules:
             family = ask(kind)
         if family is None:
-            family = classes.family_of(kind)
+            family = models.family_of(kind) or classes.family_of(kind)
     return family
 
 

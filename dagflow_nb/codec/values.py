@@ -12,10 +12,11 @@ import reprlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SerializationError, shorten
-from . import classes
 from .base import MAX_BYTES, TAG, Unsupported, clip, is_plain, read_fault, too_big, write_json
+from .classes import OfClass
 from .packing import Packer, Reader
 from .pickling import pickled, unpickled
+from .registry import family_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +109,7 @@ class Codec:
                 return Encoded("pickle", data, len(data), None)
             except Exception as again:
                 reason = f"{reason}; pickling failed too ({clip(again)})"
-        return Encoded("memory", None, 0, reason)
+        return Encoded("memory", None, 0, _printable(reason))
 
     def decode(self, codec: str, data: bytes | None) -> Any:
         """The value that `encode` stored so.
@@ -212,7 +213,7 @@ _REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 3, 100, 200
 def _shown(value: Any, fault: Unsupported) -> str:
     # the repr of what explodes would never end, and that of a dataclass shows all that is in it
     try:
-        if fault.whole or classes.family_of(type(value)) is not None:
+        if fault.whole or isinstance(family_of(type(value)), OfClass):
             return f"<{type(value).__qualname__}>"
         return clip(_REPR.repr(value), 200)
     except Exception:

@@ -96,8 +96,8 @@ def _fail_branch(s: State, root: str, error: str) -> None:
     front = [node for node in waiting if not _comes_after(node, ids)]
     for node in front:
         fail(s, node, error)
-        branches.lift(s, node.id)
-    branches.lift(s, root)
+    for id in [root, *(node.id for node in front)]:
+        branches.lift(s, id)
     if not front:
         finish.fail_run(s, f"branch {root!r}: {error}")
 

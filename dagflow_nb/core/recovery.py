@@ -118,7 +118,7 @@ def _rescued(s: State, node: Node, failed: Node) -> None:
     if failed.status is not NodeStatus.FAILED:
         return
     outcome = node.outcome
-    if node.status in SUCCESS_STATES and outcome is not None:
+    if node.status in SUCCESS_STATES and outcome is not None and s.ending is None:
         stands_in = node.spec.replaces == failed.id
         is_handler = node.spec.replaces is None and node.rescues == failed.id
         if stands_in or (is_handler and outcome.recovered):

@@ -14,7 +14,7 @@ from . import branches
 from . import messages as m
 from .endings import close_if_done, free_rescuers, reopen_group, unrelease
 from .graph import Node
-from .model import NodeStatus, RunStatus
+from .model import SUCCESS_STATES, NodeStatus, RunStatus
 from .state import OVER, RUN, Pause, State
 
 _WITHOUT_A_RUN = frozenset({NodeStatus.SKIPPED, NodeStatus.CANCELLED})
@@ -54,9 +54,7 @@ class _Again:
                     stack += [(nodes[id], False) for id in node.children]
             if cascade:
                 stack += [(other, False) for other in self._after(node)]
-                stack += self._group_of(node, cascade)
-            elif node.spec.parent is not None and not nodes[node.spec.parent].opened:
-                stack += self._group_of(node, cascade)
+            stack += self._group_of(node, cascade)
 
     def _after(self, node: Node) -> list[Node]:
         """What has begun or ended on the strength of this node's end, or because of it."""
@@ -74,7 +72,8 @@ class _Again:
         if not group.opened:
             return [(group, False)]  # it has to open first
         self.half[group.id] = group
-        return [(other, False) for other in self._after(group)] + self._group_of(group, cascade)
+        after = [(other, False) for other in self._after(group)] if cascade else []
+        return after + self._group_of(group, cascade)
 
     def withdraw(self) -> None:
         """Find what was grown from the events of these nodes, and of each other."""
@@ -111,6 +110,7 @@ class _Again:
                 s.to_judge(node)
         for group in self.half.values():
             close_if_done(s, group)
+        s.unchecked = True
 
 
 def run_again(s: State, targets: Iterable[Node], *, cascade: bool) -> None:
@@ -297,8 +297,8 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
     if s.status is RunStatus.PENDING:
         raise InvalidState(f"run {s.run_id!r} has not begun", culprit=s.run_id)
     lost = [s.graph[id] for id in message.lost]
-    if unfinished := next((node for node in lost if not node.final), None):
-        raise InvalidState(f"node {unfinished.id!r} is {unfinished.status}: it has lost no outputs")
+    if other := next((node for node in lost if node.status not in SUCCESS_STATES), None):
+        raise InvalidState(f"node {other.id!r} is {other.status}: it has no outputs to lose", culprit=other.id)
     died = s.status is RunStatus.RUNNING
     if died and s.active_since is not None:
         s.elapsed += last - s.active_since
@@ -311,8 +311,10 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
     if s.config.branch_budgets:
         for node in s.graph.in_order():
             branches.enroll(s, node)
+    s.unchecked = True
     s.status, s.finished_at, s.active_since = RunStatus.RUNNING, None, s.now
-    _restore(s, lost)
+    if s.ending is None and not s.finishing:
+        _restore(s, [node for node in lost if not node.cut])
     for node in s.nodes.values():
         if node.status is NodeStatus.PENDING and node.unmet == 0:
             s.to_judge(node)
@@ -328,15 +330,20 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
 
 def _restore(s: State, lost: list[Node]) -> None:
     """Outputs that were never stored are made again; hooks have heard of these nodes."""
-    groups = []
+    groups: dict[str, Node] = {}
     for node in lost:
-        if node.is_group and node.opened:
-            reopen_group(s, node)
-            groups.append(node)
-        else:
+        if not (node.is_group and node.opened):
             reset(s, node, asked_for=True)
-        s.quiet.add(node.id)
-    for group in groups:
+            s.quiet.add(node.id)
+        above: Node | None = node
+        while above is not None:
+            if above.is_group and above.opened and above.final and not above.cut:
+                groups[above.id] = above
+            above = s.nodes[above.spec.parent] if above.spec.parent is not None else None
+    for group in groups.values():
+        reopen_group(s, group)
+        s.quiet.add(group.id)
+    for group in groups.values():
         close_if_done(s, group)
 
 

@@ -95,6 +95,8 @@ class Scheduler(State):
         while True:
             while settling:
                 recovery.settle(self, settling.popleft())
+            if self.unchecked:
+                spending.check(self)
             if self.opened:
                 while to_judge:
                     judging.decide(self, to_judge.popleft())
@@ -145,7 +147,7 @@ class Scheduler(State):
         spending.check(self)
 
     def _apply_answer(self, ask: Ask, command: Any, hook: str) -> None:
-        if isinstance(ask.event, m.RunFinished):
+        if self.finishing:
             self.reject(command, "the run has ended: what on_complete answers changes nothing", hook)
             return
         node = self._asked_about(ask)

@@ -42,6 +42,7 @@ def usages(s: State, node: Node) -> list[Usage]:
 
 def check(s: State) -> None:
     """Pause what has used up one of its budgets."""
+    s.unchecked = False
     if s.ending is not None or s.finishing:
         return
     pause = s.pauses.get(RUN)

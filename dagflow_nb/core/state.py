@@ -112,6 +112,7 @@ class State:
         self.usage = Usage()
         self.branch_usage: dict[str, Usage] = {}
         self.reviewed = 0
+        self.unchecked = False  # budgets are to be looked at: what they hold has changed
         self.changed: set[str] = set()
         self.asked: list[int] = []
         self.stopping: str | None = None  # the node whose failure stopped the run

@@ -110,7 +110,8 @@ class PageState:
             ended = status not in (*_OPEN, "retrying")
             tries[-1][1] = (node.finished_at if ended else None) or at
             tries[-1][2] = status if ended else "failed"
-        if node.attempt > len(tries) and status not in ("retrying", "pending"):
+        attempt = max(node.attempt, 1)
+        if attempt > len(tries) and status not in ("retrying", "pending"):
             again = old is not None and old.started_at == node.started_at
             start = at if again and tries else node.started_at
             tries.append([start, node.finished_at, status])

@@ -32,7 +32,7 @@ from .layout import LIMIT, layout
 from .page import PageState, node_defs, run_record
 from .paint import paint
 from .picture import snapshot_picture
-from .style import without_ansi
+from .style import one_line, without_ansi
 
 if TYPE_CHECKING:
     from ..runtime.snapshot import Snapshot
@@ -52,6 +52,8 @@ class Controls(Protocol):
     def retry(self, node: str) -> object: ...
     def approve(self, branch: str | None, answers: dict[str, Any]) -> object: ...
     def reject(self, branch: str | None) -> object: ...
+
+    # Optional: `values(node) -> {"Inputs": {"name": "text"}, "Outputs": {...}}`, short texts for the details.
 
 
 class LiveView:
@@ -167,6 +169,9 @@ class LiveView:
                 if self._wanted is not None:
                     self._start_worker()
             return
+        if message.get("kind") == "look":
+            self._tell_values(str(message.get("node")))
+            return
         if message.get("kind") != "do":
             return
         error = None
@@ -177,6 +182,21 @@ class LiveView:
         with self._lock:
             if self._widget is not None:
                 self._widget.send({"kind": "done", "id": message.get("id"), "error": error})
+
+    def _tell_values(self, node: str) -> None:
+        """Sends a node's inputs and outputs as short texts, if the controls know them."""
+        values = getattr(self._controls, "values", None)
+        if values is None:
+            return
+        try:
+            told = {
+                title: {str(k): one_line(v) for k, v in part.items()} for title, part in values(node).items()
+            }
+        except Exception as problem:  # nothing depends on these: say so in their place
+            told = {"Values": {"not available": one_line(problem)}}
+        with self._lock:
+            if self._widget is not None:
+                self._widget.send({"kind": "values", "node": node, "values": told})
 
     def _do(self, message: dict[str, Any]) -> None:
         what, branch, answers = message.get("what"), message.get("branch"), message.get("answers")

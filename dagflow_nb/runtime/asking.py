@@ -5,16 +5,42 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core import messages as m
+from ..core.model import EMPTY, NodeOutput
 from ..hooks import Hook, HookContext
+from .attempts import describe
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
 log = logging.getLogger("dagflow_nb")
 GRACE = 5.0  # seconds that hooks have to answer once a run is being ended
+WISHES = "dagflow_nb:wishes"  # in an outcome's metadata, so that they outlive a crash
+
+
+def with_wishes(outcome: NodeOutput, node_id: str, commands: Iterable[Any], pause: bool) -> NodeOutput:
+    """An outcome with what its action wants done once its node has completed."""
+    commands = tuple(commands)
+    if not commands and not pause:
+        return outcome
+    wishes = {"node": node_id, "commands": commands, "pause": pause}
+    return replace(outcome, metadata={**outcome.metadata, WISHES: wishes})
+
+
+def _wishes_of(event: m.NodeCompleted) -> Any:
+    metadata = event.outcome.metadata
+    wishes = metadata.get(WISHES) if metadata is not EMPTY else None
+    # a node that is recovered has the metadata of who did it
+    return wishes if wishes is not None and wishes["node"] == event.node.node_id else None
+
+
+def _is_given_up() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class Asking:
@@ -29,11 +55,10 @@ class Asking:
         self.waiting: deque[Any] = deque()
         self._task: asyncio.Task[None] | None = None
         self._giving_up: asyncio.TimerHandle | None = None
-        self._own: dict[str, list[Any]] = {}
 
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
-        if type(event) is m.NodeCompleted and event.node.node_id in self._own:
+        if type(event) is m.NodeCompleted and _wishes_of(event):
             return True
         return any(self._wants(hook, event) for hook in self.hooks)
 
@@ -42,14 +67,6 @@ class Asking:
         if type(event) is m.HookFailed and event.hook == hook.name:
             return False
         return hook.matches(event, self._run.dag_name)
-
-    def after(self, id: str, commands: list[Any]) -> None:
-        """What the action of this node itself wants done when its node completes."""
-        self._own[id] = commands
-
-    def drop(self, id: str) -> None:
-        """The node did not complete: what its action wanted is not done."""
-        self._own.pop(id, None)
 
     def go(self) -> None:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
@@ -66,22 +83,31 @@ class Asking:
             ctx = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
-            if type(event) is m.NodeCompleted:
-                answers += [(event.node.action, c) for c in self._own.pop(event.node.node_id, ())]
+            first: list[m.Input] = []
+            if type(event) is m.NodeCompleted and (wishes := _wishes_of(event)):
+                try:
+                    answers += [(event.node.action, run.growth.ready(wish)) for wish in wishes["commands"]]
+                except Exception as error:
+                    failures.append((event.node.action, describe(error)))
+                if wishes["pause"]:
+                    reason = f"{event.node.node_id!r} paused the run"
+                    first = [m.PauseRun(run.clock.now(), reason, event.node.action)]
             for hook in self.hooks:
                 if not self._wants(hook, event):
                     continue
                 try:
                     found = await hook.ask(ctx, event)
                     answers += [(hook.name, run.growth.ready(command)) for command in found]
-                except asyncio.CancelledError:
-                    raise
-                except Exception as error:
-                    failures.append((hook.name, f"{type(error).__name__}: {error}"))
+                except BaseException as error:
+                    # whatever a hook raises (SystemExit, too) is its own failure, never the loop's
+                    if isinstance(error, asyncio.CancelledError) and _is_given_up():
+                        raise
+                    failures.append((hook.name, describe(error)))
                     run.growth.hook_errors[hook.name] = error
-                    log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, error)
+                    log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, describe(error))
             now = run.clock.now()
-            run.post(m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings()))
+            answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
+            run.post(*first, answer)
 
     def _give_up(self) -> None:
         run = self._run

@@ -51,6 +51,30 @@ class Tee(io.TextIOBase):
     def isatty(self) -> bool:
         return self.real.isatty()
 
+    def fileno(self) -> int:
+        return self.real.fileno()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        """The stream belongs to someone else: neither closed nor flushed when this wrapper goes."""
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]  # typeshed has a plain attribute
+        return self.real.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override]  # the same
+        return self.real.errors
+
+    @property
+    def newlines(self) -> Any:
+        return self.real.newlines
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 

@@ -315,6 +315,7 @@ class RunCoordinator:
     def write_values(self, namespace: str, values: Mapping[str, Any]) -> None:
         """Store values that an action put into a namespace of its own choice."""
         self._values += self.encode(namespace, values)
+        self.cache._keep(namespace, values)
         self.tell(namespace, values)
 
     def tell(self, namespace: str, values: Mapping[str, Any]) -> None:

@@ -17,9 +17,9 @@ from ..clock import Clock, SystemClock
 from ..codec import Codec, dump_defs
 from ..config import DagConfig
 from ..core import messages as m
-from ..core.model import NodeDef
+from ..core.model import EMPTY, NodeDef
 from ..core.scheduler import Scheduler
-from ..errors import DagNotFound, InvalidState, ValidationError
+from ..errors import DagNotFound, InvalidState, ValidationError, shorten
 from ..hooks import Hook, HookSet
 from ..store import Store, Unit, parse_database
 from ..workflow.builder import Workflow
@@ -34,8 +34,16 @@ from .values import Values
 class RunCache:
     """What `ctx.cache` and hooks read: inputs, outputs of nodes, human input, and what the run was given."""
 
-    def __init__(self, scheduler: Scheduler, inputs: Mapping[str, Any], given: Any) -> None:
+    def __init__(self, scheduler: Scheduler, inputs: dict[str, Any], given: Any) -> None:
         self._scheduler, self._inputs, self._given = scheduler, inputs, given
+        self._written: dict[str, dict[str, Any]] = {}
+
+    def _keep(self, namespace: str, values: Mapping[str, Any]) -> None:
+        """For the engine: what an old-style action has written into this namespace."""
+        if namespace == "inputs":
+            self._inputs.update(values)
+        else:
+            self._written.setdefault(namespace, {}).update(values)
 
     def get(self, namespace: str, key: str, default: Any = None) -> Any:
         """The value under `key` in `namespace`, or `default`."""
@@ -46,6 +54,8 @@ class RunCache:
         node = self._scheduler.nodes.get(namespace)
         if node is not None and node.outcome is not None and key in node.outcome.outputs:
             return node.outcome.outputs[key]
+        if key in self._written.get(namespace, ()):
+            return self._written[namespace][key]
         return self._given.get(namespace, key, default)
 
 
@@ -97,6 +107,7 @@ class Session:
         self.store: Store | None = None
         self._auto: dict[str, Any] = {}
         self._processes: Executor | None = None
+        self._opening: asyncio.Task[None] | None = None
 
     # --- definitions --------------------------------------------------------------------------
 
@@ -112,6 +123,14 @@ class Session:
         self._take_functions(workflow)
         return workflow
 
+    def add_workflows(self, workflows: list[Workflow]) -> list[Workflow]:
+        """Take several workflows, which may contain each other: all, or with an error in one, none."""
+        together = {workflow.name: workflow for workflow in workflows}
+        for workflow in workflows:
+            flatten(workflow, self._finder(workflow, together))
+        self.workflows.update(together)
+        return [self.add_workflow(workflow) for workflow in workflows]
+
     def _take_functions(self, workflow: Workflow) -> None:
         for name, inner in workflow.workflows.items():
             self.workflows.setdefault(name, inner)
@@ -126,12 +145,14 @@ class Session:
                     self.registry.register(function, name=name)
                 self._auto[name] = function
 
-    def _finder(self, workflow: Workflow) -> Callable[[str], Workflow]:
+    def _finder(
+        self, workflow: Workflow | None = None, together: Mapping[str, Workflow] = EMPTY
+    ) -> Callable[[str], Workflow]:
         def find(name: str) -> Workflow:
-            found = workflow.workflows.get(name) or self.workflows.get(name)
-            if found is None:
-                raise LookupError(name)
-            return found
+            known = {**self.workflows, **together, **(workflow.workflows if workflow is not None else {})}
+            if name not in known:
+                raise DagNotFound(name, known)
+            return known[name]
 
         return find
 
@@ -162,10 +183,12 @@ class Session:
     ) -> Prepared:
         """Everything a run of this workflow needs, checked; raises before anything has happened."""
         found = self.find_workflow(workflow)
-        if inputs is not None and not isinstance(inputs, Mapping):
+        if inputs is not None and not (isinstance(inputs, Mapping) and all(isinstance(k, str) for k in inputs)):
             raise ValidationError(
-                f"inputs are a mapping of names to values, not {type(inputs).__name__}", culprit="inputs"
+                f"inputs are a mapping of names to values, not {shorten(inputs)}", culprit="inputs"
             )
+        if cache is not None and not isinstance(cache, Cache):
+            raise ValidationError(f"cache takes a Cache, not {shorten(cache)}", culprit="cache")
         specs = (*flatten(found, self._finder(found)), *extra_nodes)
         self._take_functions(found)
         actions: dict[str, NodeAction] = {name: prepared(self.registry.need(name)) for name in self.registry}
@@ -205,11 +228,20 @@ class Session:
         return self.executors[name]
 
     async def open(self) -> Store:
-        """The store, opened on the running loop."""
-        if self.store is None:
-            self.store = await Store.open(self.database)
-            self.store.on_error = self._store_failed
+        """The store, opened on the running loop by the first who needs it."""
+        while self.store is None:
+            if self._opening is None:
+                self._opening = asyncio.get_running_loop().create_task(self._open_store())
+            await asyncio.shield(self._opening)
         return self.store
+
+    async def _open_store(self) -> None:
+        try:
+            store = await Store.open(self.database)
+            store.on_error = self._store_failed
+            self.store = store
+        finally:
+            self._opening = None
 
     def _store_failed(self, run_id: str, error: BaseException) -> None:
         coordinator = self.live.get(run_id)
@@ -307,7 +339,7 @@ class Session:
             capacity=capacity,
             context=context,
         )
-        coordinator.growth.find_workflow = self.workflows.__getitem__
+        coordinator.growth.find_workflow = self._finder()
         coordinator.growth.find_action = self.registry.get
         self.live[run_id] = coordinator
         coordinator.done.add_done_callback(lambda _: self.live.pop(run_id, None))

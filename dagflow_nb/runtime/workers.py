@@ -155,13 +155,12 @@ class Workers:
             return
         run = self._run
         self._results[id] = result
-        outcome = result.outcome
-        jitter = 0.0 if outcome is not None else run.random.random()
-        run.post(
-            m.AttemptEnded(
-                id, attempt, run.clock.now(), outcome, result.error, result.exception, result.retryable, jitter
-            )
-        )
+        at, outcome = run.clock.now(), result.outcome
+        if outcome is not None:
+            run.post(m.AttemptEnded(id, attempt, at, outcome))
+            return
+        error, exception, retryable = result.error, result.exception, result.retryable
+        run.post(m.AttemptEnded(id, attempt, at, None, error, exception, retryable, run.random.random()))
 
     def record(self, message: m.AttemptEnded, unit: Unit) -> None:
         """The scheduler has taken an attempt's end: its rows are stored."""
@@ -178,7 +177,6 @@ class Workers:
             status, error = "completed", None
         else:
             status, error = "failed", message.error if outcome is None else outcome.error
-            run.asking.drop(id)
         node = run.scheduler.nodes.get(id)
         action = node.spec.action if node is not None else None
         at = run.scheduler.now
@@ -200,7 +198,6 @@ class Workers:
         if own.stop is not None:
             own.stop()
         run = self._run
-        run.asking.drop(id)
         node = run.scheduler.nodes.get(id)
         action = node.spec.action if node is not None else None
         timed_out = effect.reason.startswith("timed out")

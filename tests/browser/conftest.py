@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
+FAILED = pytest.StashKey[bool]()
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -66,6 +67,14 @@ def chromium() -> str:
             pytrace=False,
         )
     return path
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """Remembers that a test has failed: its page's last screenshot is worth keeping."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +145,7 @@ def context(profile: Path) -> Iterator[Any]:
 
 
 @pytest.fixture
-def page(context: Any, request: Any) -> Iterator[Any]:
+def page(context: Any, screenshots: Path, request: Any) -> Iterator[Any]:
     """A page; a test with an error in the widget's code, or a request to elsewhere, fails."""
     page = context.new_page()
     wrong: list[str] = []
@@ -153,8 +162,8 @@ def page(context: Any, request: Any) -> Iterator[Any]:
     page.on("pageerror", on_error)
     page.on("requestfailed", on_failed)
     yield page
-    if "screenshots" in request.fixturenames:  # also of a test that has failed
-        page.screenshot(path=str(request.getfixturevalue("screenshots") / f"end-{request.node.name}.png"))
+    if request.node.stash.get(FAILED, False):
+        page.screenshot(path=str(screenshots / f"failed-{request.node.name}.png"))
     page.close()
     assert not wrong, wrong
 

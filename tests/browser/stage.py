@@ -63,6 +63,9 @@ class Stage:
         if self.refuse:
             raise ValueError(self.refuse)
 
+    def values(self, node: str) -> dict[str, dict[str, str]]:
+        return {"Inputs": {"source": "'a < b'"}, "Outputs": {"state": self.nodes[node].status}}
+
     def pause(self) -> None:
         self._called("pause")
 

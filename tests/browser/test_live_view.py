@@ -124,6 +124,8 @@ def test_details_show_what_is_known_of_a_node(notebook):
     nb.run(1)
     details.get_by_text("ValueError: row 3").wait_for()
     details.get_by_text("row 3 is bad").wait_for()
+    details.locator(".df-values", has_text="'a < b'").wait_for()
+    details.locator(".df-values dd", has_text="failed").wait_for()
     assert details.get_by_text("hello").count() == 0
     nb.view.scroll_into_view_if_needed()
     nb.shot("details")

@@ -330,12 +330,12 @@ POLARS = pl.DataFrame(
         "lists": [[1], None, [2, 3]],
         "struct": [{"a": 1, "b": "x"}, None, {"a": None, "b": "y"}],
         "raw": [b"x", None, b""],
-        "dec": [Decimal("1.50"), None, Decimal("2.25")],
     },
 ).with_columns(
     cat=pl.Series(["a", "b", "a"], dtype=pl.Categorical),
     enum=pl.Series(["a", "b", "a"], dtype=pl.Enum(["b", "a"])),
     fixed=pl.Series([[1, 2], [3, 4], None], dtype=pl.Array(pl.Int8, 2)),
+    dec=pl.Series([Decimal("1.50"), None, Decimal("2.25")], dtype=pl.Decimal(38, 2)),
     small=pl.Series([1, 2, 3], dtype=pl.UInt8),
     none=pl.Series([None, None, None], dtype=pl.Null),
 )
@@ -386,10 +386,15 @@ def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_strings_without_pyarrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dtype `str` comes back without pyarrow as well; a dtype of pyarrow's own says what to install."""
     _arrow()
-    texts, numbers = CODEC.encode(pd.Series(["a", None], dtype="str")), CODEC.encode(COLUMNS["arrow"]())
-    monkeypatch.setattr("dagflow_nb.codec.frames.library", _without_pyarrow)
+    series = pd.Series(["a", None], dtype="str")
+    texts, numbers = CODEC.encode(series), CODEC.encode(COLUMNS["arrow"]())
+    monkeypatch.setattr("dagflow_nb.codec.columns.library", _without_pyarrow)
     found = CODEC.decode(texts.codec, texts.data)
-    assert found.dtype == "str" and found.tolist()[0] == "a" and found.isna().tolist() == [False, True]
+    assert (
+        str(found.dtype) == str(series.dtype)
+        and found.tolist()[0] == "a"
+        and found.isna().tolist() == [False, True]
+    )
     with pytest.raises(SerializationError, match="pip install pyarrow"):
         CODEC.decode(numbers.codec, numbers.data)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dagflow_nb.config import DagConfig
 from dagflow_nb.core import messages as m
-from dagflow_nb.core.model import Form, NodeDef, NodeOutput, NodeSpec, RunStatus, ref
+from dagflow_nb.core.model import SUCCESS_STATES, Form, NodeDef, NodeOutput, NodeSpec, RunStatus, ref
 from dagflow_nb.core.retry import RetryStrategy
 from dagflow_nb.core.scheduler import Scheduler
 from dagflow_nb.core.state import OVER, RUN
@@ -392,7 +392,7 @@ class Program:
         if b.chance(3):
             d.config = DagConfig.merge(d.config, {"max_tokens": 50, "max_nodes": 50, "max_iterations": 9})
         d.at += b.pick(200)
-        ended = [id for id, node in d.s.nodes.items() if node.final and not node.cut]
+        ended = [id for id, node in d.s.nodes.items() if node.status in SUCCESS_STATES]
         lost = (b.one(ended),) if ended and b.chance(6) else ()
         over = d.s.status in OVER
         self.send(m.Reopened(d.at, d.config, SETTINGS, d.pools, lost))

@@ -21,7 +21,7 @@ class Clock:
 
 
 def make_unit(run_id: str, i: int, *, status: str = "completed", value: bytes = b'"v"') -> Unit:
-    """One input's worth of rows: a journal row, two events, a node, an attempt and a value, all numbered `i`."""
+    """One input's worth of rows: journal, two events, node, attempt, value, log line, all numbered `i`."""
     at, node = 1_700_000_000.0 + i, f"node_{i}"
     return Unit(
         run_id,

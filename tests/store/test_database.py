@@ -123,7 +123,7 @@ def test_a_newer_schema_that_is_still_in_the_log_is_refused(tmp_path: Path) -> N
 
 def test_places_that_cannot_hold_a_database(tmp_path: Path) -> None:
     """A missing folder is named, a folder is told from a file, and nothing is created."""
-    with pytest.raises(DatabaseError, match="no folder .*missing"):
+    with pytest.raises(DatabaseError, match=r"no folder .*missing"):
         open_and_close(str(tmp_path / "missing" / "x.db"))
     with pytest.raises(DatabaseError, match="is a folder"):
         open_and_close(str(tmp_path))

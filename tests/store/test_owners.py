@@ -164,7 +164,7 @@ def test_who_has_lost_a_run_stops_writing_it(path: str) -> None:
         store.write(make_unit("s", 1))
         store.write(make_unit("r", 3))
         assert lost is not None
-        with pytest.raises(InvalidState, match="no longer driven by this process .*somebody"):
+        with pytest.raises(InvalidState, match=r"no longer driven by this process .*somebody"):
             await lost
         store.write(make_unit("r", 4))
         with pytest.raises(InvalidState):
@@ -226,7 +226,7 @@ def test_values_of_a_run_that_somebody_drives_are_not_touched(path: str, with_st
 
 
 def test_the_heartbeat(path: str, with_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its thread writes signs of life without the event loop, while runs are owned, and ends with the store."""
+    """It needs no event loop, beats while runs are owned, and ends with the store."""
     clock = Clock()
     monkeypatch.setattr(owners, "BEAT_EVERY", 0.001)
 

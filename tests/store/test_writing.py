@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dagflow_nb.errors import DatabaseError, InvalidState, ValidationError
-from dagflow_nb.store import Store, Unit, base, unit
+from dagflow_nb.store import Store, Unit, queueing, unit
 from tests.store.helpers import Clock, make_unit, node_row, query
 
 RUN = {"run_id": "r", "dag_name": "d"}
@@ -143,7 +143,7 @@ def test_units_are_written_soon_without_being_asked_for(path: str, with_store: A
     async def test(store: Store) -> None:
         await store.create_run(RUN)
         store.write(make_unit("r", 1))
-        while store._task is not None or store._timer is not None:
+        while store._armed:
             await asyncio.sleep(0)
         assert query(path, "select n from journal order by n") == [(1,)]
 
@@ -190,14 +190,14 @@ def test_in_memory_many_units_are_brought_in_meanwhile(
     with_store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A long run does not pile up: beyond a number of units they are written in the background."""
-    monkeypatch.setattr(base, "MANY", 100)
+    monkeypatch.setattr(queueing, "MANY", 100)
 
     async def test(store: Store) -> None:
         await store.create_run(RUN)
         for i in range(150):
             store.write(make_unit("r", i))
-        while store._task is not None:
-            await asyncio.wait([store._task])
+        assert store._bringing is not None
+        await asyncio.wait([store._bringing])
         assert store.queued < 150
         assert rows(store, "select count(*) from journal") == [(150,)]
 
@@ -243,9 +243,7 @@ def test_values_that_sqlite_cannot_hold(database: str, with_store: Any) -> None:
     with_store(database, test)
 
 
-def test_values_that_are_too_big(
-    database: str, with_store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_values_that_are_too_big(database: str, with_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """What no row can hold is listed with the reason, big values are stored one by one."""
     monkeypatch.setattr(unit, "BLOB_LIMIT", 3_000_000)
 
@@ -397,7 +395,8 @@ def test_reading_and_writing_in_threads(database: str, with_store: Any) -> None:
     """Readers in threads see whole units only, while more are written."""
     wrong: list[Any] = []
     stop = threading.Event()
-    sql = "select (select count(*) from journal), (select count(*) from events), (select count(*) from artifacts)"
+    counts = (f"(select count(*) from {table})" for table in ("journal", "events", "artifacts"))
+    sql = f"select {', '.join(counts)}"
 
     def read(store: Store) -> None:
         while not stop.is_set():

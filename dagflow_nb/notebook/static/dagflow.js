@@ -90,6 +90,7 @@ class View {
       if (msg.lines.some(([id]) => id === this.selected)) this.dirty.add(this.selected);
       this.schedule();
     } else if (msg.kind === "done") this.answered(msg);
+    else if (msg.kind === "values") this.details.tell(msg);
   }
 
   schedule() {

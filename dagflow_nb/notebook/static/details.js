@@ -11,6 +11,7 @@ class Details {
     this.pill = h("span", { class: "df-pill" });
     this.question = h("div", { class: "df-question" });
     this.facts = h("dl");
+    this.values = part();
     this.links = part();
     this.items = part();
     this.lines = part();
@@ -25,7 +26,7 @@ class Details {
     });
     this.panel = h("aside", { class: "dagflow-details", "aria-label": "Details" },
       h("div", { class: "df-details-head" }, this.title, this.pill, close),
-      this.question, this.facts, this.links, h("div", { class: "df-row" }, this.retry), this.items, this.lines);
+      this.question, this.facts, this.values, this.links, h("div", { class: "df-row" }, this.retry), this.items, this.lines);
     this.panel.addEventListener("keydown", (event) => {
       if (event.key === "Escape") view.select(null);
     });
@@ -46,7 +47,26 @@ class Details {
     this.links.replaceChildren(...Object.entries(links).filter(([, ids]) => ids?.length).map(([name, ids]) =>
       h("div", { class: "df-links" }, h("span", { text: name }), ...ids.slice(0, 30).map((to) => this.link(to)),
         ids.length > 30 ? `and ${ids.length - 30} more` : "")));
+    this.values.replaceChildren();
+    this.looked = null;
     this.refresh(new Set([id]));
+  }
+
+  // Inputs and outputs are asked for when a node is looked at, and again when its state has changed.
+  look(id, state) {
+    const key = JSON.stringify([id, state]);
+    if (id === null || key === this.looked) return;
+    this.looked = key;
+    this.view.tell({ kind: "look", node: id });
+  }
+
+  tell({ node, values }) {
+    if (node !== this.view.selected) return;
+    this.values.replaceChildren(...Object.entries(values).flatMap(([title, told]) => {
+      const pairs = Object.entries(told);
+      return pairs.length === 0 ? [] : [h("h4", { text: title }), h("dl", { class: "df-values" },
+        ...pairs.flatMap(([name, text]) => [h("dt", { text: name }), h("dd", { text, title: text })]))];
+    }));
   }
 
   link(id, text = id) {
@@ -67,7 +87,7 @@ class Details {
     const facts = [
       ["Action", def.action],
       ["About", def.description],
-      ["State", seen.disabled ? `${seen.state} (disabled)` : seen.state],
+      ["Disabled", seen.disabled ? "it will be skipped" : null],
       ["Attempts", seen.attempt ? `${seen.attempt}${seen.most ? ` of ${seen.most}` : ""}` : null],
       ["Started", seen.started ? wallClock(seen.started) : null],
       ["Ended", seen.finished ? wallClock(seen.finished) : null],
@@ -83,6 +103,7 @@ class Details {
       this.facts.replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) =>
         [h("dt", { text: name }), h("dd", { text: value, class: name === "Error" ? "df-error" : null })]));
     }
+    this.look(id, seen.state);
     this.itemTable(view.children.get(id));
     this.lines.replaceChildren(...view.logs.of(id).map(([, text, stream]) =>
       h("div", { class: logClass(stream), text })));

@@ -1,17 +1,19 @@
 // The graph: the kernel's SVG, its nodes' states, zoom, pan and keys.
 
+const TALLEST = 556, LEGIBLE = 0.8; // pixels (see .df-graph), and the least factor that is chosen unasked
+
 class Graph {
   constructor(view) {
     this.view = view;
     this.nodes = new Map();
-    this.zoom = null; // null: as large as fits
+    this.zoom = null; // null: as wide as fits, but legible; "fit": all of it; else a factor
     const tool = (text, name, onclick) =>
       h("button", { type: "button", class: "df-tool", "aria-label": name, title: name, text, onclick });
     this.box = h("div", { class: "df-graph" }, h("p", { class: "df-empty", text: "Laying the graph out …" }));
     this.panel = h("section", {}, this.box, h("div", { class: "df-tools" },
       this.legend(),
       tool("−", "Zoom out", () => this.scale(1 / 1.25)), tool("+", "Zoom in", () => this.scale(1.25)),
-      tool("Fit", "Fit the graph", () => { this.zoom = this.fitting(0); this.size(); })));
+      tool("Fit", "Fit the graph", () => { this.zoom = "fit"; this.size(); })));
     this.box.addEventListener("click", (event) => {
       const node = event.target.closest?.(".node");
       if (node) this.view.select(node.dataset.node);
@@ -27,7 +29,7 @@ class Graph {
       this.scale(event.deltaY < 0 ? 1.1 : 1 / 1.1);
     }, { passive: false });
     this.box.addEventListener("pointerdown", (event) => this.pan(event));
-    this.watcher = new ResizeObserver(() => { if (this.zoom === null) this.size(); });
+    this.watcher = new ResizeObserver(() => { if (typeof this.zoom !== "number") this.size(); });
     this.watcher.observe(this.box);
   }
 
@@ -88,14 +90,16 @@ class Graph {
     for (const edge of this.svg.querySelectorAll(".edge")) edge.animate([{ opacity: 0 }, { opacity: 1 }], timing);
   }
 
-  fitting(least) { // the scale at which the whole width is seen, but for texts too small to read
-    const room = this.box.clientWidth;
-    return room ? Math.max(least, Math.min(1, room / this.natural[0])) : 1;
+  factor() {
+    const [wide, high] = this.natural, room = this.box.clientWidth;
+    if (typeof this.zoom === "number" || !room) return typeof this.zoom === "number" ? this.zoom : 1;
+    const across = Math.min(1, room / wide);
+    return this.zoom === "fit" ? Math.min(across, TALLEST / high) : Math.max(LEGIBLE, across);
   }
 
   size() {
     if (!this.svg) return;
-    const scale = this.zoom ?? this.fitting(0.7);
+    const scale = this.factor();
     this.svg.setAttribute("width", Math.floor(this.natural[0] * scale));
     this.svg.setAttribute("height", Math.ceil(this.natural[1] * scale));
   }
@@ -105,7 +109,7 @@ class Graph {
     const { box } = this; // what is in its middle stays there
     const x = (box.scrollLeft + box.clientWidth / 2) / box.scrollWidth;
     const y = (box.scrollTop + box.clientHeight / 2) / box.scrollHeight;
-    this.zoom = Math.min(3, Math.max(0.05, (this.zoom ?? this.fitting(0.7)) * by));
+    this.zoom = Math.min(3, Math.max(0.05, this.factor() * by));
     this.size();
     box.scrollTo(x * box.scrollWidth - box.clientWidth / 2, y * box.scrollHeight - box.clientHeight / 2);
   }

@@ -128,6 +128,7 @@ class Timeline {
     row.track.replaceChildren(...tries.map(([start, end, state], i) => h("i", {
       class: "df-span", "data-state": state, "data-open": end === null,
       style: `--a: ${start - zero}; --b: ${(end ?? start) - start}`,
+      "data-took": i === tries.length - 1 && end !== null ? took(end - start) : null,
       title: `${id}, attempt ${i + 1}: ${state}${end === null ? "" : `, ${took(end - start)}`}`,
     })));
     row.open = tries.at(-1)[1] === null ? tries.at(-1)[0] : null;
