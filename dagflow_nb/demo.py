@@ -166,11 +166,12 @@ def _is_as_recorded(file: metadata.PackagePath) -> bool:
 @actions.action(retries=9, retry_on=sqlite3.OperationalError, retry_strategy=RetryStrategy.linear(delay=2))
 def analyze_type_b(data: list[Package], ctx: NodeCtx) -> dict[str, Any]:
     """Who requires whom, is it there, and how much comes along?"""
-    with closing(sqlite3.connect(ctx.app_data["findings"], timeout=0)) as findings:
-        sizes: dict[str, int] = dict(findings.execute("select name, bytes from packages"))
     needs = {package.name: package.needs for package in data}
     required = Counter(needed for package in data for needed in package.needs)
-    along = {name: sum(sizes.get(other, 0) for other in _reached(name, needs)) for name in needs}
+    reached = {name: _reached(name, needs) for name in needs}
+    with closing(sqlite3.connect(ctx.app_data["findings"], timeout=0)) as findings:
+        sizes: dict[str, int] = dict(findings.execute("select name, bytes from packages"))
+    along = {name: sum(sizes.get(other, 0) for other in reached[name]) for name in needs}
     return {
         "analysis_b": {
             "most_required": dict(required.most_common(5)),

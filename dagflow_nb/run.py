@@ -493,7 +493,7 @@ class Run:
         return self._flow._history.metrics(run_id=self.run_id)
 
     def table(self, node: str) -> pd.DataFrame:
-        """A map's varied inputs and its items' outputs, a row an item."""
+        """A map's varied inputs, its items' outputs, and how each ended (`status`, `error`), a row an item."""
         import pandas as pd
 
         scheduler, values, _ = self._state()
@@ -503,13 +503,16 @@ class Run:
         if group.spec.kind != "map":
             raise ValidationError(f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node)
         rows = []
+        columns: dict[str, None] = {}  # an item that failed has no outputs: the others name them
         varied = values.combinations(group) if group.children else []
         for id, inputs in zip(group.children, varied, strict=False):
             item = scheduler.nodes[id]
             outputs = dict(item.outcome.outputs) if item.outcome is not None else {}
-            clash = {f"{k}_out" if k in inputs else k: v for k, v in outputs.items()}
-            rows.append({**inputs, **clash, "status": str(item.status), "node_id": id})
-        return pd.DataFrame(rows)
+            own = {"status": str(item.status), "error": item.error, "node_id": id}
+            told = inputs | {f"{k}_out" if k in inputs or k in own else k: v for k, v in outputs.items()}
+            columns |= dict.fromkeys(told)
+            rows.append({**told, **own})
+        return pd.DataFrame(rows, columns=list(columns | dict.fromkeys(("status", "error", "node_id"))))
 
     def graph(self, other: Any = None) -> Picture:
         """The picture of the run's graph as it stands; with `other` (a run) the difference."""

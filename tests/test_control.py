@@ -152,6 +152,17 @@ def test_ask_pauses_before_the_first_attempt(flow: DagFlow, ask: Any) -> None:
     assert run.approve().wait(PATIENCE).status == "completed" and ran == [1]
 
 
+def test_an_answer_without_fields_is_an_answer(flow: DagFlow) -> None:
+    """A question that is answered with nothing: the parameter `human_input` is there, and empty."""
+
+    @flow.action(ask="Go on?")
+    def careful(human_input: dict[str, Any]) -> Any:
+        return human_input
+
+    run = flow.run(single(careful), view=False)
+    assert run.resume().wait(PATIENCE).result == {}
+
+
 def test_rejecting_cancels_the_branch_and_the_rest_stays(flow: DagFlow) -> None:
     """`run.reject()` cancels what waits; a run with a cancelled branch only is `completed`."""
 
@@ -793,6 +804,7 @@ def test_a_map_runs_an_item_for_each_combination(flow: DagFlow) -> None:
     assert run.outputs["whole"]["result"][0] == {"sq": 1}
     table = run.table("all")
     assert list(table["v"]) == [1, 1, 2, 2, 3, 3] and list(table["sq"]) == [1, 10, 4, 40, 9, 90]
+    assert list(table.columns) == ["v", "k", "sq", "status", "error", "node_id"]
 
 
 @pytest.mark.parametrize("over", ["abc", 5, None, {"a": 1}, iter([1])], ids=repr)
@@ -832,6 +844,7 @@ def test_a_failed_item_fails_the_map_once_the_others_have_ended(flow: DagFlow) -
     workflow.add("echo", id="strict", v=mapped)
     run = flow.run(workflow, view=False, raise_on_failure=False)
     assert run.outputs["sum"]["result"] == [1, 4, None, 16]
+    assert "no three" in run.table("all")["error"][2]
     assert states(run)["strict"] == "skipped" and states(run)["all/2"] == "failed"
     assert isinstance(run.error, NodeExecutionError) and isinstance(run.error.__cause__, ValueError)
     bad.clear()

@@ -95,7 +95,8 @@ class ScalarFamily(Family):
         if dtype.hasobject or _has_metadata(dtype):
             raise Unsupported("is a numpy scalar with objects or metadata in it")
         described = library("numpy").lib.format.dtype_to_descr(dtype)
-        if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8):
+        # not NaN: there are many, and JSON knows one
+        if dtype.kind in "biu" or (dtype.kind == "f" and dtype.itemsize <= 8 and value == value):
             return [described, value.item()]
         return [described, packer.binary(value.tobytes()), "bytes"]
 

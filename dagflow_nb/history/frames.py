@@ -171,14 +171,15 @@ def _text_dtype() -> bool:
 
 
 def objects(values: Iterable[Any]) -> Any:
-    """Values as they are in an array of objects: lists stay lists, arrays stay arrays."""
+    """Values as they are, as objects: lists stay lists, arrays arrays, and text is not made a text column."""
     import numpy as np
+    import pandas as pd
 
     given = list(values)
     array = np.empty(len(given), dtype=object)
     for i, value in enumerate(given):
         array[i] = value
-    return array
+    return pd.Series(array, dtype=object)
 
 
 def inferred(values: Sequence[Any]) -> Any:

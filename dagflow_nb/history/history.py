@@ -300,7 +300,7 @@ class History:
         return metrics_frame(rows)
 
     def storage(self) -> DataFrame:
-        """What takes how many bytes: the rows add up to the size of the file (and its log)."""
+        """What takes how many bytes; it adds up to the size of the database and its log."""
         return self._with_connection(storage_frame)
 
     def sql(self, query: str, params: Any = ()) -> DataFrame:

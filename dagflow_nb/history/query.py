@@ -59,7 +59,7 @@ def _names(connection: sqlite3.Connection, table: str | None) -> list[str]:
 
 def _explained(connection: sqlite3.Connection, query: str, error: Exception) -> str:
     text = str(error)
-    if "not authorized" in text or "prohibited" in text or "readonly" in text:
+    if re.search("not authorized|authorization denied|prohibited|readonly", text):
         return "flow.sql only reads: write a SELECT (flow.delete_runs deletes runs)"
     if "one statement at a time" in text:
         return "flow.sql takes one statement: call it once for each"

@@ -51,7 +51,7 @@ def metrics_frame(rows: Sequence[Sequence[Any]]) -> DataFrame:
 
 
 def storage_frame(connection: sqlite3.Connection) -> DataFrame:
-    """What takes how many bytes: tables, free pages, the log, and the rest."""
+    """What takes how many bytes: text and values by table, free pages, the log, and the rest."""
 
     def one(sql: str) -> Any:
         return connection.execute(sql).fetchone()
@@ -62,15 +62,13 @@ def storage_frame(connection: sqlite3.Connection) -> DataFrame:
         if table.startswith("sqlite_"):
             continue
         columns = connection.execute("select name, type from pragma_table_info(?)", (table,)).fetchall()
-        sizes = [
-            f"coalesce(length(cast({name} as blob)), 0)"
-            if kind in ("text", "TEXT")
-            else f"coalesce(length({name}), 0)"
-            if kind in ("blob", "BLOB")
-            else "8"
-            for name, kind in columns
+        # Numbers are counted with the overhead: they take between nothing and 8 bytes.
+        text = [
+            f"coalesce(length(cast({name} as blob)), 0)" for name, kind in columns if kind.lower() == "text"
         ]
-        count, size = one(f"select count(*), coalesce(sum({' + '.join(sizes)}), 0) from {table}")
+        blobs = [f"coalesce(length({name}), 0)" for name, kind in columns if kind.lower() == "blob"]
+        total = " + ".join([*text, *blobs]) or "0"
+        count, size = one(f"select count(*), coalesce(sum({total}), 0) from {table}")
         rows.append((_WORDS.get(table, table), count, size))
     page = one("pragma page_size")[0]
     pages, free = one("pragma page_count")[0], one("pragma freelist_count")[0]

@@ -17,6 +17,8 @@ _PLACE = frozenset(["d", "x", "y", "rx", "width", "height", "viewBox", "transfor
 _PAINT = frozenset(["class", "fill", "stroke", "stroke-width", "stroke-dasharray"])
 _PENS = frozenset(["stroke-linecap", "stroke-linejoin", "font-family", "font-size", "font-weight"])
 _ATTRIBUTES = _PLACE | _PAINT | _PENS | {"role", "aria-label"}
+# Characters that no XML may hold, not even escaped.
+_ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERS = re.compile(r"url\s*\(|javascript:|data:|expression\s*\(", re.IGNORECASE)
 
 
@@ -37,6 +39,9 @@ def _prune(element: Element) -> None:
         known = name in _ATTRIBUTES or name.startswith("data-")
         if not known or (not spoken and _REFERS.search(element.attrib[name])):
             del element.attrib[name]
+        else:
+            element.attrib[name] = _ILLEGAL.sub("", element.attrib[name])
+    element.text = _ILLEGAL.sub("", element.text) if element.text else None
     for child in list(element):
         if isinstance(child.tag, str) and child.tag.removeprefix(f"{{{NAMESPACE}}}") in _TAGS:
             _prune(child)

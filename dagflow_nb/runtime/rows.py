@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+from functools import lru_cache
 from typing import Any
 
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeStatus
 from ..core.scheduler import Scheduler
+
+
+@lru_cache(maxsize=4096)
+def _ids(ids: tuple[str, ...]) -> str:
+    """Ids as a JSON list; a node's row is written several times, and many nodes share their dependencies."""
+    return json.dumps(ids)
 
 
 def node_row(node: Node) -> tuple[Any, ...]:
@@ -23,7 +30,7 @@ def node_row(node: Node) -> tuple[Any, ...]:
         node.finished_at,
         node.error,
         node.reason,
-        json.dumps(spec.deps) if spec.deps else "[]",
+        _ids(spec.deps),
         node.added_by,
         spec.parent,
         spec.kind,

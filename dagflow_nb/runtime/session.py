@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import getpass
+import operator
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
@@ -29,6 +30,9 @@ from .coordinator import RunCoordinator
 from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay
 from .values import Values
+
+
+MOST_IN_ROW = 10_000  # bytes of an input that are also kept in the run's own row
 
 
 class RunCache:
@@ -107,6 +111,7 @@ class Session:
         self.store: Store | None = None
         self._auto: dict[str, Any] = {}
         self._processes: Executor | None = None
+        self._trees: dict[str, tuple[tuple[NodeDef, ...], str]] = {}
         self._opening: asyncio.Task[None] | None = None
 
     # --- definitions --------------------------------------------------------------------------
@@ -275,8 +280,8 @@ class Session:
                 "dag_name": name,
                 "status": "pending",
                 "nodes": len(prepared.specs),
-                "tree": dump_defs(self.codec, prepared.specs),
-                "inputs": self.codec.dumps(prepared.inputs),
+                "tree": self._tree(name, prepared.specs),
+                "inputs": self.codec.dumps(self._in_short(prepared.inputs)),
                 "config": self.codec.dumps(prepared.config.settings()),
                 "parent_run_id": parent,
                 "extra": self.codec.dumps({"result": prepared.workflow.result}),
@@ -305,6 +310,22 @@ class Session:
         if not hold:
             coordinator.go()
         return coordinator
+
+    def _in_short(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The inputs for the run's own row: what is big stands there by its type and size only."""
+        short = {}
+        for name, value in inputs.items():
+            encoded = self.codec.encode(value)
+            big = encoded.size > MOST_IN_ROW or encoded.codec not in ("json", "memory")
+            short[name] = f"<{type(value).__name__}, {encoded.size:,} bytes>" if big else value
+        return short
+
+    def _tree(self, name: str, specs: tuple[NodeDef, ...]) -> str:
+        """The nodes as text; made once for a workflow that is run again and again."""
+        known = self._trees.get(name)
+        if known is None or len(known[0]) != len(specs) or not all(map(operator.is_, known[0], specs)):
+            known = self._trees[name] = (specs, dump_defs(self.codec, specs))
+        return known[1]
 
     def _coordinator(
         self,

@@ -115,8 +115,8 @@ class Values:
                     raise MissingReference(f"input {name!r} of node {spec.id!r}: {missing}") from None
         if spec.item is not None and spec.parent is not None:
             inputs.update(self.combinations(self.nodes[spec.parent])[spec.item])
-        if node.human is not None:
-            inputs["human_input"] = dict(node.human)
+        if node.human is not None or node.answered:
+            inputs["human_input"] = dict(node.human or {})
         return inputs
 
     def combinations(self, node: Node) -> list[dict[str, Any]]:

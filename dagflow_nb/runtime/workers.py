@@ -100,7 +100,7 @@ class Workers:
                 self._fail_before(id, attempt, f"executor {where!r}: {error}", error)
 
     def _inputs(self, node: Node, action: NodeAction) -> dict[str, Any]:
-        if not node.spec.inputs and node.spec.item is None and node.human is None:
+        if not node.spec.inputs and node.spec.item is None and node.human is None and not node.answered:
             inputs: dict[str, Any] = {}
         else:
             default_of = getattr(action, "default_of", _no_default)

@@ -43,6 +43,8 @@ def parse_database(database: str | os.PathLike[str]) -> str:
         path = text.removeprefix("sqlite:")
         # sqlite://name is how URLs write a relative path, sqlite:///name an absolute one.
         path = re.sub(r"^//+", "/", path) if path.startswith("///") else path.removeprefix("//")
+        if path.lstrip("/") == MEMORY:
+            path = MEMORY
     elif scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text):
         raise ValidationError(
             f"{shorten(text)} names a database of kind {scheme[1]!r}, which is not supported: "

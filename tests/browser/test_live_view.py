@@ -24,7 +24,7 @@ def test_states_change_in_the_page(notebook, lab):
         "stage.set('fetch', 'completed'); stage.set('clean', 'running', progress=0.4, message='row 40'); "
         "stage.set('validate', 'failed', started_at=1.0, finished_at=13.3, attempt=1, error='no')",
         "stage.set('clean', 'completed'); stage.set('report', 'skipped', reason='validate failed'); "
-        "stage.finish('failed')",
+        "stage.take(error='validate gave up'); stage.finish('failed')",
         lab=lab,
     )
     nb.run(0)
@@ -42,6 +42,7 @@ def test_states_change_in_the_page(notebook, lab):
     nb.run(3)
     nb.page.wait_for_selector(".dagflow-view[data-run-status=failed]")
     nb.node("report", "skipped").wait_for()
+    nb.view.get_by_text("validate gave up").wait_for()
     assert nb.node("validate").get_attribute("aria-label") == "validate, failed"
     assert nb.button("Cancel run").is_disabled()
     assert not nb.page.locator(".dagflow-static").first.is_visible()

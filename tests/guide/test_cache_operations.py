@@ -149,8 +149,8 @@ def test_cache_persistence():
 
 
 def test_sqlite_storage_details(query, capsys):
-    """The guide's four tables are there, values are saved by hand into `artifacts`, the execution tree has the
-    run's nodes, and the database prints itself."""
+    """The guide's four tables are there, values are saved by hand into `artifacts`, the execution tree has
+    the run's nodes, and the database prints itself."""
 
     async def main():
         async with DagExecutor(None, registry(), "sqlite:workflows.db") as executor:
@@ -173,11 +173,15 @@ def test_sqlite_storage_details(query, capsys):
 
     restored = asyncio.run(main())
     assert restored.get("node1", "output") == "result"
-    tables = {name for (name,) in query("workflows.db", "select name from sqlite_master where type = 'table'")}
+    tables = {
+        name for (name,) in query("workflows.db", "select name from sqlite_master where type = 'table'")
+    }
     assert tables >= {"artifacts", "execution_trees", "snapshots", "execution_state"}
     sql = "select run_id, codec, value from artifacts where namespace = 'node1' and key = 'output'"
     assert query("workflows.db", sql) == [("run_001", "json", b'"result"')]
-    assert query("workflows.db", "select run_id, dag_name from execution_trees") == [("run_001", "workflow_name")]
+    assert query("workflows.db", "select run_id, dag_name from execution_trees") == [
+        ("run_001", "workflow_name")
+    ]
     assert query("workflows.db", "pragma journal_mode") == [("wal",)]
     printed = capsys.readouterr().out
     assert "artifacts: 4 rows" in printed
@@ -259,7 +263,9 @@ def test_recovery_from_failures(folder: Path, query):
     assert ran == ["second", "third"]
     assert cache.get("third", "value") == 6
     assert query("workflows.db", "select status, completed from runs") == [("completed", 3)]
-    attempts = query("workflows.db", "select node_id, attempt, status from attempts order by node_id, attempt")
+    attempts = query(
+        "workflows.db", "select node_id, attempt, status from attempts order by node_id, attempt"
+    )
     assert ("first", 1, "completed") in attempts
     assert attempts[-1] == ("third", 1, "completed")
 

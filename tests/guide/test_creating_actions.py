@@ -98,7 +98,9 @@ class TransformAction(NodeAction):
         )
 
 
-@pytest.mark.parametrize(("mode", "expected"), [(Mode.UPPER, "ABC"), (Mode.LOWER, "abc"), (Mode.REVERSE, "CbA")])
+@pytest.mark.parametrize(
+    ("mode", "expected"), [(Mode.UPPER, "ABC"), (Mode.LOWER, "abc"), (Mode.REVERSE, "CbA")]
+)
 def test_action_with_cache_access(mode, expected):
     """An action reads what the caller put into the cache, cannot write it, and returns several outputs."""
     registry = ActionRegistry()

@@ -44,7 +44,9 @@ def test_adding_nodes_during_execution(query):
 
     @registry.action
     async def analyze():
-        return {"steps": [{"action": name, "inputs": {"n": i}} for i, name in enumerate(["load", "fit", "plot"])]}
+        return {
+            "steps": [{"action": name, "inputs": {"n": i}} for i, name in enumerate(["load", "fit", "plot"])]
+        }
 
     for name in ("load", "fit", "plot"):
 
@@ -72,8 +74,8 @@ def test_adding_nodes_during_execution(query):
 
 @pytest.mark.parametrize("good", [True, False], ids=["all", "none"])
 def test_batch_node_addition(good, query):
-    """A batch is added all at once, its nodes depending on each other; with one bad node none is added, that is
-    reported, and the run goes on."""
+    """A batch is added all at once, its nodes depending on each other; with one bad node none is added, that
+    is reported, and the run goes on."""
     registry, order = ActionRegistry(), []
     for name in ("begin", "process_1", "process_2", "aggregate"):
 

@@ -21,6 +21,7 @@ from dagflow_nb import (
     insert_value,
     register_action,
 )
+from dagflow_nb.testing import ManualClock
 
 
 def execute(registry, text, cache=None, config=None, prepare=None):
@@ -66,8 +67,8 @@ def test_retry_strategies(query):
 
 
 def test_failure_handlers(query, capsys):
-    """An old-style handler runs once after the last attempt, is called as the node that failed, finds its error
-    in the cache, and what it writes there stays."""
+    """An old-style handler runs once after the last attempt, is called as the node that failed, finds its
+    error in the cache, and what it writes there stays."""
     registry, calls = ActionRegistry(), []
 
     @registry.action
@@ -127,8 +128,8 @@ def outcome(registry, text, config=None) -> str:
 
 
 def test_error_recovery_patterns():
-    """Success, timeout, an invalid workflow and a failed node are told apart by the kind of error, each with the
-    culprit and what to do."""
+    """Success, timeout, an invalid workflow and a failed node are told apart by the kind of error, each with
+    the culprit and what to do."""
     registry = ActionRegistry()
 
     @registry.action
@@ -159,37 +160,48 @@ def test_error_recovery_patterns():
 def test_error_recovery_patterns_a_timeout_is_resumed_with_more_time():
     """A run that took too long goes on with more time: what had finished stays."""
     registry, ran = ActionRegistry(), []
-    gate = {"open": False}
-
-    @registry.action
-    async def first():
-        ran.append("first")
-        return {"a": 1}
-
-    @registry.action
-    async def slow(a):
-        ran.append("slow")
-        if not gate["open"]:
-            await asyncio.Event().wait()
-        return {"b": a + 1}
-
     text = """
         name: w
         nodes:
           - {id: first, action: first}
           - {id: slow, action: slow, inputs: [{name: a, reference: first.a}]}
     """
-    with pytest.raises(ExecutionTimeout):
-        execute(registry, text, config=DagConfig(timeout_seconds=0.2))
-    gate["open"] = True
+
+    @registry.action
+    async def first():
+        ran.append("first")
+        return {"a": 1}
 
     async def main():
+        clock, started = ManualClock(), asyncio.Event()
+
+        @registry.action
+        async def slow(a):
+            ran.append("slow")
+            started.set()
+            await asyncio.Event().wait()
+
+        async with DagExecutor(DagConfig(timeout_seconds=10), registry, "sqlite:workflows.db") as executor:
+            executor._session.clock = clock
+            executor.load_yaml_string(text)
+            execution = asyncio.create_task(executor.execute_static_dag("w", Cache()))
+            await started.wait()
+            clock.advance(11)
+            with pytest.raises(ExecutionTimeout):
+                await execution
+
+        @registry.action(name="slow")
+        async def slow_but_ending(a):
+            ran.append("slow again")
+            return {"b": a + 1}
+
         async with DagExecutor(DagConfig(timeout_seconds=3600), registry, "sqlite:workflows.db") as executor:
             cache = await executor.load_cache_snapshot("w")
             return await executor.execute_static_dag("w", cache)
 
     report = asyncio.run(main())
-    assert (report.status, ran) == ("completed", ["first", "slow", "slow"])
+    assert (report.status, ran) == ("completed", ["first", "slow", "slow again"])
+    assert report.node_outcomes["slow"].outputs == {"b": 2}
 
 
 @pytest.mark.parametrize("policy", [OnFailure.CONTINUE, OnFailure.PAUSE, OnFailure.STOP])

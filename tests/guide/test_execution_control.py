@@ -72,8 +72,8 @@ def test_coordinator_based_execution(query):
 
 
 def test_cancellation(query):
-    """A run in the background ends when its token is cancelled: what runs is stopped and cleans up, what waits
-    never starts, and the run can be looked at afterwards."""
+    """A run in the background ends when its token is cancelled: what runs is stopped and cleans up, what
+    waits never starts, and the run can be looked at afterwards."""
     registry = ActionRegistry()
     events = []
 

@@ -74,8 +74,8 @@ def registry(published: list[str]) -> ActionRegistry:
 
 
 def test_implementing_pauseable_workflows_with_hooks(query):
-    """A hook that sees that a review is needed pauses the branch: what comes after it waits, the rest goes on,
-    the run is left paused with the reason; an action can turn a person's answer into a decision."""
+    """A hook that sees that a review is needed pauses the branch: what comes after it waits, the rest goes
+    on, the run is left paused with the reason; an action can turn a person's answer into a decision."""
     published: list[str] = []
     hook = HumanInterventionHook()
 
@@ -106,7 +106,10 @@ def test_implementing_pauseable_workflows_with_hooks(query):
     report, decisions = asyncio.run(main())
     assert hook.intervention_required
     assert (report.status, report.completed_nodes, published) == ("paused", 2, ["unrelated"])
-    assert decisions == [{"action": "resume", "branch": "draft"}, {"action": "cancel", "reason": "Not approved"}]
+    assert decisions == [
+        {"action": "resume", "branch": "draft"},
+        {"action": "cancel", "reason": "Not approved"},
+    ]
     assert query("workflows.db", "select status from runs where run_id = 'run_001'") == [("paused",)]
     ((data,),) = query("workflows.db", "select data from events where kind = 'BranchPaused'")
     assert json.loads(data)["reason"] == "Human review required"
@@ -115,8 +118,8 @@ def test_implementing_pauseable_workflows_with_hooks(query):
 
 
 def test_resume_from_pause(query):
-    """A paused run goes on with what a person put into the cache: it is checked by the form, reaches the nodes
-    that waited, and is stored; what had finished does not run again."""
+    """A paused run goes on with what a person put into the cache: it is checked by the form, reaches the
+    nodes that waited, and is stored; what had finished does not run again."""
     published: list[str] = []
     schema = {
         "type": "object",
@@ -154,13 +157,16 @@ def test_resume_from_pause(query):
 
 
 def test_resume_from_pause_in_another_process():
-    """Nobody owns a paused run: an executor made later on the same file finds it paused and goes on with it."""
+    """Nobody owns a paused run: an executor made later on the same file finds it paused and goes on with
+    it."""
     published: list[str] = []
 
     async def first():
         async with DagExecutor(None, registry(published), "sqlite:workflows.db") as executor:
             executor.load_yaml_string(WORKFLOW)
-            await Coordinator([HumanInterventionHook()]).run_parallel(executor, Cache(), "reviewed", "run_001")
+            await Coordinator([HumanInterventionHook()]).run_parallel(
+                executor, Cache(), "reviewed", "run_001"
+            )
 
     async def later():
         executor = DagExecutor(None, registry(published), "sqlite:workflows.db")
@@ -179,15 +185,17 @@ def test_resume_from_pause_in_another_process():
 
 
 def test_checkpoint_and_recovery(query):
-    """A snapshot says where a run stands; an executor recovered from it has the graph, grown nodes too, and goes
-    on from there without the workflow being loaded."""
+    """A snapshot says where a run stands; an executor recovered from it has the graph, grown nodes too, and
+    goes on from there without the workflow being loaded."""
     published: list[str] = []
 
     async def main():
         found = registry(published)
         async with DagExecutor(None, found, "sqlite:workflows.db") as executor:
             executor.load_yaml_string(WORKFLOW)
-            await Coordinator([HumanInterventionHook()]).run_parallel(executor, Cache(), "reviewed", "run_001")
+            await Coordinator([HumanInterventionHook()]).run_parallel(
+                executor, Cache(), "reviewed", "run_001"
+            )
             # save execution state
             await executor.save_execution_snapshot("reviewed")
         # recover from checkpoint

@@ -31,7 +31,7 @@ def run_of(*nodes: NodeView, **fields: object) -> Snapshot:
 
 @pytest.fixture
 def rich() -> Snapshot:
-    """A run with everything there is: a decision, an open map, a closed one, a sub-workflow, growth, rescue."""
+    """A run with everything there is: a decision, maps open and closed, a sub-workflow, growth, a rescue."""
     return run_of(
         NodeView(id="fetch", action="fetch_data", status="completed", started_at=100.0, finished_at=100.4),
         NodeView(id="clean", action="clean", status="cached", deps=("fetch",)),

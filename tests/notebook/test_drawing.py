@@ -25,7 +25,7 @@ def test_kinds_of_nodes_have_shapes_of_their_own(rich):
 
 
 def test_lines_tell_dependencies_growth_and_rescue_apart(rich):
-    """A line is dashed for growth and dotted for failure handling; it never repeats what a group's line says."""
+    """Lines tell growth and failure handling from dependencies, and never repeat what a group's line says."""
     lines = {(line.tail, line.head): line.kind for line in draw(rich).lines}
     assert lines["fetch", "clean"] == "needs"
     assert lines["check", "refetch"] == "grown"
@@ -99,5 +99,5 @@ def test_a_comparison_names_what_differs(rich):
 def test_the_summary_counts_what_works_not_what_holds(rich):
     """The sentence counts leaves: maps and sub-workflows that only hold others are not counted."""
     text = summary(replace(rich, status="failed"))
-    assert text.startswith("Workflow pipeline, run run-1: failed; 53 nodes: ")
-    assert "31" not in text and "33 completed" in text and "(failed: score/2)" in text
+    assert text.startswith("Workflow pipeline, run run-1: failed; 54 nodes: ")
+    assert "34 completed, 1 failed" in text and "(failed: score/2)" in text

@@ -55,7 +55,7 @@ def test_each_engine_gives_everything_a_place(rich, hostile, engine, monkeypatch
 
 
 def test_engines_are_tried_in_turn(rich, monkeypatch):
-    """Without the program pygraphviz is asked, without that our own layout; the picture never fails to come."""
+    """Without the program pygraphviz is asked, then our own layout: there is always a picture."""
     asked = []
 
     def missing(source: str, format: str, engine: str, *, limit: float) -> bytes:

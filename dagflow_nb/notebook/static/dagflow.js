@@ -63,6 +63,10 @@ class View {
 
   get run() { return this.model.get("run"); }
   get now() { return Date.now() / 1000 - this.skew; }
+  get end() { // where time stands: a run that is paused, or was interrupted, stands still
+    const { status, finished, at } = this.run;
+    return finished ?? (["running", "pending"].includes(status) ? this.now : at);
+  }
   state(id) { return this.model.get("states")[id] ?? { state: "pending" }; }
   iconOf(state) { return this.model.get("icons")[state]; }
 
@@ -142,7 +146,7 @@ class View {
       bar: h("div", { class: "df-progress", role: "progressbar", "aria-label": "Nodes that have ended" }),
       counts: h("div", { class: "df-counts" }), done: h("span", { class: "df-done" }),
       questions: h("div", { class: "df-questions", role: "status" }),
-      note: h("div", { class: "df-note", role: "status" }),
+      note: h("div", { class: "df-note", role: "status" }), error: h("div", { class: "df-note df-bad" }),
     };
     const p = this.parts;
     p.questions.hidden = p.note.hidden = true;
@@ -150,7 +154,7 @@ class View {
       h("header", { class: "df-head" },
         h("div", { class: "df-title" }, p.name, p.id), p.status, p.clock,
         h("div", { class: "df-buttons" }, p.pause, p.resume, p.cancel)),
-      p.bar, p.counts, p.questions, p.note);
+      p.bar, p.counts, p.error, p.questions, p.note);
     this.graph = new Graph(this);
     this.timeline = new Timeline(this);
     this.table = new Table(this);
@@ -201,7 +205,8 @@ class View {
     setText(p.id, run.id);
     setText(p.status, run.status);
     p.status.dataset.state = run.status;
-    p.status.title = run.error ?? "";
+    p.error.hidden = !run.error;
+    setText(p.error, run.error ?? "");
     p.pause.disabled = run.status !== "running";
     p.resume.disabled = !["paused", "interrupted"].includes(run.status);
     p.cancel.disabled = !["pending", "running", "paused"].includes(run.status);
@@ -232,8 +237,8 @@ class View {
   }
 
   elapsed() {
-    const { started, finished } = this.run;
-    setText(this.parts.clock, started ? clock((finished ?? this.now) - started) : "00:00");
+    const { started } = this.run;
+    setText(this.parts.clock, started ? clock(this.end - started) : "00:00");
   }
 
   // --- talking to the kernel ---

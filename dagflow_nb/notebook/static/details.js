@@ -1,5 +1,6 @@
 // The details of one node, and the form of a question.
 
+const ITEMS_SHOWN = 200;
 const one = (id) => (id ? [id] : []);
 const logClass = (stream) => `df-log-line${stream === "stderr" ? " df-bad" : ""}`;
 
@@ -113,7 +114,7 @@ class Details {
   itemTable(items) {
     if (!items) { this.items.replaceChildren(); return; }
     const { view } = this;
-    const rows = items.slice(0, 500).map((id) => {
+    const rows = items.slice(0, ITEMS_SHOWN).map((id) => {
       const seen = view.state(id), start = `${view.selected}/`;
       return h("tr", {}, h("td", {}, this.link(id, id.startsWith(start) ? id.slice(start.length) : id)),
         stateCell(view, seen.state), h("td", { text: span(seen) }),
@@ -121,7 +122,7 @@ class Details {
     });
     this.items.className = "df-items";
     this.items.replaceChildren(h("table", { "aria-label": "Items" }, h("tbody", {}, ...rows)),
-      items.length > 500 ? h("p", { text: `and ${items.length - 500} more: see the table` }) : "");
+      items.length > ITEMS_SHOWN ? h("p", { text: `and ${items.length - ITEMS_SHOWN} more: see the table` }) : "");
   }
 
   // The form stays the same element as long as the question is the same: someone may be typing.

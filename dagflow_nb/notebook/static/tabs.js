@@ -140,7 +140,7 @@ class Timeline {
     this.empty.hidden = this.rows.size > 0;
     if (!this.rows.size) return;
     const start = run.started ?? Math.min(...[...this.rows.values()].map((row) => row.start));
-    const end = OVER.has(run.status) && run.finished ? run.finished : this.view.now;
+    const { end } = this.view;
     const whole = Math.max(end - start, 0.05);
     this.list.style.setProperty("--whole", whole);
     for (const { track, open } of this.rows.values()) {

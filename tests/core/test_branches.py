@@ -1,0 +1,223 @@
+"""Branches: paused, resumed and cancelled as one; people who answer, late or never."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagflow_nb.core import messages as m
+from dagflow_nb.core.model import Form, NodeSpec, RunStatus, When
+from tests.core.driver import Driver, completed, node
+
+DIAMOND = (node("a"), node("b", "a"), node("c", "a"), node("d", "b", "c"))
+FORM = Form("go on?", None, {"approved": True})
+
+
+def test_a_paused_branch_waits_and_what_runs_ends() -> None:
+    """What has not started waits, also later additions; what runs ends; the rest goes on."""
+    d = Driver(*DIAMOND, node("e", "b"))
+    d.end("a")
+    d.apply(m.PauseBranch("b", "look"), m.AddNode(NodeSpec("a", id="new", deps=["e"])))
+    assert d.states["b"] == "running"
+    assert d.states["d"] == d.states["e"] == d.states["new"] == "paused"
+    d.end("b")
+    d.end("c")
+    assert d.s.status is RunStatus.PAUSED
+    d.reopen(m.Resume(d.at, "b", {"note": "fine"}, "me"))
+    assert set(d.started) == {"d", "e"} and d.node("e").human == {"note": "fine"}
+    assert d.s.human == {"note": "fine"}
+    d.run()
+    assert d.s.status is RunStatus.COMPLETED and d.kinds().count("BranchResumed") == 1
+
+
+def test_nested_pauses_hold_until_the_last_is_lifted() -> None:
+    """A node waits as long as any branch that holds it is paused."""
+    d = Driver(*DIAMOND, listens=completed)
+    d.end("a")
+    d.answer(m.NodeCompleted, m.PauseBranch("b"), m.PauseBranch("d"))
+    d.end("c")
+    d.answer()
+    d.reopen(m.Resume(d.at, "b"))
+    d.end("b")
+    d.answer()
+    assert d.states["d"] == "paused" and d.s.status is RunStatus.PAUSED
+    d.reopen(m.Resume(d.at))
+    assert d.states["d"] == "running"
+
+
+def test_a_paused_branch_with_nothing_left_still_pauses_the_run() -> None:
+    """A decision about a branch is open although all of it has ended."""
+    d = Driver(node("a"))
+    d.apply(m.PauseBranch("a", "check the result"))
+    d.end("a")
+    assert d.s.status is RunStatus.PAUSED
+    d.reopen(m.Resume(d.at))
+    assert d.s.status is RunStatus.COMPLETED
+
+
+def test_a_retry_in_a_paused_branch_waits() -> None:
+    """An attempt that fails in a paused branch is followed by another once it is resumed."""
+    d = Driver(node("a", try_count=2))
+    d.apply(m.PauseBranch("a"))
+    d.fail("a")
+    assert d.states["a"] == "paused" and d.s.status is RunStatus.PAUSED
+    d.reopen(m.Resume(d.at, "a"))
+    assert d.started == {"a": 2}
+
+
+def test_run_level_pause() -> None:
+    """Nothing new starts, nodes stay pending; with nothing left to run the run ends all the same."""
+    d = Driver(*DIAMOND)
+    d.send(m.PauseRun(0.0, "tea", "me"))
+    d.end("a")
+    assert d.states["b"] == "pending" and d.s.status is RunStatus.PAUSED
+    d.reopen(m.Resume(d.at))
+    assert set(d.started) == {"b", "c"}
+    d = Driver(node("a"))
+    d.send(m.PauseRun(0.0))
+    d.end("a")
+    assert d.s.status is RunStatus.COMPLETED
+
+
+def test_cancel_branch() -> None:
+    """What runs is stopped, what has not started is cancelled, a join goes on if its rule can still hold."""
+    specs = [*DIAMOND, node("j", "b", "c", when=When.ONE_SUCCESS), node("k", "b", when=When.ONE_SUCCESS)]
+    d = Driver(*specs)
+    d.end("a")
+    d.apply(m.CancelBranch("b", "no use"))
+    assert d.states == {
+        "a": "completed", "b": "cancelled", "c": "running", "d": "cancelled", "j": "pending", "k": "cancelled"
+    }  # fmt: skip
+    assert m.CancelAttempt("b", 1, "no use") in d.effects
+    d.end("c")
+    assert d.states["j"] == "running"
+    d.run()
+    assert d.s.status is RunStatus.COMPLETED
+
+
+def test_edges_out_of_a_cancelled_branch_count_as_cancelled() -> None:
+    """Also those of members that had completed: cancelled is neither success nor failure."""
+    d = Driver(node("a"), node("b", "a"), node("c"), node("j", "a", "c", when=When.ONE_SUCCESS),
+               node("f", "a", "c", when=When.ANY_FAILED))  # fmt: skip
+    d.end("a")
+    d.apply(m.CancelBranch("a"))
+    d.fail("c")
+    assert d.states["j"] == "skipped" and d.states["f"] == "running"
+
+
+def test_additions_under_a_cancelled_branch_are_cancelled() -> None:
+    """A new node after a cancelled branch shares its fate, unless its rule can hold without it."""
+    d = Driver(*DIAMOND)
+    d.end("a")
+    d.apply(m.CancelBranch("b"))
+    d.apply(m.AddNode(NodeSpec("a", id="x", deps=["b"])),
+            m.AddNode(NodeSpec("a", id="y", deps=["b", "c"], when="all_done")))  # fmt: skip
+    assert d.states["x"] == "cancelled" and d.states["y"] == "pending"
+
+
+def test_cancelling_lifts_the_pauses_inside() -> None:
+    """A join that goes on is not held by a pause that was cancelled."""
+    d = Driver(*DIAMOND[:3], node("j", "b", "c", when=When.ALL_DONE), listens=completed)
+    d.end("a")
+    d.answer(m.NodeCompleted, m.PauseBranch("b"), m.CancelBranch("b"))
+    d.end("c")
+    d.answer()
+    assert d.states["j"] == "running"
+
+
+def test_cancel_and_resume_that_make_no_sense_are_refused() -> None:
+    """There is nothing to cancel in what has ended, nothing to resume in what was cancelled or runs."""
+    d = Driver(*DIAMOND)
+    d.end("a")
+    d.apply(m.CancelBranch("b"), m.CancelBranch("b"), m.ResumeBranch("b"), m.ResumeBranch("c"), m.PauseBranch("b"))
+    assert [word in text for word, text in zip(("already", "cannot be", "not paused", "was cancelled"), d.rejections(), strict=True)] == [True] * 4
+
+
+def test_cancelled_groups_take_their_children_along() -> None:
+    """A map that is cancelled while its items run ends with them."""
+    d = Driver(node("m", kind="map"), node("n", "m"))
+    d.open("m", 3)
+    d.end("m/0")
+    d.apply(m.CancelBranch("m"))
+    assert d.states == {"m": "cancelled", "n": "cancelled", "m/0": "completed", "m/1": "cancelled", "m/2": "cancelled"}
+    assert d.s.status is RunStatus.COMPLETED
+
+
+# --- people ---------------------------------------------------------------------------------------
+
+
+def test_ask_pauses_a_node_once_it_is_ready() -> None:
+    """A node with `ask` waits before its first attempt, with what comes after it; asked once."""
+    d = Driver(node("a"), node("b", "a", ask=FORM, try_count=2), node("c", "b"))
+    assert d.states["b"] == "pending"
+    d.end("a")
+    assert d.states["b"] == d.states["c"] == "paused" and d.s.pauses["b"].form is FORM
+    d.reopen(m.Resume(d.at, "b", {"approved": True}))
+    d.fail("b")
+    d.tick()
+    assert d.started == {"b": 2} and d.node("b").human == {"approved": True}
+
+
+def test_given_outputs_answer_an_ask() -> None:
+    """A node that waits for a person and is given its outputs is waited for no longer."""
+    d = Driver(node("b", ask=FORM), node("c", "b"), node("x"))
+    d.apply(m.SetNodeOutputs("b", {"x": 1}))
+    assert d.states["b"] == "recovered" and d.states["c"] == "running" and not d.s.pauses
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "b"),
+    [
+        ("autopilot", "running", "running"),
+        ("pause", "running", "paused"),
+        ("fail", "running", "failed"),
+        ("cancel", "running", "cancelled"),
+    ],
+)
+def test_nobody_answers(action: str, status: str, b: str) -> None:
+    """After `human_wait_minutes` the chosen action applies; AUTOPILOT gives the defaults and says so."""
+    d = Driver(node("b", ask=FORM), node("c", "b"), node("x"), human_wait_minutes=2, human_timeout_action=action)
+    assert d.wake == 120
+    d.tick()
+    assert d.states["b"] == b and str(d.s.status) == status
+    resumed = [event for event in d.events if isinstance(event, m.BranchResumed)]
+    assert [(e.automatic, dict(e.answers)) for e in resumed] == ([(True, {"approved": True})] if b == "running" else [])
+
+
+def test_autopilot_without_defaults_stays_paused() -> None:
+    """Where the form has no defaults AUTOPILOT is refused, once."""
+    d = Driver(node("b", ask=Form("?")), node("x"), human_wait_minutes=1, human_timeout_action="autopilot")
+    d.tick()
+    assert d.states["b"] == "paused" and "declares no default" in d.rejections()[0] and d.wake is None
+
+
+def test_the_clock_goes_on_while_nobody_holds_the_run() -> None:
+    """A wait that ended in the meantime is acted on at the next resume; an answer given then still counts."""
+    for answers, expected in (({}, True), ({"approved": False}, False)):
+        d = Driver(node("b", ask=FORM), human_wait_minutes=1, human_timeout_action="autopilot")
+        assert d.s.status is RunStatus.PAUSED
+        d.at = 1000
+        d.reopen(m.Resume(d.at, None, answers))
+        assert d.states["b"] == "running" and d.node("b").human == {"approved": expected}
+
+
+@pytest.mark.parametrize(("action", "status"), [("autopilot", "running"), ("fail", "failed"), ("cancel", "cancelled")])
+def test_nobody_reviews(action: str, status: str) -> None:
+    """The whole run's review ends by the same actions."""
+    d = Driver(node("a"), node("x"), listens=completed, review_frequency=1, human_wait_minutes=1,
+               human_timeout_action=action)  # fmt: skip
+    d.end("a")
+    d.answer(m.NodeCompleted, m.AddNode(NodeSpec("a", id="g")))
+    assert d.s.pauses[""].kind == "review" and d.states["g"] == "pending"
+    d.tick()
+    assert str(d.s.status) == status or d.asked
+
+
+def test_fail_and_cancel_of_a_branch_that_has_ended_never_raise() -> None:
+    """A decision that nobody makes about an ended branch ends with it."""
+    for action, status in (("fail", "failed"), ("cancel", "completed")):
+        d = Driver(node("a"), node("x"), human_wait_minutes=1, human_timeout_action=action)
+        d.apply(m.PauseBranch("a"))
+        d.end("a")
+        d.tick()
+        d.run()
+        assert d.s.status == status

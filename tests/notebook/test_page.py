@@ -1,0 +1,159 @@
+"""What the page is told: records, differences, forms."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from enum import Enum
+
+from pydantic import BaseModel, Field
+
+from dagflow_nb.core.model import Form
+from dagflow_nb.notebook.fields import form_fields
+from dagflow_nb.notebook.page import TEXT_LIMIT, PageState, node_defs, run_record
+from dagflow_nb.runtime.snapshot import NodeView, Waiting
+
+from .conftest import run_of
+
+
+def after(snapshot, id, at, **changes):
+    """The snapshot at a later moment, with one node changed."""
+    nodes = tuple(replace(node, **changes) if node.id == id else node for node in snapshot.nodes)
+    return replace(snapshot, nodes=nodes, at=at)
+
+
+def test_only_what_changed_is_told():
+    """The first difference is everything, the next one only the nodes whose records differ."""
+    page = PageState()
+    run = run_of(NodeView(id="a", action="f"), NodeView(id="b", action="f"))
+    assert page.delta(run) == {"a": {"state": "pending"}, "b": {"state": "pending"}}
+    assert page.delta(run) == {}
+    assert page.delta(after(run, "b", 121.0, message="half", progress=0.5)) == {
+        "b": {"state": "pending", "message": "half", "progress": 0.5}
+    }
+    assert page.records["a"] == {"state": "pending"}
+
+
+def test_nodes_that_are_gone_are_forgotten():
+    """A node that a retry withdrew leaves no record behind."""
+    page = PageState()
+    run = run_of(NodeView(id="a", action="f"), NodeView(id="b", action="f"))
+    page.delta(run)
+    page.delta(replace(run, nodes=run.nodes[:1]))
+    assert set(page.records) == {"a"}
+
+
+def test_attempts_are_told_apart():
+    """Each attempt has its own start, end and outcome, as far as snapshots show them."""
+    page = PageState()
+    run = run_of(NodeView(id="a", action="f"))
+    steps = [
+        (101.0, {"status": "running", "attempt": 1, "started_at": 101.0}),
+        (103.0, {"status": "retrying", "error": "no"}),
+        (105.0, {"status": "running", "attempt": 2}),
+        (106.0, {"status": "running", "attempt": 2, "progress": 0.5}),
+        (107.5, {"status": "completed", "finished_at": 107.0}),
+    ]
+    for at, changes in steps:
+        run = after(run, "a", at, **changes)
+        page.delta(run)
+    assert page.records["a"]["tries"] == [[101.0, 103.0, "failed"], [105.0, 107.0, "completed"]]
+
+    run = after(run, "a", 110.0, status="running", attempt=1, started_at=110.0, finished_at=None)
+    page.delta(run)
+    assert page.records["a"]["tries"] == [[110.0, None, "running"]]  # the run was told to retry it
+
+
+def test_attempts_that_nobody_saw_are_told_too():
+    """A node that came and went between two snapshots, or was over before the first, has its bar."""
+    page = PageState()
+    done = NodeView(id="a", action="f", status="failed", attempt=3, started_at=101.0, finished_at=104.0)
+    page.delta(run_of(done, NodeView(id="b", action="f", status="cached")))
+    assert page.records["a"]["tries"] == [[101.0, 104.0, "failed"]]
+    assert "tries" not in page.records["b"]
+
+
+def test_descriptions_are_told_once_and_short():
+    """What does not change is told apart from states; long texts are cut, escape sequences taken out."""
+    node = NodeView(
+        id="a", action="f", deps=("b",), kind="map", tags=("t",), description="\x1b[1m" + "x" * 9000
+    )
+    (told,) = node_defs(run_of(node))
+    assert told["deps"] == ["b"] and told["kind"] == "map" and told["tags"] == ["t"]
+    assert len(told["description"]) == TEXT_LIMIT + 2 and "parent" not in told
+
+
+def test_the_run_is_told_with_what_it_waits_for():
+    """Status, times, and each question with its fields; all of it is JSON."""
+    form = Form("Really?", {"properties": {"why": {"type": "string"}}, "required": ["why"]}, None)
+    told = run_record(run_of(waiting=(Waiting("a", "check", form, 5.0), Waiting(None, "budget"))))
+    json.dumps(told)
+    assert told["status"] == "running" and told["name"] == "pipeline"
+    assert told["waiting"][0]["question"] == "Really?" and told["waiting"][0]["fields"][0]["name"] == "why"
+    assert told["waiting"][1] == {
+        "branch": None,
+        "reason": "budget",
+        "question": "",
+        "since": 0.0,
+        "fields": [],
+    }
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Inner(BaseModel):
+    x: int
+
+
+class Answer(BaseModel):
+    name: str = Field(description="Your name")
+    count: int | None = None
+    share: float = 0.5
+    sure: bool
+    colour: Colour = Colour.BLUE
+    inner: Inner | None = None
+    tags: list[str] = []
+    approved: bool = True
+
+
+def test_a_models_schema_becomes_simple_fields():
+    """Optional types, references and enums of a pydantic model are read as a person would."""
+    fields = {f["name"]: f for f in form_fields(Form(schema=Answer.model_json_schema()))}
+    kinds = {name: field["kind"] for name, field in fields.items()}
+    assert kinds == {
+        "name": "text",
+        "count": "integer",
+        "share": "number",
+        "sure": "boolean",
+        "colour": "enum",
+        "inner": "json",
+        "tags": "json",
+    }
+    assert fields["name"] == {
+        "name": "name",
+        "label": "Name",
+        "kind": "text",
+        "required": True,
+        "help": "Your name",
+    }
+    assert fields["colour"]["options"] == ["red", "blue"] and fields["colour"]["default"] == "blue"
+    assert fields["share"]["default"] == 0.5 and not fields["count"]["required"]
+
+
+def test_strange_schemas_become_fields_or_nothing():
+    """A schema that refers to itself or to nowhere, or is no object, does no harm."""
+    loop = {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#/$defs/A"}}}
+    assert form_fields(Form(schema=loop))[0]["kind"] == "json"
+    assert (
+        form_fields(Form(schema={"properties": {"a": {"$ref": "#/nowhere"}, "b": True}}))[1]["kind"] == "json"
+    )
+    assert (
+        form_fields(Form(schema={"properties": {"d": {"type": "string", "format": "date"}}}))[0]["kind"]
+        == "date"
+    )
+    assert form_fields(Form(schema={"properties": {"c": {"const": 1}}}))[0]["options"] == [1]
+    assert form_fields(Form(schema={"type": "array"})) == form_fields(Form()) == form_fields(None) == []
+    assert form_fields(Form(schema={"properties": {"a": {}}}, defaults={"a": 2}))[0]["default"] == 2

@@ -1,0 +1,293 @@
+"""The live view without a page: what it displays, sends and writes, and from which threads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import IPython.display
+import pytest
+
+from dagflow_nb.notebook import view as views
+from dagflow_nb.notebook.view import LiveView
+from dagflow_nb.notebook.widget import DagflowWidget, free_comm
+from dagflow_nb.runtime.snapshot import NodeView
+
+from .conftest import run_of
+
+
+class Output:
+    """One displayed output, and what it was replaced with."""
+
+    def __init__(self, shown):
+        self.shown = [shown]
+
+    def update(self, shown, raw=False):
+        assert raw
+        self.shown.append(shown)
+
+
+class Controls:
+    """Keeps what buttons asked for; raises if told to."""
+
+    def __init__(self):
+        self.calls, self.error = [], None
+
+    def __getattr__(self, name):
+        if name.startswith("_") or name == "values":
+            raise AttributeError(name)
+
+        def call(*arguments):
+            self.calls.append((name, *arguments))
+            if self.error:
+                raise self.error
+
+        return call
+
+
+@pytest.fixture
+def outputs(monkeypatch):
+    """What was displayed, in order."""
+    found = []
+
+    def display(shown, *, display_id, raw=False):
+        found.append(Output(shown))
+        return found[-1]
+
+    monkeypatch.setattr(IPython.display, "display", display)
+    monkeypatch.setenv("DAGFLOW_LAYOUT", "plain")
+    for name in ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD"):
+        monkeypatch.delenv(name, raising=False)
+    return found
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """The messages that were sent to pages."""
+    messages = []
+    monkeypatch.setattr(DagflowWidget, "send", lambda self, message, buffers=None: messages.append(message))
+    return messages
+
+
+def settled(view: LiveView) -> None:
+    """Waits until the view's worker has nothing left to do."""
+    with view._news:
+        assert view._news.wait_for(lambda: not view._busy(), 10)
+
+
+RUN = run_of(NodeView(id="a", action="f"), NodeView(id="b", action="f", deps=("a",)))
+
+
+def changed(state: str, **fields):
+    """The run with its first node in another state."""
+    nodes = (replace(RUN.nodes[0], status=state), *RUN.nodes[1:])
+    return replace(RUN, nodes=nodes, **fields)
+
+
+def test_showing_displays_the_view_and_a_place_for_its_picture(outputs, sent):
+    """Two outputs: the widget with everything there is, and an empty element that belongs to it."""
+    view = LiveView(Controls(), logs=[("a", "before", "stdout")])
+    view.show(RUN)
+    widget, still = outputs
+    assert isinstance(widget.shown[0], DagflowWidget)
+    assert widget.shown[0].states == {"a": {"state": "pending"}, "b": {"state": "pending"}}
+    assert widget.shown[0].logs == [["a", "before", "stdout"]]
+    assert f"dagflow-static {widget.shown[0].still}" in still.shown[0]["text/html"]
+
+
+def test_updates_send_only_differences(outputs, sent):
+    """A patch has the changed records; one without any change is not sent; the traits stay up to date."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    view.update(replace(RUN, at=121.0))
+    assert sent == []
+    view.update(changed("running"))
+    (patch,) = sent
+    assert patch["kind"] == "patch" and patch["states"] == {"a": {"state": "running"}}
+    view.update(changed("running", status="paused"))
+    assert sent[1]["states"] == {} and sent[1]["run"]["status"] == "paused"
+    state = outputs[0].shown[0].get_state()
+    assert state["states"]["a"] == {"state": "running"} and state["run"]["status"] == "paused"
+
+
+def test_a_headless_run_keeps_the_picture_alone(outputs, sent):
+    """With no page in sight nothing is laid out meanwhile, and at the end a sentence replaces the widget."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    assert view._worker is None
+    view.finish(changed("completed", status="completed"))
+    widget, still = outputs
+    assert widget.shown[1] == {"text/plain": still.shown[1]["text/plain"]}
+    assert "<img" in still.shown[1]["text/html"] and "1 completed" in still.shown[1]["text/plain"]
+
+
+def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
+    """Where a front end is known, or a page has said hello, the live view stays beside its picture."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    view = LiveView(Controls())
+    view.show(RUN)
+    view.finish(changed("completed"))
+    assert len(outputs[0].shown) == 1 and "<img" in outputs[1].shown[1]["text/html"]
+    assert 'class="node box"' in outputs[0].shown[0].svg
+
+    monkeypatch.delenv("JPY_SESSION_NAME")
+    view = LiveView(Controls())
+    view.show(RUN)
+    view._on_message({"kind": "hello"})
+    view.finish(changed("completed"))
+    assert view.viewed and len(outputs[2].shown) == 1
+
+
+def test_a_page_that_comes_late_gets_its_graph(outputs, sent):
+    """The graph is laid out when the first page says hello, in the background."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    view._on_message({"kind": "hello"})
+    settled(view)
+    widget = outputs[0].shown[0]
+    assert 'data-node="b"' in widget.svg and [one["id"] for one in widget.defs] == ["a", "b"]
+
+
+def test_outdated_layouts_are_dropped(outputs, sent, monkeypatch):
+    """While one layout goes on only the latest topology is kept to be laid out next; updates never wait."""
+    begun, go_on, laid_out = threading.Event(), threading.Event(), []
+
+    def slow(drawing):
+        laid_out.append(len(drawing.items))
+        begun.set()
+        assert go_on.wait(10)
+        return views_layout(drawing)
+
+    views_layout = views.layout
+    monkeypatch.setattr(views, "layout", slow)
+    monkeypatch.setattr(views, "REST", 0.0)
+    view = LiveView(Controls())
+    view.show(RUN)
+    view._on_message({"kind": "hello"})
+    assert begun.wait(10)
+    run = RUN
+    for number in range(2, 6):
+        nodes = (*run.nodes, NodeView(id=f"n{number}", action="f"))
+        run = replace(run, nodes=nodes, topology=number)
+        view.update(run)
+    go_on.set()
+    settled(view)
+    assert laid_out == [2, 6]
+    assert 'data-node="n5"' in outputs[0].shown[0].svg
+
+
+def test_a_graph_that_cannot_be_drawn_stops_nothing(outputs, sent, monkeypatch, caplog):
+    """An error while laying out is logged; patches go on, and so does the next layout."""
+
+    def broken(drawing):
+        raise RuntimeError("no")
+
+    monkeypatch.setattr(views, "layout", broken)
+    view = LiveView(Controls())
+    view.show(RUN)
+    with caplog.at_level(logging.ERROR):
+        view._on_message({"kind": "hello"})
+        settled(view)
+    assert "could not be drawn" in caplog.text
+    view.update(changed("running"))
+    assert sent[-1]["states"] == {"a": {"state": "running"}}
+
+
+def test_buttons_call_the_controls_and_are_answered(outputs, sent):
+    """Each request calls its control with its arguments, and is answered with its id, or with the error."""
+    controls = Controls()
+    view = LiveView(controls)
+    view.show(RUN)
+    ask = view._on_message
+    ask({"kind": "do", "id": "1", "what": "pause"})
+    ask({"kind": "do", "id": "2", "what": "resume"})
+    ask({"kind": "do", "id": "3", "what": "cancel"})
+    ask({"kind": "do", "id": "4", "what": "retry", "node": "a"})
+    ask({"kind": "do", "id": "5", "what": "approve", "branch": "b", "answers": {"x": 1}})
+    ask({"kind": "do", "id": "6", "what": "reject", "branch": None})
+    assert controls.calls == [
+        ("pause",),
+        ("resume",),
+        ("cancel",),
+        ("retry", "a"),
+        ("approve", "b", {"x": 1}),
+        ("reject", None),
+    ]
+    assert sent == [{"kind": "done", "id": str(number), "error": None} for number in range(1, 7)]
+    controls.error = ValueError("not now")
+    ask({"kind": "do", "id": "7", "what": "pause"})
+    ask({"kind": "do", "id": "8", "what": "explode"})
+    ask({"kind": "nonsense"})
+    assert sent[6]["error"] == "ValueError: not now"
+    assert "'explode'" in sent[7]["error"] and len(sent) == 8
+
+
+def test_a_nodes_values_are_told_when_it_is_looked_at(outputs, sent):
+    """Inputs and outputs are told as texts on one line; what the controls raise is told in their place."""
+    controls = SimpleNamespace(values=lambda node: {"Inputs": {"n": f"{node}\n1"}})
+    view = LiveView(controls)
+    view.show(RUN)
+    view._on_message({"kind": "look", "node": "a"})
+    assert sent == [{"kind": "values", "node": "a", "values": {"Inputs": {"n": "a 1"}}}]
+    controls.values = None
+    view._on_message({"kind": "look", "node": "a"})
+    assert len(sent) == 1
+    controls.values = lambda node: {}[node]
+    view._on_message({"kind": "look", "node": "a"})
+    assert sent[1]["values"] == {"Values": {"not available": "'a'"}}
+
+
+def test_lines_are_sent_together_and_kept_in_bounds(outputs, sent, monkeypatch):
+    """Lines in quick succession go in few messages, none is lost, and only the last ones are kept."""
+    view = LiveView(Controls())
+    view.log("a", "early")
+    view.show(RUN)
+    for number in range(1500):
+        view.log("a", f"line {number}\n")
+    settled(view)
+    view.update(RUN)
+    told = [line for message in sent for line in message["lines"]]
+    assert outputs[0].shown[0].logs[-1] == ["a", "line 1499", "stdout"]
+    assert len(outputs[0].shown[0].logs) == 1000
+    assert len(sent) < 20 and told[-1][1] == "line 1499"
+
+
+def test_a_line_is_a_line():
+    """A text of several lines is several; colours are taken out; a long one is cut."""
+    view = LiveView(Controls())
+    view.log("a", "one\n\x1b[31mtwo\x1b[0m\n", "stderr")
+    view.log("a", "")
+    view.log("a", "x" * 9000)
+    assert view._lines[:3] == [["a", "one", "stderr"], ["a", "two", "stderr"], ["a", "", "stdout"]]
+    assert len(view._lines[3][1]) == views.LOG_TEXT + 2
+
+
+def test_a_run_that_goes_on_after_its_end_is_followed(outputs, sent):
+    """After a pause or a retry updates are sent again, and the picture is written again."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    view.finish(changed("paused", status="paused"))
+    view.update(changed("running"))
+    view.finish(changed("completed", status="completed"))
+    assert sent[-1]["states"] == {"a": {"state": "completed"}}
+    assert "completed" in outputs[1].shown[2]["text/plain"]
+
+
+def test_what_comes_before_the_view_is_shown_is_no_error():
+    """An engine may tell a view of things before it is displayed."""
+    view = LiveView(Controls())
+    view.update(RUN)
+    view.finish(RUN)
+
+
+def test_replies_are_left_to_whichever_shell_is_free():
+    """Only where the kernel routes replies by who wrote last is its routing put aside."""
+    comm = SimpleNamespace(_reply_subshell_for=lambda data, default: "main")
+    free_comm(SimpleNamespace(comm=comm))
+    assert comm._reply_subshell_for({}, "subshell-1") == "subshell-1"
+    plain = SimpleNamespace()
+    free_comm(SimpleNamespace(comm=plain))
+    free_comm(SimpleNamespace(comm=None))
+    assert not vars(plain)
