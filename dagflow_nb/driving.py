@@ -143,99 +143,97 @@ class Coordinator:
             raise InvalidState(
                 f"run {run_id!r} has ended ({row['status']}): choose another run_id", culprit=run_id
             )
-        coordinator = await drive(self, executor, cache, dag_name, run_id, cancel)
+        coordinator = await self._drive(executor, cache, dag_name, run_id, cancel)
         return report_of(coordinator.scheduler)
 
+    async def _drive(
+        self,
+        executor: DagExecutor,
+        cache: Cache,
+        dag_name: str | None,
+        run_id: str | None,
+        cancel: CancelToken | None,
+    ) -> RunCoordinator:
+        """Begin a run, or go on with a stored one, and wait until it has ended or is paused."""
+        if not isinstance(cache, Cache):
+            raise ValidationError(f"cache is a Cache, not {shorten(cache)}", culprit="cache", value=cache)
+        session = executor._session
+        store = await session.open()
+        row = store.run_row(run_id) if run_id is not None else None
+        common: dict[str, Any] = {
+            "hooks": list(self.hooks),
+            "capacity": self.event_capacity,
+            "record": lambda namespace, key, value: Cache.insert(cache, namespace, key, value),
+        }
+        token = DRIVER.set(executor)
+        try:
+            if run_id is None or row is None:
+                if dag_name is None:
+                    raise DagNotFound(str(run_id), (), what="run")
+                prepared = executor._prepare(dag_name, cache)
+                coordinator = await session.begin(
+                    prepared,
+                    run_id=run_id,
+                    max_parallel=self.max_parallel,
+                    disabled=executor._disabled,
+                    **common,
+                )
+            else:
+                coordinator = await self._reopen(executor, cache, dag_name, row, common)
+        finally:
+            DRIVER.reset(token)
+        executor._last = coordinator.run_id
+        stop = cancel.listen(coordinator) if cancel is not None else None
+        try:
+            await asyncio.shield(coordinator.done)
+        except asyncio.CancelledError:
+            if not coordinator.done.done():
+                coordinator.post(m.Interrupt(session.clock.now()))
+                await asyncio.wait({coordinator.done})
+            raise
+        finally:
+            if stop is not None:
+                stop()
+        return coordinator
 
-async def drive(
-    self: Coordinator,
-    executor: DagExecutor,
-    cache: Cache,
-    dag_name: str | None,
-    run_id: str | None,
-    cancel: CancelToken | None,
-) -> RunCoordinator:
-    """Begin a run, or go on with one that has not ended well, and wait until it has ended or is paused."""
-    if not isinstance(cache, Cache):
-        raise ValidationError(f"cache is a Cache, not {shorten(cache)}", culprit="cache", value=cache)
-    session = executor._session
-    store = await session.open()
-    row = store.run_row(run_id) if run_id is not None else None
-    common: dict[str, Any] = {
-        "hooks": list(self.hooks),
-        "capacity": self.event_capacity,
-        "record": lambda namespace, key, value: Cache.insert(cache, namespace, key, value),
-    }
-    token = DRIVER.set(executor)
-    try:
-        if run_id is None or row is None:
-            if dag_name is None:
-                raise DagNotFound(str(run_id), (), what="run")
-            prepared = executor._prepare(dag_name, cache)
-            coordinator = await session.begin(
-                prepared,
-                run_id=run_id,
-                max_parallel=self.max_parallel,
-                disabled=executor._disabled,
-                **common,
+    async def _reopen(
+        self,
+        executor: DagExecutor,
+        cache: Cache,
+        dag_name: str | None,
+        row: Mapping[str, Any],
+        common: Mapping[str, Any],
+    ) -> RunCoordinator:
+        """Take a stored run up with what the cache brings along that the run does not have yet."""
+        run_id, session = row["run_id"], executor._session
+        if dag_name is not None and row["dag_name"] != dag_name:
+            raise InvalidState(
+                f"run {run_id!r} is one of {row['dag_name']!r}, not of {dag_name!r}: choose another run_id",
+                culprit=run_id,
             )
-        else:
-            coordinator = await _reopen(self, executor, cache, dag_name, row, common)
-    finally:
-        DRIVER.reset(token)
-    executor._last = coordinator.run_id
-    stop = cancel.listen(coordinator) if cancel is not None else None
-    try:
-        await asyncio.shield(coordinator.done)
-    except asyncio.CancelledError:
-        if not coordinator.done.done():
-            coordinator.post(m.Interrupt(session.clock.now()))
-            await asyncio.wait({coordinator.done})
-        raise
-    finally:
-        if stop is not None:
-            stop()
-    return coordinator
+        workflow = session.workflows.get(row["dag_name"])
+        config = DagConfig.merge(executor.config, workflow.config if workflow is not None else None)
+        if self.max_parallel is not None:
+            config = DagConfig.merge(config, {"max_parallel_nodes": self.max_parallel})
+        brought = _brought_along(cache, run_id)
+        inputs, answers = brought.pop("inputs", None), brought.pop("human_input", {})
 
+        def then(loaded: Loaded) -> list[m.Input]:
+            for namespace, key, value in stored_values(loaded):
+                if cache.get(namespace, key, loaded) is loaded:
+                    Cache.insert(cache, namespace, key, value)
+            return _go_on(loaded, answers, session.clock.now())
 
-async def _reopen(
-    self: Coordinator,
-    executor: DagExecutor,
-    cache: Cache,
-    dag_name: str | None,
-    row: Mapping[str, Any],
-    common: Mapping[str, Any],
-) -> RunCoordinator:
-    """Take a stored run up with what the cache brings along that the run does not have yet."""
-    run_id, session = row["run_id"], executor._session
-    if dag_name is not None and row["dag_name"] != dag_name:
-        raise InvalidState(
-            f"run {run_id!r} is one of {row['dag_name']!r}, not of {dag_name!r}: choose another run_id",
-            culprit=run_id,
+        def before(coordinator: RunCoordinator) -> None:
+            if answers and coordinator.scheduler.status is not RunStatus.PAUSED:
+                coordinator.write_values("human_input", answers)
+            for namespace, values in brought.items():
+                if namespace not in coordinator.scheduler.nodes:
+                    coordinator.write_values(namespace, values)
+
+        return await session.reopen(
+            run_id, then, config=config.settings(), inputs=inputs, before=before, **common
         )
-    workflow = session.workflows.get(row["dag_name"])
-    config = DagConfig.merge(executor.config, workflow.config if workflow is not None else None)
-    if self.max_parallel is not None:
-        config = DagConfig.merge(config, {"max_parallel_nodes": self.max_parallel})
-    brought = _brought_along(cache, run_id)
-    inputs, answers = brought.pop("inputs", None), brought.pop("human_input", {})
-
-    def then(loaded: Loaded) -> list[m.Input]:
-        for namespace, key, value in stored_values(loaded):
-            if cache.get(namespace, key, loaded) is loaded:
-                Cache.insert(cache, namespace, key, value)
-        return _go_on(loaded, answers, session.clock.now())
-
-    def before(coordinator: RunCoordinator) -> None:
-        if answers and coordinator.scheduler.status is not RunStatus.PAUSED:
-            coordinator.write_values("human_input", answers)
-        for namespace, values in brought.items():
-            if namespace not in coordinator.scheduler.nodes:
-                coordinator.write_values(namespace, values)
-
-    return await session.reopen(
-        run_id, then, config=config.settings(), inputs=inputs, before=before, **common
-    )
 
 
 def _brought_along(cache: Cache, run_id: str) -> dict[str, dict[str, Any]]:
@@ -256,13 +254,18 @@ def _brought_along(cache: Cache, run_id: str) -> dict[str, dict[str, Any]]:
 
 
 def stored_values(loaded: Loaded) -> Iterator[tuple[str, str, Any]]:
-    """A stored run's values as (namespace, key, value); what cannot be read is a `MissingValue`."""
+    """A stored run's values as (namespace, key, value), those of maps and sub-workflows too; what cannot be
+    read is a `MissingValue`."""
     for namespace, values in loaded.namespaces.items():
         for key in values:
             try:
                 yield namespace, key, values[key]
             except SerializationError as error:
                 yield namespace, key, MissingValue(str(error))
+    for node in loaded.scheduler.nodes.values():
+        if node.is_group and node.outcome is not None:
+            for key, value in node.outcome.outputs.items():
+                yield node.id, key, value
 
 
 def _go_on(loaded: Loaded, answers: Mapping[str, Any], at: float) -> list[m.Input]:

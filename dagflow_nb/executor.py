@@ -12,8 +12,8 @@ from .actions import ActionRegistry, prepared
 from .cache import Cache
 from .codec import load_defs
 from .config import DagConfig
-from .core.model import NodeDef, RunStatus, node_id_problem
-from .driving import BoundCache, CancelToken, Coordinator, drive, raise_failure, stored_values
+from .core.model import NodeDef, RunStatus, iter_refs, node_id_problem
+from .driving import BoundCache, CancelToken, Coordinator, raise_failure, stored_values
 from .errors import (
     DagNotFound,
     DependencyNotFound,
@@ -34,7 +34,7 @@ from .inspecting import (
 )
 from .legacy import register_action
 from .run import ExecutionReport, report_of
-from .runtime.prepare import Prepared
+from .runtime.prepare import Prepared, check_inputs
 from .runtime.session import Session
 from .workflow.builder import Workflow
 from .workflow.flatten import flatten
@@ -201,7 +201,10 @@ class DagExecutor:
 
     def validate(self, dag_name: str) -> None:
         """Check that a workflow can run: its graph, its actions and what they take. Raises what is wrong."""
-        self._prepare(dag_name, Cache(), check_inputs=False)
+        ready = self._prepare(dag_name, Cache(), check_inputs=False)
+        values = [value for spec in ready.specs for value in (spec.inputs, spec.over)]
+        refs = [ref for value in values for ref in iter_refs(value) if ref.target == "inputs"]
+        check_inputs(ready.specs, ready.actions, {str(ref.path[0]): None for ref in refs if ref.path})
 
     def _prepare(self, dag_name: str, cache: Cache, check_inputs: bool = True) -> Prepared:
         return self._session.prepare(
@@ -295,7 +298,7 @@ class DagExecutor:
             row = self._records.run(run_id) or {}
             if row.get("status") == RunStatus.COMPLETED and dag_name in (None, row["dag_name"]):
                 return report_of(self._records.scheduler(run_id))
-        coordinator = await drive(Coordinator(), self, cache, dag_name, run_id, cancel)
+        coordinator = await Coordinator()._drive(self, cache, dag_name, run_id, cancel)
         raise_failure(coordinator)
         return report_of(coordinator.scheduler)
 

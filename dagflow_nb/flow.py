@@ -115,6 +115,7 @@ class DagFlow:
             _open[path] = weakref.ref(self)
         _latest = weakref.ref(self)
         at_exit(self, DagFlow.close)
+        self._session.closer = weakref.WeakMethod(self.close)
 
     def _take_over(self, older: DagFlow) -> None:
         """Go on with what an older flow on the same file has."""

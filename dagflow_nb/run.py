@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from .errors import (
 )
 from .runtime.attempts import user_traceback
 from .runtime.coordinator import RunCoordinator
-from .runtime.engine import wait, wait_async
+from .runtime.engine import TICK, wait, wait_async
 from .runtime.recovery import Loaded
 from .runtime.session import who
 from .runtime.snapshot import Snapshot, Waiting
@@ -175,7 +177,7 @@ class Run:
     def _state(self) -> tuple[Any, Values, dict[str, Any]]:
         """The scheduler, its values, and what the flow stored beside them."""
         coordinator = self._coordinator
-        if coordinator is not None:
+        if coordinator is not None and not self._went_on_elsewhere(coordinator):
             return coordinator.scheduler, coordinator.values, coordinator.extra
         with self._lock:
             loaded = self._loaded
@@ -183,6 +185,19 @@ class Run:
                 # a run that has not ended may go on in another process
                 loaded = self._loaded = self._flow._load(self.run_id)
         return loaded.scheduler, loaded.values, loaded.extra
+
+    def _went_on_elsewhere(self, coordinator: RunCoordinator) -> bool:
+        """Whether a run that was left here has been taken up by another process."""
+        scheduler, flow = coordinator.scheduler, self._flow
+        if self._live or scheduler.status in OVER or coordinator.crash is not None:
+            return False
+        if flow._closed or flow._engine.is_here():
+            return False
+        row = flow._run_row(self.run_id)
+        if row is None or (row["status"], row["nodes"]) == (str(scheduler.status), len(scheduler.nodes)):
+            return False
+        self._coordinator = self._done = None
+        return True
 
     @property
     def _scheduler(self) -> Any:
@@ -292,7 +307,15 @@ class Run:
                 if not self._done.done():
                     raise TimeoutError(f"run {self.run_id!r} goes on after {timeout:g} seconds") from None
                 raise
+        end = None if timeout is None else time.monotonic() + timeout
+        while self._is_driven_elsewhere():
+            if end is not None and time.monotonic() >= end:
+                raise TimeoutError(f"run {self.run_id!r} goes on after {timeout:g} seconds")
+            time.sleep(TICK)
         return self._checked()
+
+    def _is_driven_elsewhere(self) -> bool:
+        return self._done is None and self.status in (RunStatus.RUNNING, RunStatus.PENDING)
 
     def __await__(self) -> Generator[Any, None, Run]:
         return self._wait_async().__await__()
@@ -300,6 +323,8 @@ class Run:
     async def _wait_async(self) -> Run:
         if self._done is not None:
             await wait_async(self._done)
+        while self._is_driven_elsewhere():
+            await asyncio.sleep(TICK)
         return self._checked()
 
     def _checked(self) -> Run:
@@ -342,18 +367,29 @@ class Run:
         return error
 
     async def stream(self) -> AsyncIterator[Any]:
-        """Each event as it happens, until the run has ended or is paused; what was before is not repeated."""
+        """Each event of the run, as it is driven here, until it has ended or is paused.
+
+        First those that have happened already (the last 10,000), then each as it happens, with logs,
+        progress and tokens; `event.seq` tells where in the run it is.
+        """
         coordinator = self._coordinator
-        if coordinator is None or not self._live:
+        if coordinator is None:
+            return
+        if not self._live:
+            for event in list(coordinator.watch.past):
+                yield event
             return
         loop = asyncio.get_running_loop()
         queue: asyncio.Queue[Any] = asyncio.Queue()
         end = object()
 
         def put(event: Any) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, event)
+            with contextlib.suppress(RuntimeError):  # the loop of who listened is gone
+                loop.call_soon_threadsafe(queue.put_nowait, event)
 
         def subscribe() -> None:
+            for event in coordinator.watch.past:
+                put(event)
             stops.append(coordinator.watch.listen(put))
             if coordinator.done.done():
                 put(end)
@@ -449,8 +485,8 @@ class Run:
 
     def apply(self, *commands: Any) -> Run:
         """Apply commands to the run: what is refused is reported as `CommandRejected`."""
-        self._need_branch(None, "change")
         checked = [found for command in commands for found in _commands(command)]
+        self._need_branch(None, "change")
         by = who()
 
         def make(at: float, coordinator: RunCoordinator) -> m.Input:
@@ -493,7 +529,7 @@ class Run:
         return self._flow._history.metrics(run_id=self.run_id)
 
     def table(self, node: str) -> pd.DataFrame:
-        """A map's varied inputs, its items' outputs, and how each ended (`status`, `error`), a row an item."""
+        """A map's varied inputs, its items' outputs, `status` and `error`, a row an item."""
         import pandas as pd
 
         scheduler, values, _ = self._state()

@@ -15,6 +15,8 @@ from .judging import open_group, tell_started
 from .model import NodeOutput, NodeStatus
 from .state import State
 
+_NOT_STARTED = frozenset({NodeStatus.PENDING, NodeStatus.PAUSED})
+
 
 def ended(s: State, message: m.AttemptEnded) -> None:
     """An attempt came back with a result or an error."""
@@ -36,7 +38,8 @@ def ended(s: State, message: m.AttemptEnded) -> None:
     node.finished_at = s.now
     if outcome.success:
         s.set_status(node, NodeStatus.CACHED if message.cached else NodeStatus.COMPLETED)
-        node.error = None
+        if node.error is not None:
+            node.error = None
         if node.spec.kind == "branch":
             _take_way(s, node, bool(outcome.metadata.get("taken")))
     else:
@@ -45,7 +48,7 @@ def ended(s: State, message: m.AttemptEnded) -> None:
         s.quiet.discard(node.id)
         accuse(s, node)
     s.seq += 1
-    s.send(m.NodeCompleted(node.ref, outcome, run_id=s.run_id, seq=s.seq, at=s.now), node, node)
+    s.send(m.node_completed(node.ref, outcome, s.run_id, s.seq, s.now), node, node)
     if s.quiet:
         s.quiet.discard(node.id)
 
@@ -54,7 +57,7 @@ def _take_way(s: State, node: Node, taken: bool) -> None:
     """A branch node has decided: the nodes of the other way will be skipped."""
     for id in node.spec.over.get("otherwise" if taken else "then", ()):
         other = s.nodes.get(id)
-        if other is not None and not other.final:
+        if other is not None and other.status in _NOT_STARTED:
             commands.disable(s, other, node.id, f"{node.id!r} took the other way")
 
 

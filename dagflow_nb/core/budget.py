@@ -62,12 +62,6 @@ class Limit:
             self.starts.popleft()
         return len(self.starts) < self.most
 
-    def take(self, at: float) -> None:
-        """One more starts at time `at`."""
-        self.running += 1
-        if self.period is not None:
-            self.starts.append(at)
-
     def next_free(self) -> float | None:
         """When a rate lets the next one start; None where that depends on one ending."""
         return None if self.period is None or not self.starts else self.starts[0] + self.period

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import CycleError, DependencyNotFound, NodeAlreadyExists, NodeNotFound, ValidationError
+from .budget import Limit
 from .model import (
     FINAL_STATES,
     SUCCESS_STATES,
@@ -34,7 +35,8 @@ class Node:
     waits for this one, `rescuers`: those it waits for, `rescues`: the failed node it was made for.
     `cause`: the node (or `"branch"`, `"run"`, `"deadline"`) because of which it was skipped or
     cancelled. `depth`: how long the chain of growth is that made it. `ended`: number of the event that
-    told its end; `since`: events about it up to this number are out of date.
+    told its end; `since`: events about it up to this number are out of date. `told`: `NodeStarted` has
+    been emitted. `slot`: the limits that its attempt under way has taken.
     """
 
     # What most nodes never change stays on the class: making a node costs only what differs.
@@ -77,25 +79,17 @@ class Node:
     used_tokens: float = 0
     used_cost: float = 0.0
     told = False
-    _ref: NodeRef | None = None
+    slot: tuple[Limit, ...] = ()
 
     def __init__(self, spec: NodeDef, dag_name: str, position: int) -> None:
         self.spec = spec
         self.id = spec.id
-        self.dag_name = dag_name
+        self.ref = NodeRef(dag_name, spec.id, spec.action)
         self.position = position
         self.dependants: list[str] = []
         if spec.kind == "map" or spec.kind == "workflow":
             self.is_group = True
             self.children = []
-
-    @property
-    def ref(self) -> NodeRef:
-        """What events carry of it."""
-        found = self._ref
-        if found is None:
-            found = self._ref = NodeRef(self.dag_name, self.id, self.spec.action)
-        return found
 
     @property
     def final(self) -> bool:

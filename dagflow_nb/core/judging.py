@@ -7,12 +7,14 @@ failed, only what is there to rescue a failed node starts.
 
 from __future__ import annotations
 
+from typing import Any
+
 from . import branches
 from . import messages as m
 from .endings import cancel, close_if_done, skip
 from .graph import Node, rule_problem
 from .model import NodeStatus
-from .state import RUN, Pause, State
+from .state import NO_SETTINGS, RUN, Pause, State
 
 
 def decide(s: State, node: Node) -> None:
@@ -28,7 +30,7 @@ def decide(s: State, node: Node) -> None:
     if node.disabled:
         skip(s, node, node.reason or "it is disabled", node.disabled_by)
         return
-    if problem := rule_problem(node, s.nodes):
+    if node.spec.deps and (problem := rule_problem(node, s.nodes)):
         skip(s, node, *problem)
         return
     if not node.answered:
@@ -45,8 +47,8 @@ def start_ready(s: State) -> None:
     """Start what is ready, as far as the limits and the state of the run let it."""
     if s.ending is not None:
         return
-    pause = s.pauses.get(RUN)
-    if pause is None or pause.kind == "failure":
+    pause = s.pauses.get(RUN) if s.pauses else None
+    if s.urgent.queues and (pause is None or pause.kind == "failure"):
         while (node := s.urgent.pop(s.now)) is not None:
             start(s, node)
     if pause is None and s.stopping is None:
@@ -57,37 +59,36 @@ def start_ready(s: State) -> None:
 def start(s: State, node: Node) -> None:
     """Start the next attempt of a node; its slot has been taken."""
     node.attempt += 1
-    first = node.started_at is None
-    if first:
+    if node.started_at is None:
         node.started_at = s.now
     s.set_status(node, NodeStatus.RUNNING)
-    s.occupy(node)
+    node.busy = True
+    s.busy += 1
     if node.is_group:
-        if first:
-            s.emit(m.NodeStarted, node.ref, node=node)
+        if not node.told:
+            tell_started(s, node)
         s.effects.append(m.OpenGroup(node.id, node.attempt))
         return
-    settings = s.settings_of(node)
-    if first and not is_cacheable(node, settings):
+    spec = node.spec
+    settings = s.settings.get(spec.action, NO_SETTINGS)
+    if not (node.told or is_cacheable(spec.cache, settings)):
         tell_started(s, node)
     s.effects.append(m.StartAttempt(node.id, node.attempt))
-    seconds = node.spec.timeout
-    if seconds is None:
-        seconds = settings.timeout
+    seconds = spec.timeout if spec.timeout is not None else settings.timeout
     if seconds is not None:
         s.timer(s.now + seconds, "timeout", node.id, node.attempt)
 
 
-def is_cacheable(node: Node, settings: m.ActionSettings) -> bool:
-    """Whether its result may be known: `NodeStarted` waits until it is clear that it has to run."""
-    return settings.cached if node.spec.cache is None else node.spec.cache not in (False, "never")
+def is_cacheable(cache: Any, settings: m.ActionSettings) -> bool:
+    """Whether a result may be known: `NodeStarted` waits until it is clear that the node has to run."""
+    return settings.cached if cache is None else cache is not False and cache != "never"
 
 
 def tell_started(s: State, node: Node) -> None:
     """The first attempt of a node runs."""
     s.seq += 1
     node.told = True
-    s.send(m.NodeStarted(node.ref, run_id=s.run_id, seq=s.seq, at=s.now), None, node)
+    s.send(m.node_started(node.ref, s.run_id, s.seq, s.now), None, node)
 
 
 def open_group(s: State, node: Node, message: m.GroupOpened) -> None:

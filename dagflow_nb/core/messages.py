@@ -1,7 +1,8 @@
 """The protocol: events come out, commands and other inputs go in, effects tell the runtime what to do.
 
-Rules kept here: everything is frozen; nothing holds a loop, a thread or a file. `Event`s and
-`Command`s are public; `Input`s and `Effect`s are between the scheduler and who drives it.
+Rules kept here: nothing is changed once it has been made, and what is public (events, commands) is
+frozen; nothing holds a loop, a thread or a file. `Input`s and `Effect`s are between the scheduler and
+who drives it: those that each node brings are plain records, as frozen ones take five times as long.
 """
 
 from __future__ import annotations
@@ -217,6 +218,33 @@ ExecutionEvent = (
     | BudgetExceeded
 )
 
+_new = object.__new__
+_set_run_id, _set_seq, _set_at = (vars(Event)[name].__set__ for name in ("run_id", "seq", "at"))
+_set_started = vars(NodeStarted)["node"].__set__
+_set_ended, _set_outcome = (vars(NodeCompleted)[name].__set__ for name in ("node", "outcome"))
+
+
+def node_started(node: NodeRef, run_id: str, seq: int, at: float) -> NodeStarted:
+    """The same as `NodeStarted(node, run_id=run_id, seq=seq, at=at)` in a third of its time."""
+    event = _new(NodeStarted)
+    _set_started(event, node)
+    _set_run_id(event, run_id)
+    _set_seq(event, seq)
+    _set_at(event, at)
+    return event
+
+
+def node_completed(node: NodeRef, outcome: NodeOutput, run_id: str, seq: int, at: float) -> NodeCompleted:
+    """The same as `NodeCompleted(node, outcome, run_id=run_id, seq=seq, at=at)` in a third of its time."""
+    event = _new(NodeCompleted)
+    _set_ended(event, node)
+    _set_outcome(event, outcome)
+    _set_run_id(event, run_id)
+    _set_seq(event, seq)
+    _set_at(event, at)
+    return event
+
+
 # --- commands ---------------------------------------------------------------------------------
 
 
@@ -379,7 +407,7 @@ class AttemptStarted:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptEnded:
     """An attempt came back: `outcome` for a result, else `error` (and perhaps `exception`).
 
@@ -415,7 +443,7 @@ class GroupOpened:
     exception: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answered:
     """All hooks have been asked about event `seq`.
 
@@ -549,7 +577,7 @@ Input = (
 # --- effects ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartAttempt:
     """Start this attempt of this node; its slot is taken."""
 
@@ -557,7 +585,7 @@ class StartAttempt:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CancelAttempt:
     """Stop this attempt and forget its result."""
 
@@ -566,7 +594,7 @@ class CancelAttempt:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenGroup:
     """Resolve the inputs of a map or sub-workflow, then say `GroupOpened`."""
 
@@ -574,7 +602,7 @@ class OpenGroup:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CloseGroup:
     """All children have ended well: work out the group's outcome, then say `AttemptEnded`."""
 
@@ -582,7 +610,7 @@ class CloseGroup:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Emit:
     """An event to record and show; with `ask` the hooks are to be asked, then say `Answered`."""
 
@@ -590,14 +618,14 @@ class Emit:
     ask: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WakeAt:
     """Say `Tick` at this time (None: no more); replaces the time said before."""
 
     at: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class RunEnded:
     """The run is over for this process: ended, or paused or interrupted and to be taken up again."""
 

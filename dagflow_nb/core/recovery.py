@@ -12,15 +12,16 @@ from . import messages as m
 from .endings import close_if_done, end_children, fail, free_rescuers, skip
 from .graph import Node
 from .judging import enroll
-from .model import SUCCESS_STATES, NodeDef, NodeOutput, NodeSpec, NodeStatus, OnFailure
+from .model import FINAL_STATES, SUCCESS_STATES, NodeDef, NodeOutput, NodeSpec, NodeStatus, OnFailure
 from .state import RUN, Pause, State
 
 
 def settle(s: State, node: Node) -> None:
     """A node has ended: recovery, then the policy, then its dependants; nothing while hooks are asked."""
-    if node.released or node.gone or not node.final or node.ended in s.asks:
+    status = node.status
+    if node.released or node.gone or status not in FINAL_STATES or node.ended in s.asks:
         return
-    if node.status is NodeStatus.FAILED and s.ending is None:
+    if status is NodeStatus.FAILED and s.ending is None:
         if not node.handled:
             node.handled = True
             add_handler(s, node)

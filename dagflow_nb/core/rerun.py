@@ -106,6 +106,7 @@ class _Again:
             reset(s, node, asked_for=node.id in asked_for)
         for node in self.full.values():
             link_to_failed(s, node)
+            undo_choice(s, node)
             if node.unmet == 0:
                 s.to_judge(node)
         for group in self.half.values():
@@ -212,10 +213,13 @@ def reset(s: State, node: Node, *, asked_for: bool = False) -> None:
         for id in node.children:
             s.nodes[id].unmet += 1
             s.nodes[id].ready = False
+
+
+def undo_choice(s: State, node: Node) -> None:
+    """A node that runs again has not taken a way: what it disabled is not any more."""
     for id in list(s.because.get(node.id, ())):
         other = s.nodes.get(id)
         if other is not None and other.disabled and other.disabled_by == node.id and not other.final:
-            # it has not taken the other way any more
             other.disabled, other.disabled_by, other.reason = False, None, None
             s.changed.add(id)
 
@@ -286,6 +290,7 @@ def put_back(s: State, reason: str) -> list[Node]:
         elif node.status is NodeStatus.RETRYING and node.ready:
             s.timer(s.now, "retry", node.id, node.attempt)
         node.busy = node.ready = False
+        node.slot = ()
     s.busy = 0
     s.slots.clear()
     s.urgent.clear()
@@ -298,7 +303,8 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
         raise InvalidState(f"run {s.run_id!r} has not begun", culprit=s.run_id)
     lost = [s.graph[id] for id in message.lost]
     if other := next((node for node in lost if node.status not in SUCCESS_STATES), None):
-        raise InvalidState(f"node {other.id!r} is {other.status}: it has no outputs to lose", culprit=other.id)
+        text = f"node {other.id!r} is {other.status}: it has no outputs to lose"
+        raise InvalidState(text, culprit=other.id)
     died = s.status is RunStatus.RUNNING
     if died and s.active_since is not None:
         s.elapsed += last - s.active_since
@@ -322,7 +328,7 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
             close_if_done(s, node)
     for root in s.pauses:
         branches.arm_human(s, root)
-    for node in back if died else ():
+    for node in back:  # only a process that died leaves any
         if not node.is_group and not s.settings_of(node).idempotent:
             reason = f"{node.id!r} was running when its process ended and may have done its work: decide"
             branches.pause(s, node.id, Pause("decision", s.now, reason))

@@ -15,89 +15,96 @@ from .graph import Node
 Keys = tuple[str, ...]
 
 
+class _Queue:
+    """Nodes that are ready under the same limits, oldest first."""
+
+    __slots__ = ("limits", "nodes")
+
+    def __init__(self, limits: tuple[Limit, ...]) -> None:
+        self.limits = limits
+        self.nodes: deque[tuple[int, Node]] = deque()
+
+    def head(self) -> tuple[int, Node] | None:
+        """The oldest node that is still ready, and its number; others are dropped."""
+        nodes = self.nodes
+        while nodes:
+            if nodes[0][1].ready:
+                return nodes[0]
+            nodes.popleft()
+        return None
+
+    def free(self, at: float) -> bool:
+        """Whether the limits let one more start."""
+        for limit in self.limits:
+            if limit.period is None:
+                if limit.running >= limit.most:
+                    return False
+            elif not limit.free(at):
+                return False
+        return True
+
+
 class Slots:
     """Queues of ready nodes, one for each set of limits. A node that is no longer `ready` is dropped."""
 
     def __init__(self) -> None:
+        self.queues: dict[Keys, _Queue] = {}
         self._limits: Mapping[str, Limit] = {}
-        self._queues: dict[Keys, deque[tuple[int, Node]]] = {}
-        self._by_keys: dict[Keys, tuple[Limit, ...]] = {}
         self._order = 0
 
     def use(self, limits: Mapping[str, Limit]) -> None:
         """Forget what is ready, and go by these limits from now on."""
         self._limits = limits
-        self._queues.clear()
-        self._by_keys.clear()
-
-    def limits_of(self, keys: Keys) -> tuple[Limit, ...]:
-        """The limits with these keys."""
-        found = self._by_keys.get(keys)
-        if found is None:
-            found = self._by_keys[keys] = tuple(self._limits[key] for key in keys)
-        return found
+        self.queues.clear()
 
     def push(self, node: Node, keys: Keys) -> None:
         """A node is ready, under the limits with these keys."""
         self._order += 1
-        queue = self._queues.get(keys)
+        queue = self.queues.get(keys)
         if queue is None:
-            queue = self._queues[keys] = deque()
-        queue.append((self._order, node))
+            queue = self.queues[keys] = _Queue(tuple([self._limits[key] for key in keys]))
+        queue.nodes.append((self._order, node))
 
     def pop(self, at: float) -> Node | None:
-        """Take the oldest node that may start at time `at`; its limits are taken."""
-        best: deque[tuple[int, Node]] | None = None
-        best_keys: Keys = ()
-        empty = None
-        for keys, queue in self._queues.items():
-            while queue and not queue[0][1].ready:
-                queue.popleft()
-            if not queue:
+        """Take the oldest node that may start at time `at`; its `slot` is taken."""
+        best: _Queue | None = None
+        first = 0
+        empty: Keys | None = None
+        for keys, queue in self.queues.items():
+            head = queue.head()
+            if head is None:
                 empty = keys
-            elif best is None or queue[0][0] < best[0][0]:
-                for limit in self.limits_of(keys):
-                    if not limit.free(at):
-                        break
-                else:
-                    best, best_keys = queue, keys
-        if empty is not None and len(self._queues) > 1:
-            del self._queues[empty]
+            elif (best is None or head[0] < first) and queue.free(at):
+                best, first = queue, head[0]
+        if empty is not None and len(self.queues) > 1:
+            del self.queues[empty]
         if best is None:
             return None
-        for limit in self.limits_of(best_keys):
-            limit.take(at)
-        return best.popleft()[1]
+        node = best.nodes.popleft()[1]
+        node.slot = best.limits
+        for limit in best.limits:
+            limit.running += 1
+            if limit.period is not None:
+                limit.starts.append(at)
+        return node
 
     def waiting(self) -> bool:
         """Whether a node waits to start."""
-        for queue in self._queues.values():
-            while queue and not queue[0][1].ready:
-                queue.popleft()
-            if queue:
-                return True
-        return False
-
-    def give(self, keys: Keys) -> None:
-        """One ended under these limits."""
-        for limit in self.limits_of(keys):
-            limit.running -= 1
+        return any(queue.head() is not None for queue in self.queues.values())
 
     def next_free(self, at: float) -> float | None:
         """When a rate lets a waiting node start, if only rates hold it back; None otherwise."""
         times = []
-        for keys, queue in self._queues.items():
-            while queue and not queue[0][1].ready:
-                queue.popleft()
-            if not queue:
+        for queue in self.queues.values():
+            if queue.head() is None:
                 continue
-            waits = [limit for limit in self.limits_of(keys) if not limit.free(at)]
+            waits = [limit for limit in queue.limits if not limit.free(at)]
             if waits and all(limit.period is not None for limit in waits):
                 times.append(max(limit.next_free() or at for limit in waits))
         return min(times, default=None)
 
     def clear(self) -> None:
         """Forget what is ready and what runs; rates keep their starts."""
-        self._queues.clear()
+        self.queues.clear()
         for limit in self._limits.values():
             limit.running = 0

@@ -287,8 +287,9 @@ class State:
         if node.busy:
             node.busy = False
             self.busy -= 1
-            if node.keys:
-                self.slots.give(node.keys)
+            for limit in node.slot:
+                limit.running -= 1
+            node.slot = ()
 
     def stop_attempt(self, node: Node, reason: str) -> None:
         """The attempt under way is to stop; its result will not count."""

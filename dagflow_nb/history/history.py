@@ -11,8 +11,10 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
+from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..core.model import NodeDef, NodeOutput
 from ..errors import DagError, DatabaseError
 from ..store.owners import live_owners
 from . import frames
@@ -374,7 +376,7 @@ class History:
             found = self._codec.loads(text)
         except DagError as error:
             return {"error": f"<cannot be read: {error}>"}
-        return dict(found) if hasattr(found, "keys") else {"value": found}
+        return {k: _readable(v) for k, v in found.items()} if hasattr(found, "keys") else {"value": found}
 
     def _value(self, row: Sequence[Any]) -> Any:
         run_id, namespace, key, data, codec, _, _, reason = row
@@ -385,6 +387,21 @@ class History:
             return self._codec.decode(codec, data)
         except DagError as error:
             return f"<cannot be read: {error}>"
+
+
+def _readable(value: Any) -> Any:
+    """Records of the engine as plain mappings of what they say: outputs stand in the cache, not here."""
+    if isinstance(value, NodeOutput):
+        said = {"success": value.success, "error": value.error, "recovered": value.recovered or None}
+        return {k: v for k, v in said.items() if v is not None} | dict(value.metadata)
+    if isinstance(value, NodeDef):
+        return {"id": value.id, "action": value.action, "deps": list(value.deps)}
+    if is_dataclass(value) and type(value).__module__.startswith("dagflow_nb.core"):
+        fields = {name: _readable(getattr(value, name)) for name in value.__dataclass_fields__}
+        return {"type": type(value).__name__, **{k: v for k, v in fields.items() if v not in (None, (), {})}}
+    if type(value) is tuple or type(value) is list:
+        return [_readable(item) for item in value]
+    return value
 
 
 def _quoted(text: str) -> str:

@@ -6,6 +6,7 @@ they change (`PageState.delta`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ..runtime.snapshot import NodeView, Snapshot
@@ -13,6 +14,9 @@ from .fields import form_fields
 from .style import without_ansi
 
 TEXT_LIMIT = 4000
+LOG_TEXT = 2000
+TOKEN = "token"
+"""The stream of texts that come in pieces: pieces in a row are one line."""
 _OPEN = ("running", "pending", "paused")
 
 
@@ -55,6 +59,24 @@ def run_record(snapshot: Snapshot) -> dict[str, Any]:
             for waiting in snapshot.waiting
         ],
     }
+
+
+def append_lines(lines: list[list[str]], more: Iterable[list[str]]) -> None:
+    """Adds lines of log `[node_id, text, stream]`; pieces of one node's streamed text in a row are joined.
+
+    The page does the same (`joins` in `static/base.js`).
+    """
+    for line in more:
+        last = lines[-1] if lines else None
+        if (
+            last is not None
+            and last[0] == line[0]
+            and last[2] == line[2] == TOKEN
+            and len(last[1]) < LOG_TEXT
+        ):
+            lines[-1] = [line[0], last[1] + line[1], TOKEN]
+        else:
+            lines.append(line)
 
 
 class PageState:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..errors import shorten
 from .drawing import draw, summary
 from .layout import LIMIT, layout
-from .page import PageState, node_defs, run_record
+from .page import LOG_TEXT, TOKEN, PageState, append_lines, node_defs, run_record
 from .paint import paint
 from .picture import snapshot_picture
 from .style import one_line, without_ansi
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .plain import Geometry
     from .widget import DagflowWidget
 
-LOG_LINES, LOG_TEXT = 1000, 2000
+LOG_LINES = 1000
 LOG_EVERY, REST = 0.1, 0.15
 
 
@@ -115,9 +115,13 @@ class LiveView:
                 self._want(snapshot)
 
     def log(self, node_id: str, text: str, stream: str = "stdout") -> None:
-        """Adds what a node printed or logged; the last 1000 lines are kept."""
+        """Adds what a node printed or logged; the last 1000 lines are kept.
+
+        With the stream `"token"` the text is a piece, and goes on where the last one ended.
+        """
         with self._lock:
-            self._lines.extend(_line(node_id, line, stream) for line in text.splitlines() or [""])
+            pieces = [text] if stream == TOKEN else text.splitlines() or [""]
+            append_lines(self._lines, [_line(node_id, piece, stream) for piece in pieces])
             del self._lines[:-LOG_LINES]
             if self._widget is None:
                 return
@@ -292,5 +296,5 @@ def front_end_known() -> bool:
 
 
 def _line(node_id: str, text: str, stream: str) -> list[str]:
-    text = without_ansi(text.rstrip("\n"))
+    text = without_ansi(text if stream == TOKEN else text.rstrip("\n"))
     return [node_id, text if len(text) <= LOG_TEXT else text[:LOG_TEXT] + " …", stream]

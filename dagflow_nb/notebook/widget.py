@@ -17,6 +17,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from .page import append_lines
 from .style import LOOKS
 
 STATIC = Path(__file__).with_name("static")
@@ -61,7 +62,7 @@ class DagflowWidget(anywidget.AnyWidget):
 
     def append_logs(self, lines: list[list[str]], limit: int) -> None:
         """More lines `[node_id, text, stream]`; the last `limit` are kept."""
-        self.logs.extend(lines)
+        append_lines(self.logs, lines)
         del self.logs[:-limit]
         self.send({"kind": "log", "lines": lines})
 

@@ -93,6 +93,7 @@ class RunCoordinator:
         self._room: asyncio.Event | None = None
         self._scheduled = False
         self._values: list[Any] = []
+        self._to_ask: list[Any] = []
         self._timer: Handle | None = None
         self._held_back: list[Unit] = []
         self._ended: m.RunEnded | None = None
@@ -210,6 +211,7 @@ class RunCoordinator:
     def _write(self, unit: Unit, starts: list[m.StartAttempt]) -> None:
         """Give the store what changed; attempts start and hooks are asked as durability allows."""
         scheduler, ended = self.scheduler, self._ended
+        to_ask, self._to_ask = self._to_ask, []
         for id in scheduler.changed:
             node = scheduler.nodes.get(id)
             unit.nodes[id] = None if node is None else node_row(node)
@@ -219,27 +221,36 @@ class RunCoordinator:
             unit.run = run_row(scheduler, ended)
         config: Any = getattr(scheduler, "config", None)
         durability = config.durability if config is not None else "async"
+        # of what must not run twice it has to be known after a crash that it ran
+        careful = durability == "sync" or any(self._runs_once(effect) for effect in starts)
         stored = None
-        if durability == "exit" and ended is None:
+        if durability == "exit" and ended is None and not careful:
             self._held_back.append(unit)
         elif unit.journal or unit.logs or unit.artifacts:
             for held in self._held_back:
                 self.store.write(held)
             self._held_back.clear()
-            stored = self.store.write(unit, wait=durability == "sync" or ended is not None)
+            stored = self.store.write(unit, wait=careful or ended is not None)
         if ended is not None:
             self._leaving = self.loop.create_task(self._leave(ended, stored))
         elif stored is not None:
-            stored.add_done_callback(lambda done: self._follow(starts, done))
+            stored.add_done_callback(lambda done: self._follow(starts, to_ask, done))
         else:
-            self._follow(starts, None)
+            self._follow(starts, to_ask, None)
 
-    def _follow(self, starts: list[m.StartAttempt], stored: asyncio.Future[None] | None) -> None:
+    def _runs_once(self, effect: m.StartAttempt) -> bool:
+        node = self.scheduler.nodes.get(effect.node_id)
+        return node is not None and not self.scheduler.settings_of(node).idempotent
+
+    def _follow(
+        self, starts: list[m.StartAttempt], to_ask: list[Any], stored: asyncio.Future[None] | None
+    ) -> None:
         """What was decided is stored as far as it must be: attempts start, hooks are asked."""
         if stored is not None and (stored.cancelled() or stored.exception() is not None):
             return  # the store has told of it
         for effect in starts:
             self.workers.start(effect)
+        self.asking.waiting.extend(to_ask)
         self.asking.go()
 
     def _emit(self, effect: m.Emit, unit: Unit) -> None:
@@ -251,13 +262,15 @@ class RunCoordinator:
         )
         self.watch.event(event)
         if effect.ask:
-            self.asking.waiting.append(event)
+            self._to_ask.append(event)
         if isinstance(event, m.NodeFailed):
             if event.exception is not None:
                 self.exceptions[event.node.node_id] = event.exception
         elif isinstance(event, m.NodeCompleted):
             if event.outcome.recovered:
                 unit.artifacts += self.encode(event.node.node_id, event.outcome.outputs)
+                self.tell(event.node.node_id, event.outcome.outputs)
+            elif self._record is not None and self.scheduler.nodes[event.node.node_id].is_group:
                 self.tell(event.node.node_id, event.outcome.outputs)
         elif isinstance(event, m.BranchResumed) and event.answers:
             unit.artifacts += self.encode("human_input", event.answers)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..codec import Codec, MissingValue, load_defs, load_input
 from ..core import messages as m
-from ..core.model import NodeStatus, iter_refs
+from ..core.graph import Node
+from ..core.model import SUCCESS_STATES, NodeStatus, iter_refs
 from ..core.scheduler import Scheduler
 from ..errors import DatabaseError
 from ..store import StoredRun
 from ..workflow.flatten import instantiate
-from .values import Values
+from .values import MissingReference, Values
 
 Recall = Callable[[str, str, str], Any]
 
@@ -51,7 +53,11 @@ class StoredOutputs(Mapping[str, Any]):
 
 @dataclass(slots=True)
 class Loaded:
-    """A run as it was left. `taken`: how many inputs its journal has; `extra`: what the flow stored beside it."""
+    """A run as it was left.
+
+    `taken`: how many inputs its journal has; `extra`: what the flow stored beside it; `started`: the last
+    attempt of each node that began, and when.
+    """
 
     scheduler: Scheduler
     values: Values
@@ -60,6 +66,7 @@ class Loaded:
     extra: dict[str, Any]
     inputs: Mapping[str, Any]
     namespaces: dict[str, Mapping[str, Any]]
+    started: dict[str, tuple[int, float]]
 
 
 def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
@@ -69,6 +76,7 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
     if stored.tree is None:
         raise DatabaseError(f"run {run_id!r} has no nodes in the database: it was not written by this package")
     asked: set[int] = set()
+    started: dict[str, tuple[int, float]] = {}
     scheduler = Scheduler(
         row["dag_name"], run_id, load_defs(codec, stored.tree), listens=lambda event: event.seq in asked
     )
@@ -81,25 +89,29 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
             spec = scheduler.nodes[message.node_id].spec
             children = tuple(child for i in range(message.count) for child in instantiate(spec, i))
             message = replace(message, children=children)
-        scheduler.handle(message)
+        for effect in scheduler.handle(message):
+            if type(effect) is m.StartAttempt:
+                started[effect.node_id] = (effect.attempt, scheduler.now)
     scheduler.asked.clear()
     scheduler.changed.clear()
     namespaces = _namespaces(stored, codec, recall)
     inputs = namespaces.get("inputs", {})
     extra = codec.loads(row["extra"]) if row.get("extra") else {}
     values = Values(scheduler.nodes, inputs)
-    for node in scheduler.nodes.values():
+    # children stand after their group: its outcome is made of theirs
+    for node in reversed(scheduler.nodes.values()):
         if node.outcome is None:
             continue
         if node.is_group and node.status is NodeStatus.COMPLETED:
-            node.outcome = values.close(node)
+            with contextlib.suppress(MissingReference):  # of a run whose values were deleted
+                node.outcome = values.close(node)
         else:
             outputs = namespaces.get(node.id, {})
             if node.spec.outputs and outputs:
                 outputs = {k: outputs[k] for k in (*node.spec.outputs, *outputs) if k in outputs}
             node.outcome = replace(node.outcome, outputs=outputs)
     n = stored.journal[-1][0] if stored.journal else 0
-    return Loaded(scheduler, values, row, n, extra, inputs, namespaces)
+    return Loaded(scheduler, values, row, n, extra, inputs, namespaces, started)
 
 
 def _namespaces(stored: StoredRun, codec: Codec, recall: Recall) -> dict[str, Mapping[str, Any]]:
@@ -113,26 +125,53 @@ def _namespaces(stored: StoredRun, codec: Codec, recall: Recall) -> dict[str, Ma
     }
 
 
-def lost_nodes(loaded: Loaded) -> tuple[str, ...]:
+def lost_nodes(loaded: Loaded, then: Iterable[m.Input] = ()) -> tuple[str, ...]:
     """Finished nodes that have to run again: an output that is still needed was never stored.
 
-    Goes back along the edges: a node that runs again needs its own inputs.
+    Needed is what has not ended, and what the inputs `then` will run again. Goes back along the edges: a
+    node that runs again needs its own inputs.
     """
     nodes = loaded.scheduler.nodes
-    incomplete = {
-        node.id
-        for node in nodes.values()
-        if node.outcome is not None and isinstance(node.outcome.outputs, StoredOutputs) and node.outcome.outputs.lost()
-    }
+    incomplete = {node.id for node in nodes.values() if _is_incomplete(node)}
     if not incomplete:
         return ()
     again: set[str] = set()
     stack = [node for node in nodes.values() if not node.final]
+    for message in then:
+        if isinstance(message, m.RetryNodes):
+            stack += _run_again(loaded.scheduler, message.node_id)
+        elif isinstance(message, m.Resume):
+            stack += [nodes[id] for id in loaded.scheduler.held]
     while stack:
         node = stack.pop()
-        needed = {r.target for value in (node.spec.inputs, node.spec.over) for r in iter_refs(value)}
-        for id in needed & incomplete - again:
-            if nodes[id].final:
+        for id in _needs(node, nodes):
+            other = nodes[id]
+            if other.final and id not in again and (id in incomplete or _holds(other, nodes, incomplete)):
                 again.add(id)
-                stack.append(nodes[id])
+                stack.append(other)
     return tuple(sorted(again, key=lambda id: nodes[id].position))
+
+
+def _is_incomplete(node: Node) -> bool:
+    outcome = node.outcome
+    return outcome is not None and isinstance(outcome.outputs, StoredOutputs) and bool(outcome.outputs.lost())
+
+
+def _run_again(scheduler: Scheduler, node_id: str | None) -> list[Node]:
+    if node_id is None:
+        return [node for node in scheduler.nodes.values() if node.status not in SUCCESS_STATES]
+    return list(scheduler.graph.branch(node_id)) if node_id in scheduler.nodes else []
+
+
+def _needs(node: Node, nodes: Mapping[str, Node]) -> set[str]:
+    """The nodes whose outputs a node needs; a group that is to be closed needs its children's."""
+    spec = node.spec
+    values = [spec.inputs, spec.over, spec.result if spec.kind == "workflow" else None]
+    found = {r.target.removesuffix("/inputs") for value in values for r in iter_refs(value)}
+    if node.is_group:
+        found.update(node.children)
+    return found & nodes.keys()
+
+
+def _holds(group: Node, nodes: Mapping[str, Node], incomplete: set[str]) -> bool:
+    return any(id in incomplete or _holds(nodes[id], nodes, incomplete) for id in group.children)

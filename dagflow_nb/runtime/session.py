@@ -27,6 +27,7 @@ from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
 from . import prepare
 from .coordinator import RunCoordinator
+from .engine import before_exit
 from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay
 from .values import Values
@@ -113,6 +114,7 @@ class Session:
         self._processes: Executor | None = None
         self._trees: dict[str, tuple[tuple[NodeDef, ...], str]] = {}
         self._opening: asyncio.Task[None] | None = None
+        self.closer: Callable[[], Callable[[], None] | None] | None = None  # what closes it at exit, weakly
 
     # --- definitions --------------------------------------------------------------------------
 
@@ -230,7 +232,23 @@ class Session:
 
             # forked children of a process with threads may hang
             self.executors[name] = self._processes = ProcessPoolExecutor(mp_context=get_context("spawn"))
+            before_exit(self, Session._exit)
         return self.executors[name]
+
+    def _exit(self) -> None:
+        close = self.closer() if self.closer is not None else None
+        if close is not None:
+            close()
+        self._end_workers()
+
+    def _end_workers(self) -> None:
+        # an action that never ends must not keep the interpreter, which waits for its worker processes
+        pool, self._processes = self._processes, None
+        if pool is not None:
+            workers = list((getattr(pool, "_processes", None) or {}).values())
+            pool.shutdown(wait=False, cancel_futures=True)
+            for worker in workers:
+                worker.kill()
 
     async def open(self) -> Store:
         """The store, opened on the running loop by the first who needs it."""
@@ -415,17 +433,15 @@ class Session:
             base = DagConfig.of(self.codec.loads(loaded.row["config"]))
             at = self.clock.now()
             first: list[m.Input] = []
+            more = then(loaded)
             now_config = DagConfig.merge(base, config)
             if scheduler.status == "pending":
                 first.append(m.Begin(at, now_config, settings, prepare.pool_sizes(self.executors)))
             else:
                 current = DagConfig.merge(getattr(scheduler, "config", base), config)
-                first.append(
-                    m.Reopened(
-                        at, current, settings, prepare.pool_sizes(self.executors), lost_nodes(loaded)
-                    )
-                )
-            first += then(loaded)
+                sizes = prepare.pool_sizes(self.executors)
+                first.append(m.Reopened(at, current, settings, sizes, lost_nodes(loaded, more)))
+            first += more
             cache = RunCache(scheduler, merged, Stored(loaded.namespaces))
             coordinator = self._coordinator(
                 scheduler, values, actions, cache, context, hooks, capacity, loaded.taken, record
@@ -434,6 +450,7 @@ class Session:
             await store.release(run_id)
             raise
         coordinator.extra = loaded.extra
+        coordinator.workers.left = loaded.started
         if inputs:
             unit = Unit(run_id)
             unit.artifacts += coordinator.encode("inputs", dict(inputs))
@@ -452,8 +469,7 @@ class Session:
         waiting = [c.done for c in self.live.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=10.0)
-        if self._processes is not None:
-            self._processes.shutdown(wait=False, cancel_futures=True)
+        self._end_workers()
         if self.store is not None:
             store, self.store = self.store, None
             await store.close()

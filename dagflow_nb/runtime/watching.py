@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dagflow_nb")
 PAINT_EVERY = 0.1  # seconds between two updates of a view
+MOST_PAST = 10_000  # events that a stream which is begun later still gives
 ROW_EVERY = 1.0  # seconds between two updates of the run's own row
 
 
@@ -40,6 +42,7 @@ class Watch:
         self._run = coordinator
         self._views: list[View] = []
         self._listeners: list[Callable[[Any], None]] = []
+        self.past: deque[Any] = deque(maxlen=MOST_PAST)  # for who begins to listen later
         self._nodes: dict[str, NodeView] = {}
         self._stale: set[str] = set()
         self._progress: dict[str, tuple[float, str | None]] = {}
@@ -61,6 +64,10 @@ class Watch:
 
     def event(self, event: Any) -> None:
         """Something happened."""
+        self.past.append(event)
+        self._tell(event)
+
+    def _tell(self, event: Any) -> None:
         for listener in list(self._listeners):
             listener(event)
 
@@ -79,7 +86,7 @@ class Watch:
         for view in self._views:
             view.log(id, message, stream)
         if self._listeners:
-            self.event(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
+            self._tell(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
 
     def progress(self, id: str, fraction: float, message: str | None) -> None:
         """A node says how far it is."""
@@ -88,14 +95,14 @@ class Watch:
         if self._views:
             self._dirty()
         if self._listeners:
-            self.event(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
+            self._tell(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
 
     def token(self, id: str, token: str) -> None:
         """A node streams text."""
         for view in self._views:
             view.log(id, token, "token")
         if self._listeners:
-            self.event(m.TokenStreamed(self._ref(id), token, **self._now()))
+            self._tell(m.TokenStreamed(self._ref(id), token, **self._now()))
 
     def _ref(self, id: str) -> NodeRef:
         node = self._run.scheduler.nodes.get(id)

@@ -43,6 +43,8 @@ class Workers:
         self._run = coordinator
         self._threads = Threads()
         self._under_way: dict[str, UnderWay] = {}
+        # attempts that were under way when another process was left: (attempt, started_at) by node id
+        self.left: dict[str, tuple[int, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: dict[str, Result] = {}
         self._outbox: deque[Said] = deque()
@@ -189,21 +191,25 @@ class Workers:
         """An attempt is given up: a coroutine is cancelled, a thread is asked to end."""
         id = effect.node_id
         own = self._under_way.get(id)
-        if own is None or own.attempt != effect.attempt:
+        if own is not None and own.attempt == effect.attempt:
+            del self._under_way[id]
+            self._results.pop(id, None)
+            self._last_lines(own.talk, unit)
+            own.talk.cancelled = True
+            if own.stop is not None:
+                own.stop()
+            started_at = own.started_at
+        elif self.left.get(id, (0, 0.0))[0] == effect.attempt:
+            started_at = self.left.pop(id)[1]
+        else:
             return
-        del self._under_way[id]
-        self._results.pop(id, None)
-        self._last_lines(own.talk, unit)
-        own.talk.cancelled = True
-        if own.stop is not None:
-            own.stop()
         run = self._run
         node = run.scheduler.nodes.get(id)
         action = node.spec.action if node is not None else None
         timed_out = effect.reason.startswith("timed out")
         status = _STOPPED.get(effect.reason) or ("failed" if timed_out else "cancelled")
         at = run.scheduler.now
-        unit.attempts.append((id, action, own.attempt, status, own.started_at, at, effect.reason, None))
+        unit.attempts.append((id, action, effect.attempt, status, started_at, at, effect.reason, None))
 
     def abandon(self) -> None:
         """Stop everything at once, recording nothing."""

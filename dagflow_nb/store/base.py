@@ -144,9 +144,12 @@ class BaseStore(QueueingStore):
         finally:
             self._let_go()
             self._writer.connection.close()
-            self._from_writer(self._wake.set)
-            if self._db is not None and _stop(self._db):
-                del _held[self._db]
+            if self._db is not None:
+                stopped = _stop(self._db)
+                self._from_writer(self._wake.set)
+                # A task of a loop that was closed around it never ends: it is kept, or asyncio complains.
+                if stopped and _held[self._db].done():
+                    del _held[self._db]
         self._report()
 
     def __del__(self) -> None:

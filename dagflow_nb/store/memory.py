@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import DatabaseError
-from .writer import Writer
+from .writer import Writer, uninterrupted
 
 Authorizer = Callable[[int, str | None, str | None, str | None, str | None], int]
 
@@ -79,8 +79,11 @@ class MemoryReader(sqlite3.Connection):
 
     def fetch(self, sql: str, parameters: Any) -> tuple[list[Any], Any]:
         """The rows and the description of a statement, run on the shared connection."""
+        self._writer.drain()
+        return uninterrupted(lambda: self._fetch(sql, parameters))
+
+    def _fetch(self, sql: str, parameters: Any) -> tuple[list[Any], Any]:
         with self._writer.lock:
-            self._writer.drain()
             if self._writer.closed:
                 raise DatabaseError("the in-memory database has been closed, and is gone", path=":memory:")
             shared = self._writer.connection

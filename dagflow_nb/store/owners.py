@@ -202,7 +202,8 @@ def give_up(connection: sqlite3.Connection, me: Owner, run_ids: Collection[str] 
     """Nobody owns these runs of `me` any more; None: the store closes, so all of them."""
     if run_ids is None:
         connection.execute("update runs set owner = null where owner = ?", (me.owner,))
-        connection.execute("delete from owners where owner = ?", (me.owner,))
+        # ... and owners that own nothing: who is still there announces itself again.
+        connection.execute("delete from owners where owner not in (select owner from runs where owner > '')")
     for run_id in run_ids or ():
         connection.execute("update runs set owner = null where run_id = ? and owner = ?", (run_id, me.owner))
 

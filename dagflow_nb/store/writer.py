@@ -1,7 +1,8 @@
-"""Brings queued units into the database, from whatever thread calls `drain`.
+"""Brings queued units into the database, whatever thread calls `drain`.
 
 Rules kept here:
-- One lock guards the one writing connection; whoever holds it writes.
+- One lock guards the one writing connection; whoever holds it writes. Never the main thread: an
+  interrupt (Ctrl-C) could hit it between taking a unit and writing it.
 - What is queued is written in order; a unit is written whole or not at all, many in one transaction.
 - A transaction writes only runs that its owner still owns.
 - What cannot be written is never dropped in silence: its run is *broken* from then on (`on_broken` is
@@ -14,15 +15,36 @@ import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
-from ..errors import DagError, DatabaseError, InvalidState
+from ..errors import DagError, InvalidState
 from .database import explain, is_locked, retried, transaction
 from .owners import Owner
 from .unit import Unit, apply_units, clean_unit
 
+T = TypeVar("T")
 MAX_UNITS = 500
 _UNFIT = (UnicodeError, OverflowError, sqlite3.InterfaceError, sqlite3.ProgrammingError, sqlite3.DataError)
+
+
+def uninterrupted(work: Callable[[], T]) -> T:
+    """`work()`, where no interrupt can hit it in the middle: on another thread than the main one."""
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    done: Future[T] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    try:
+        threading.Thread(target=run, name="dagflow-write").start()
+    except RuntimeError:  # the interpreter is exiting, and starts no threads any more
+        return work()
+    return done.result()
 
 
 class Mark:
@@ -73,6 +95,27 @@ class Writer:
 
     def drain(self, timeout: float = -1) -> bool:
         """Deal with all that is queued now; False if another thread kept writing for `timeout` seconds."""
+        if self.queue:
+            return uninterrupted(lambda: self._drain(timeout))
+        free = self.lock.acquire(timeout=timeout)
+        if free:
+            self.lock.release()
+        return free
+
+    def run(self, job: Job) -> None:
+        """Do a job at once, ahead of what is queued."""
+
+        def work() -> None:
+            with self.lock:
+                self._do(job)
+
+        uninterrupted(work)
+
+    def mended(self, run_id: str) -> None:
+        """A run that has been taken up again is written again."""
+        self.broken.pop(run_id, None)
+
+    def _drain(self, timeout: float) -> bool:
         if not self.lock.acquire(timeout=timeout):
             return False
         try:
@@ -83,16 +126,8 @@ class Writer:
             self.lock.release()
         return True
 
-    def run(self, job: Job) -> None:
-        """Do a job at once, on this thread, ahead of what is queued."""
-        with self.lock:
-            self._do(job)
-
-    def mended(self, run_id: str) -> None:
-        """A run that has been taken up again is written again."""
-        self.broken.pop(run_id, None)
-
     def _step(self, most: int) -> int:
+        """One transaction's worth of units, the marks among them, and a job if one comes next."""
         batch: list[Unit] = []
         marks: list[Mark] = []
         job: Job | None = None
@@ -106,13 +141,7 @@ class Writer:
                 marks.append(item)
             elif type(item) is Job:
                 job = item
-        try:
-            self._write(batch)
-        except BaseException:  # an interrupt of the main thread: nothing is lost, somebody else goes on
-            if job is not None:
-                self.queue.appendleft(job)
-            self.queue.extendleft(reversed(marks))
-            raise
+        self._write(batch)
         for mark in marks:
             mark.reached()
         if job is not None:
@@ -126,32 +155,24 @@ class Writer:
         try:
             self._commit(units)
         except Exception as error:
-            if is_locked(error):
-                for run_id in {u.run_id for u in units}:
-                    self._break(run_id, explain(error, self.path))
+            if not is_locked(error):
+                self._write_singly(units)
                 return
-            self._write_singly(units)
-        except BaseException:
-            self.queue.extendleft(reversed(units))
-            raise
+            for run_id in {u.run_id for u in units}:
+                self._break(run_id, explain(error, self.path))
 
     def _write_singly(self, units: list[Unit]) -> None:
         """One by one, so that what is whole gets in and only the runs that are at fault break."""
-        for at, unit in enumerate(units):
+        for unit in units:
             if unit.run_id in self.broken:
                 continue
             try:
-                self._commit([unit])
-            except _UNFIT:
                 try:
+                    self._commit([unit])
+                except _UNFIT:
                     self._commit([clean_unit(unit)])
-                except Exception as error:
-                    self._break(unit.run_id, explain(error, self.path))
             except Exception as error:
                 self._break(unit.run_id, explain(error, self.path))
-            except BaseException:
-                self.queue.extendleft(reversed(units[at:]))
-                raise
 
     def _commit(self, units: list[Unit]) -> None:
         def work() -> dict[str, str | None]:
@@ -189,9 +210,6 @@ class Writer:
             failed = error if isinstance(error, DagError) else explain(error, self.path)
         except Exception as error:
             failed = error
-        except BaseException:
-            job.done(None, DatabaseError("interrupted while writing; try again", path=self.path))
-            raise
         job.done(result, failed)
 
     def _work(self, job: Job) -> Any:

@@ -151,6 +151,8 @@ def test_tabs_show_the_same_run(notebook):
         "stage.set('fetch', 'completed')\n"
         "stage.view.log('fetch', 'one\\n\\x1b[31mtwo\\x1b[0m'); stage.view.log('clean', 'three', 'stderr')\n"
         "stage.set('clean', 'running', progress=0.25, message='row 25')",
+        "for token in ('To', ' be', ', or', ' not'):\n"
+        "    stage.view.log('clean', token, 'token'); stage.view.update(stage.take())",
     )
     nb.run(0)
     nb.node("fetch").wait_for()
@@ -169,7 +171,7 @@ def test_tabs_show_the_same_run(notebook):
     search.click()
     nb.page.keyboard.type("dd")  # JupyterLab's keys for deleting a cell
     nb.view.get_by_text("No node fits.").wait_for()
-    assert nb.page.locator(".jp-CodeCell").count() == 2
+    assert nb.page.locator(".jp-CodeCell").count() == 3
     search.fill("clean")
     nb.view.locator("tr[data-row=fetch]").wait_for(state="hidden")
     nb.shot("table")
@@ -179,6 +181,11 @@ def test_tabs_show_the_same_run(notebook):
     nb.shot("logs")
     nb.tab("Graph").click()
     assert nb.node("clean").is_visible()
+    nb.run(2)
+    nb.node("clean").click()
+    nb.view.locator(".df-last-lines").get_by_text("To be, or not").wait_for()
+    nb.tab("Logs").click()
+    assert log.locator(".df-log-line", has_text="To be, or not").count() == 1
 
 
 def test_a_question_is_answered_with_a_form(notebook):

@@ -12,7 +12,6 @@ from dagflow_nb.core.model import NodeStatus, RunStatus
 from dagflow_nb.core.scheduler import Scheduler
 from dagflow_nb.core.slots import Slots
 from dagflow_nb.core.state import OVER, RUN
-
 from tests.core.driver import count_states
 
 # not part of what it will do; `nodes` are told with the graph
@@ -27,7 +26,7 @@ def fingerprint(s: Scheduler) -> dict[str, Any]:
 
 
 def _told(node: Node) -> dict[str, Any]:
-    return {k: _plain(v) for k, v in vars(node).items() if k != "_ref"}
+    return {k: _plain(v) for k, v in vars(node).items()}
 
 
 def _plain(value: Any) -> Any:
@@ -41,8 +40,12 @@ def _plain(value: Any) -> Any:
         return [_plain(v) for v in value]
     if isinstance(value, set | frozenset):
         return sorted(map(str, value))
-    if isinstance(value, Graph | Slots):
+    if isinstance(value, Graph):
         return [(k, _plain(v)) for k, v in vars(value).items() if k != "nodes"]
+    if isinstance(value, Slots):
+        # entries that are no longer ready, and queues without any, mean nothing
+        ready = {keys: [e for e in queue.nodes if e[1].ready] for keys, queue in value.queues.items()}
+        return [(keys, _plain(entries)) for keys, entries in ready.items() if entries]
     if isinstance(value, Limit):
         return (value.most, value.period, value.running, tuple(value.starts))
     if isinstance(value, Usage):

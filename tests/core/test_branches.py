@@ -128,8 +128,10 @@ def test_cancel_and_resume_that_make_no_sense_are_refused() -> None:
     """There is nothing to cancel in what has ended, nothing to resume in what was cancelled or runs."""
     d = Driver(*DIAMOND)
     d.end("a")
-    d.apply(m.CancelBranch("b"), m.CancelBranch("b"), m.ResumeBranch("b"), m.ResumeBranch("c"), m.PauseBranch("b"))
-    assert [word in text for word, text in zip(("already", "cannot be", "not paused", "was cancelled"), d.rejections(), strict=True)] == [True] * 4
+    d.apply(m.CancelBranch("b"), m.CancelBranch("b"), m.ResumeBranch("b"))
+    d.apply(m.ResumeBranch("c"), m.PauseBranch("b"))
+    words = ("already", "cannot be", "not paused", "was cancelled")
+    assert all(word in text for word, text in zip(words, d.rejections(), strict=True))
 
 
 def test_cancelled_groups_take_their_children_along() -> None:
@@ -138,7 +140,8 @@ def test_cancelled_groups_take_their_children_along() -> None:
     d.open("m", 3)
     d.end("m/0")
     d.apply(m.CancelBranch("m"))
-    assert d.states == {"m": "cancelled", "n": "cancelled", "m/0": "completed", "m/1": "cancelled", "m/2": "cancelled"}
+    assert d.states.pop("m/0") == "completed"
+    assert {state for id, state in d.states.items() if id != "m/0"} == {"cancelled"}
     assert d.s.status is RunStatus.COMPLETED
 
 
@@ -175,12 +178,14 @@ def test_given_outputs_answer_an_ask() -> None:
 )
 def test_nobody_answers(action: str, status: str, b: str) -> None:
     """After `human_wait_minutes` the chosen action applies; AUTOPILOT gives the defaults and says so."""
-    d = Driver(node("b", ask=FORM), node("c", "b"), node("x"), human_wait_minutes=2, human_timeout_action=action)
+    specs = [node("b", ask=FORM), node("c", "b"), node("x")]
+    d = Driver(*specs, human_wait_minutes=2, human_timeout_action=action)
     assert d.wake == 120
     d.tick()
     assert d.states["b"] == b and str(d.s.status) == status
     resumed = [event for event in d.events if isinstance(event, m.BranchResumed)]
-    assert [(e.automatic, dict(e.answers)) for e in resumed] == ([(True, {"approved": True})] if b == "running" else [])
+    expected = [(True, {"approved": True})] if b == "running" else []
+    assert [(event.automatic, dict(event.answers)) for event in resumed] == expected
 
 
 def test_autopilot_without_defaults_stays_paused() -> None:
@@ -200,7 +205,9 @@ def test_the_clock_goes_on_while_nobody_holds_the_run() -> None:
         assert d.states["b"] == "running" and d.node("b").human == {"approved": expected}
 
 
-@pytest.mark.parametrize(("action", "status"), [("autopilot", "running"), ("fail", "failed"), ("cancel", "cancelled")])
+@pytest.mark.parametrize(
+    ("action", "status"), [("autopilot", "running"), ("fail", "failed"), ("cancel", "cancelled")]
+)
 def test_nobody_reviews(action: str, status: str) -> None:
     """The whole run's review ends by the same actions."""
     d = Driver(node("a"), node("x"), listens=completed, review_frequency=1, human_wait_minutes=1,

@@ -127,6 +127,18 @@ def test_a_rescue_that_fails_leaves_the_policy() -> None:
     assert d.states["b"] == "failed" and d.states["c"] == "skipped"
 
 
+def test_nobody_overtakes_the_hooks() -> None:
+    """A rescue from outside that fails while the hooks are asked does not overtake their answer."""
+    d = Driver(*CHAIN, listens=lambda event: failed(event) and event.node.node_id == "b")
+    d.end("a")
+    d.fail("b")
+    d.apply(rescue("b"))
+    d.fail("r_b")
+    assert d.states["c"] == "pending"
+    d.answer(m.NodeFailed)
+    assert d.states["c"] == "skipped"
+
+
 def test_rescue_of_a_rescue() -> None:
     """A rescue that is rescued itself stands in for the first failure."""
     d = Driver(*CHAIN, listens=failed)
@@ -159,7 +171,8 @@ def test_handlers(recovered: bool, state: str) -> None:
     d = Driver(node("a", failure="handle", inputs={"k": 1}), node("b", "a"))
     d.fail("a", "why")
     handler = d.node("a.on_failure").spec
-    assert handler.inputs == {"error": "why", "node_id": "a", "inputs": {"k": 1}} and handler.action == "handle"
+    assert handler.inputs == {"error": "why", "node_id": "a", "inputs": {"k": 1}}
+    assert handler.action == "handle"
     d.end("a.on_failure", NodeOutput.ok({"x": 2}, recovered=recovered))
     assert d.states["a"] == state
     assert d.states["b"] == ("running" if recovered else "skipped")

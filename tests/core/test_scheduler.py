@@ -80,7 +80,8 @@ def test_soft_and_unretryable_failures_are_not_retried() -> None:
 def test_settings_of_node_beat_those_of_action_beat_config() -> None:
     """`try_count` is the node's, else its action's, else `max_attempts`."""
     settings = {"b": m.ActionSettings(try_count=2)}
-    d = Driver(node("n", action="b", try_count=1), node("o", action="b"), node("p"), settings=settings, max_attempts=4)
+    specs = [node("n", action="b", try_count=1), node("o", action="b"), node("p")]
+    d = Driver(*specs, settings=settings, max_attempts=4)
     assert [d.s.tries(d.node(id)) for id in "nop"] == [1, 2, 4]
 
 
@@ -118,8 +119,14 @@ def test_limits_hold_back_only_what_they_are_for() -> None:
     assert list(d.started) == ["b2", "a2"]
 
 
+def test_the_oldest_ready_node_starts_first() -> None:
+    """A free slot goes to the node that has waited longest, whatever limits it is under."""
+    d = Driver(node("a0"), node("b1", action="b"), node("a2"), limits={"a": 1}, max_parallel_nodes=1).run()
+    assert [id for id, _ in d.starts] == ["a0", "b1", "a2"]
+
+
 def test_limits_by_tag_pool_map_and_switch() -> None:
-    """Tags, executors' pools, a map's `limit` and `enable_parallel_execution=False` bound attempts at once."""
+    """Tags, executors' pools, a map's `limit`, `enable_parallel_execution=False` bound attempts at once."""
     assert len(Driver(*(node(f"n{i}", tags=("t",)) for i in range(5)), limits={"t": 2}).started) == 2
     assert len(Driver(*(node(f"n{i}") for i in range(5)), pools={"async": 3}).started) == 3
     assert len(Driver(*(node(f"n{i}") for i in range(5)), enable_parallel_execution=False).started) == 1
@@ -263,4 +270,5 @@ def test_a_replay_listens_to_what_was_asked() -> None:
 def test_counts_follow_states() -> None:
     """`count` says how many nodes are in each state."""
     d = Driver(node("a"), node("b"), node("c", "a")).run(a="boom")
-    assert d.s.count[NodeStatus.FAILED] == d.s.count[NodeStatus.SKIPPED] == d.s.count[NodeStatus.COMPLETED] == 1
+    for state in (NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.COMPLETED):
+        assert d.s.count[state] == 1

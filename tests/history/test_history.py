@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -665,6 +666,27 @@ def test_reading_while_writing(flow: Opened) -> None:
         thread.join()
     assert failed == []
     assert len(flow.history.nodes()) == 300
+
+
+def test_an_interrupt_while_reading_loses_nothing(flow: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C hits whoever asks for a frame, never the writing that comes before it."""
+    flow.new_run("r", T0)
+    writer = flow.store._writer
+    commit = writer._commit
+
+    def interrupted(units: list[Unit]) -> None:
+        signal.raise_signal(signal.SIGINT)
+        commit(units)
+
+    async def write() -> None:
+        flow.store._queue.extend(Unit("r", events=[(i, T0, "RunStarted", None, "{}")]) for i in range(5))
+
+    flow.call(write())
+    monkeypatch.setattr(writer, "_commit", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        flow.history.events()
+    monkeypatch.setattr(writer, "_commit", commit)
+    assert len(flow.history.events()) == 5
 
 
 def test_a_database_that_cannot_be_read(tmp_path: Path) -> None:

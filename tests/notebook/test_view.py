@@ -264,6 +264,21 @@ def test_a_line_is_a_line():
     assert len(view._lines[3][1]) == views.LOG_TEXT + 2
 
 
+def test_pieces_of_a_streamed_text_are_one_line(outputs, sent):
+    """Tokens go on where the last one of their node ended, also when they were sent apart."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    for token in ("To", " be", " or\nnot"):
+        view.log("a", token, "token")
+        view.update(RUN)
+    view.log("b", "Well", "token")
+    view.log("a", " to be", "token")
+    settled(view)
+    view.update(RUN)
+    logs = outputs[0].shown[0].logs
+    assert logs == [["a", "To be or\nnot", "token"], ["b", "Well", "token"], ["a", " to be", "token"]]
+
+
 def test_a_run_that_goes_on_after_its_end_is_followed(outputs, sent):
     """After a pause or a retry updates are sent again, and the picture is written again."""
     view = LiveView(Controls())

@@ -87,3 +87,79 @@ def test_first_pipeline(tmp_path: Path, kernel: AsyncKernelManager) -> None:
         assert any("svg" in html for html in shown), source
     errors = [o for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "error"]
     assert errors == []
+
+
+def test_control(tmp_path: Path, kernel: AsyncKernelManager) -> None:
+    """The second notebook: people, choices, maps, failures, budgets, pausing, and the log of it."""
+    notebook = execute(NOTEBOOKS / "02_control.ipynb", tmp_path, kernel)
+
+    # people: what is asked, refused answers, the right one, a no, two questions, nobody
+    assert "JSONObject" in text(notebook, "def ask_a_person")
+    asked = printed(notebook, "(waiting,) = run.waiting")
+    assert re.match(r"paused - find_undocumented - \d+ functions have no docstring\n", asked)
+    assert "'maximum': 20" in asked
+    assert printed(notebook, "except ValidationError as error").splitlines() == [
+        "the answer 'greeting' is missing",
+        "the answer 'most': input should be less than or equal to 20, not 50",
+        "the form has no 'moust': did you mean 'most'?",
+        "paused",
+    ]
+    assert re.fullmatch(
+        r"completed\nDear maintainers, please describe \w+, \w+, \w+\.\n",
+        printed(notebook, 'run.approve(greeting="Dear maintainers"'),
+    )
+    assert printed(notebook, "run.reject(") == "completed\n"
+    assert re.search(r"write_letter\s+cancelled\s+they know", text(notebook, "run.reject("))
+    two = printed(notebook, 'run.approve("copy", copies=2)').splitlines()
+    assert "[('pin', 'Put the letter on the noticeboard?'), ('copy', 'How many copies?')]" in two
+    assert "paused ['pin']" in two
+    assert two[-1].startswith("completed {'pin': 1, 'copy': ['Please describe unparse.', 'Please")
+    assert printed(notebook, "human_timeout_action") == "{'result': ['Please describe unparse.']}\n"
+    assert "'by': 'autopilot'" in text(notebook, "human_timeout_action")
+
+    # choices and maps: one item fails, its action is mended, only that item runs again
+    chosen = printed(notebook, "by_length.branch(").splitlines()
+    assert re.fullmatch(r"json/decoder\.py: \d+ lines", chosen[0]) and "HelpFormatter" in chosen[1]
+    assert printed(notebook, "each = wf.map(longest_name").startswith("failed [(22, ")
+    table = text(notebook, 'run.table("each")')
+    assert re.search(r"__init__\.py\s+NaN\s+NaN\s+failed", table) and "ValueError: max()" in table
+    assert printed(notebook, "flow.retry(run, view=False)").startswith("completed [(22, ")
+    attempts = text(notebook, "flow.retry(run, view=False)")
+    assert re.findall(r"each/\d\s+completed\s+(\d)", attempts) == ["2", "1", "1", "1", "1", "1", "1"]
+
+    # failures: the three policies side by side, a handler, a rescue, longer and longer pauses
+    policies = text(notebook, "for policy in OnFailure")
+    assert re.search(r"run\s+failed\s+paused\s+failed", policies)
+    assert re.search(r"after\s+completed\s+pending\s+skipped", policies)
+    handled = printed(notebook, "failure=count_as_nothing")
+    assert "missing: no_such_module.py is left out\n" in handled
+    assert re.search(r"completed \d{4}\n", handled)
+    assert re.search(r"missing\s+recovered", text(notebook, "failure=count_as_nothing"))
+    assert re.fullmatch(r"\d{4}\n", printed(notebook, 'flow.on_failed(dag="rescued")'))
+    retried = text(notebook, "patient = RetryStrategy")
+    assert retried.count("FileNotFoundError") >= 3 and re.search(r"\d\s+completed", retried)
+
+    # budgets and reviews: each pauses, and goes on when it is told to
+    assert printed(notebook, 'config={"max_nodes": 3}').splitlines()[1] == "completed"
+    assert printed(notebook, 'config={"max_nodes": 3}').startswith("paused - max_nodes is used up: 5 of 3\n")
+    spent = printed(notebook, '"max_tokens": 1000,').splitlines()
+    assert re.match(r"paused - max_tokens is used up: \d{4} of 1000", spent[0]) and spent[1] == "completed"
+    assert "review" in spent[2] and spent[3] == "['__init__', 'decoder', 'encoder', 'scanner', 'tool']"
+    assert re.search(r"tool\s+completed\s+\d+\.0\s+modules_of", text(notebook, '"max_tokens": 1000,'))
+
+    # frames, and control from another thread
+    assert re.match(r"\{'classes': -?\d+, 'imports': -?\d+\}", printed(notebook, "two.add(portrait"))
+    assert printed(notebook, "run.pause, kwargs") == "paused - the machine is needed\n"
+    assert printed(notebook, "run.cancel, kwargs") == "cancelled\n"
+    assert re.search(r"cancelled\s+\d+", text(notebook, "run.cancel, kwargs"))
+    assert printed(notebook, "run = flow.resume(run, view=False)\nprint(run.status)") == "completed\n"
+
+    # the log of decisions names who, and what they said
+    (log,) = outputs(notebook, "log = flow.events(")
+    for told in ("ask_a_person", "autopilot", "greeting", "they know", "enough seen", "max_nodes"):
+        assert told in log.data["text/html"], told
+
+    shown = ['flow.run("docstrings", module="ast.py")', "by_length.branch(", "each = wf.map(longest_name"]
+    for source in (*shown, "flow.run(rescued)", "run = flow.run(two)", "run.pause, kwargs"):
+        html = [output.get("data", {}).get("text/html", "") for output in outputs(notebook, source)]
+        assert any("svg" in text for text in html), source

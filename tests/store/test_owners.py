@@ -247,6 +247,18 @@ def test_the_heartbeat(path: str, with_store: Any, monkeypatch: pytest.MonkeyPat
     assert not beating()
 
 
+def test_owners_of_nothing_are_tidied_away(path: str, with_store: Any) -> None:
+    """When a store closes, what killed processes have left of themselves goes with it."""
+
+    async def test(store: Store) -> None:
+        await store.create_run(RUN)
+        put_owner(path)
+        put_owner(path, owner="another")
+
+    with_store(path, test)
+    assert query(path, "select owner from owners") == [("another",)]
+
+
 def test_processes_are_known_by_their_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """A running process has a start time, an ended one, or one that never was, has none."""
     mine = owners.process_started(os.getpid())

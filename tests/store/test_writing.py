@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dagflow_nb.errors import DatabaseError, InvalidState, ValidationError
-from dagflow_nb.store import Store, Unit, queueing, unit
+from dagflow_nb.store import Store, Unit, base, queueing, unit
 from tests.store.helpers import Clock, make_unit, node_row, query
 
 RUN = {"run_id": "r", "dag_name": "d"}
@@ -490,6 +490,41 @@ def test_a_loop_that_is_shut_down_still_writes(path: str) -> None:
     assert query(path, "select count(*) from journal") == [(60,)]
     assert query(path, "select owner from runs") == [(None,)]
     assert query(path, "select count(*) from owners") == [(0,)]
+
+
+def test_a_loop_that_is_closed_under_the_store(path: str) -> None:
+    """Where the loop is gone without a word, `close_now` still writes and closes."""
+
+    async def main() -> Store:
+        store = await Store.open(path)
+        await store.create_run(RUN)
+        while store._armed:
+            await asyncio.sleep(0)
+        return store
+
+    loop = asyncio.new_event_loop()
+    store = loop.run_until_complete(main())
+    loop.close()
+    store._queue.append(make_unit("r", 1))
+    store.close_now()
+    assert query(path, "select count(*) from journal") == [(1,)]
+    assert not os.path.exists(f"{path}-wal")
+
+
+def test_closing_from_another_loop(path: str) -> None:
+    """`close` works on any loop, and the task of the store's own ends."""
+
+    async def main() -> None:
+        store = await Store.open(path)
+        await store.create_run(RUN)
+        store.write(make_unit("r", 1))
+        task = base._held[store._db]  # type: ignore[index]
+        await asyncio.to_thread(asyncio.run, store.close())
+        await asyncio.wait([task])
+        await store.close()
+
+    asyncio.run(main())
+    assert query(path, "select count(*) from journal") == [(1,)]
 
 
 def test_a_forgotten_store_is_closed_when_it_is_collected(path: str) -> None:

@@ -50,6 +50,11 @@ function clock(seconds) {
 
 const wallClock = (at) => new Date(at * 1000).toLocaleTimeString();
 
+// Pieces of a node's streamed text that follow each other are one line (as in page.append_lines).
+const TEXT_KEPT = 2000;
+const joins = (last, [id, , stream]) =>
+  stream === "token" && last?.[2] === stream && last[0] === id && last[1].length < TEXT_KEPT;
+
 const push = (map, key, value) => { if (map.has(key)) map.get(key).push(value); else map.set(key, [value]); };
 const keep = (event) => { event.preventDefault(); event.stopPropagation(); }; // from whoever else listens
 const questionKey = (one) => JSON.stringify([one.branch, one.since, one.question, one.reason]);

@@ -15,7 +15,9 @@ function initialize({ model }) {
       Object.assign(model.get("run"), msg.run);
     } else if (msg.kind === "log") {
       const logs = model.get("logs");
-      logs.push(...msg.lines);
+      for (const line of msg.lines) {
+        if (joins(logs.at(-1), line)) logs.at(-1)[1] += line[1]; else logs.push([...line]);
+      }
       logs.splice(0, Math.max(0, logs.length - LINES_KEPT));
     }
   });
@@ -42,7 +44,8 @@ class View {
     for (const [name, listener] of this.listeners) model.on(name, listener);
     // JupyterLab's own keys (arrows, "dd", ...) must not act on cells from in here; Ctrl+S and the like may.
     this.guard = ({ target, ctrlKey, metaKey }) => {
-      if (this.root.contains(target)) this.root.toggleAttribute("data-lm-suppress-shortcuts", !ctrlKey && !metaKey);
+      if (!this.root.contains(target)) return;
+      this.root.toggleAttribute("data-lm-suppress-shortcuts", !ctrlKey && !metaKey);
     };
     window.addEventListener("keydown", this.guard, true);
     this.ticker = setInterval(() => this.tick(), 1000);

@@ -27,7 +27,8 @@ class Details {
     });
     this.panel = h("aside", { class: "dagflow-details", "aria-label": "Details" },
       h("div", { class: "df-details-head" }, this.title, this.pill, close),
-      this.question, this.facts, this.values, this.links, h("div", { class: "df-row" }, this.retry), this.items, this.lines);
+      this.question, this.facts, this.values, this.links, h("div", { class: "df-row" }, this.retry),
+      this.items, this.lines);
     this.panel.addEventListener("keydown", (event) => {
       if (event.key === "Escape") view.select(null);
     });

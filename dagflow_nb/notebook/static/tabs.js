@@ -165,12 +165,17 @@ class Logs {
 
   append(lines) {
     const { list } = this, follow = list.scrollTop + list.clientHeight >= list.scrollHeight - 8;
-    list.append(...lines.slice(-LINES_KEPT).map(([id, text, stream]) => {
-      const line = h("div", { class: logClass(stream), "data-row": id },
-        h("b", { text: id, title: id }), h("span", { text }));
-      line.hidden = this.hides(id);
-      return line;
-    }));
+    for (const line of lines.slice(-LINES_KEPT)) {
+      const [id, text, stream] = line;
+      if (joins(this.last, line)) {
+        this.last[1] += text;
+        list.lastChild.lastChild.textContent = this.last[1];
+        continue;
+      }
+      this.last = [...line];
+      list.append(h("div", { class: logClass(stream), "data-row": id, hidden: this.hides(id) },
+        h("b", { text: id, title: id }), h("span", { text })));
+    }
     while (list.childElementCount > LINES_KEPT) list.firstChild.remove();
     this.empty.hidden = list.childElementCount > 0;
     if (follow) list.scrollTop = list.scrollHeight;

@@ -1,0 +1,218 @@
+"""The parts under the scheduler: graph, slots, limits, delays, the table of states."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagflow_nb.core import messages as m
+from dagflow_nb.core.budget import Limit, Usage, parse_rate
+from dagflow_nb.core.graph import Graph, can_hold, find_cycle
+from dagflow_nb.core.model import SUCCESS_STATES, NodeDef, NodeOutput, NodeRef, When
+from dagflow_nb.core.model import NodeStatus as S
+from dagflow_nb.core.retry import RetryStrategy
+from dagflow_nb.core.transitions import TRANSITIONS, to_dot, to_mermaid
+from dagflow_nb.errors import CycleError, DependencyNotFound, NodeAlreadyExists, ValidationError
+from tests.core.driver import OK, Driver, node
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=4), min_size=1, max_size=25), st.randoms())
+def test_any_static_graph_runs_each_node_once_in_order(edges: list[list[int]], random: object) -> None:
+    """Whatever the graph and the order of its definitions: one start each, dependencies first."""
+    specs = [node(f"n{i}", *{f"n{k % i}" for k in deps} if i else ()) for i, deps in enumerate(edges)]
+    order = list(specs)
+    random.shuffle(order)  # type: ignore[attr-defined]  # Hypothesis' Random
+    d = Driver(*order, pools={"async": 2}).run()
+    started = [id for id, _ in d.starts]
+    assert sorted(started) == sorted(spec.id for spec in specs)
+    assert all(started.index(dep) < started.index(spec.id) for spec in specs for dep in spec.deps)
+    assert d.s.status == "completed"
+
+
+def test_batches_are_checked_whole() -> None:
+    """Cycles are named in reading order, unknown dependencies and taken ids too; nothing is added."""
+    graph = Graph("dag")
+    graph.add(graph.check([node("a")]))
+    with pytest.raises(CycleError) as cycle:
+        graph.check([node("x", "z"), node("y", "x"), node("z", "y")])
+    assert cycle.value.cycle in (["x", "y", "z", "x"], ["y", "z", "x", "y"], ["z", "x", "y", "z"])
+    with pytest.raises(DependencyNotFound) as missing:
+        graph.check([node("x", "nobody")])
+    assert (missing.value.node_id, missing.value.dependency) == ("x", "nobody")
+    with pytest.raises(NodeAlreadyExists):
+        graph.check([node("a", timeout=3)])
+    for bad in ("", " x", "human_input", "x" * 201, "a\nb"):
+        with pytest.raises(ValidationError):
+            graph.check([node(bad)])
+    assert graph.check([node("a")]) == [] and list(graph.nodes) == ["a"]
+
+
+def test_cycles_are_found_in_long_chains_without_recursion() -> None:
+    """A chain of 5,000 nodes is no problem, nor is a cycle at its end."""
+    batch = {f"n{i}": node(f"n{i}", f"n{i + 1}") for i in range(5000)}
+    batch["n5000"] = node("n5000")
+    assert find_cycle(batch) is None
+    batch["n5000"] = node("n5000", "n4999")
+    assert find_cycle(batch) == ["n4999", "n5000", "n4999"] or find_cycle(batch) == ["n5000", "n4999", "n5000"]
+
+
+def test_branches_hold_each_node_once() -> None:
+    """A branch is a node with its descendants; a group's children belong to it."""
+    graph = Graph("dag")
+    group = [node("g", "c", kind="workflow"), node("g/x", parent="g")]
+    graph.add([node("a"), node("b", "a"), node("c", "a", "b"), *group])
+    assert sorted(n.id for n in graph.branch("b")) == ["b", "c", "g", "g/x"]
+    order = [n.id for n in graph.in_order()]
+    assert order == ["a", "b", "c", "g", "g/x"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "one", "both"),
+    [
+        ("all_success", False, False),
+        ("all_done", True, True),
+        ("one_success", True, False),
+        ("any_failed", True, False),
+    ],
+)
+def test_a_join_of_a_cancelled_branch(rule: str, one: bool, both: bool) -> None:
+    """Whether its rule can still hold depends on how much is cut off."""
+    graph = Graph("dag")
+    a, b, j = graph.add([node("a"), node("b"), node("j", "a", "b", when=When(rule))])
+    assert can_hold(j, graph.nodes)
+    a.cut = True
+    assert can_hold(j, graph.nodes) is one
+    b.cut = True
+    assert can_hold(j, graph.nodes) is both
+
+
+def test_delays() -> None:
+    """Exponential, linear, immediate; jitter spreads to both sides; big numbers stay finite."""
+    exponential = RetryStrategy.exponential(1, 10, 3, jitter=0.5)
+    assert [exponential.delay(n, 0.5) for n in (1, 2, 3, 4, 9999)] == [1, 3, 9, 10, 10]
+    assert exponential.delay(1, 0.0) == 0.5 and exponential.delay(1, 0.999) == pytest.approx(1.499)
+    assert RetryStrategy.linear(5).delay(7) == 5 and RetryStrategy.immediate().delay(3) == 0
+    nan = float("nan")
+    for bad in ({"initial_delay": -1}, {"kind": "odd"}, {"jitter": 2}, {"max_delay": nan}, {"multiplier": 0}):
+        with pytest.raises(ValidationError):
+            RetryStrategy(**bad)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_rates_are_sliding_windows() -> None:
+    """A start is free again exactly when `next_free` says, whatever the rounding."""
+    limit = Limit.of("1/min")
+    at = 0.1
+    for _ in range(50):
+        assert limit.free(at)
+        limit.starts.append(at)
+        after = limit.next_free()
+        assert after is not None and not limit.free(at) and not limit.free(after - 1e-3)
+        at = after
+    assert parse_rate("7 / h") == (7, 3600.0)
+    for bad in ("7", "0/s", "x/min", "5/day"):
+        with pytest.raises(ValueError, match="a rate is written like"):
+            parse_rate(bad)
+
+
+def test_budgets() -> None:
+    """Counts may reach their limit, amounts are used up when they do; None is never used up."""
+    assert Usage(max_nodes=3).exceeded({"max_nodes": 3}) is None
+    assert Usage(max_nodes=4).exceeded({"max_nodes": 3}) == ("max_nodes", 3, 4)
+    assert Usage(max_tokens=3).exceeded({"max_tokens": 3}) == ("max_tokens", 3, 3)
+    assert Usage(max_tokens=3).exceeded({"max_tokens": None}) is None
+    assert Usage().exceeded({"max_cost": 0}) is None
+
+
+def test_quickly_made_events_are_the_same() -> None:
+    """The two events that each node brings equal those made in the usual way."""
+    ref = NodeRef("d", "n", "a")
+    assert m.node_started(ref, "r", 3, 1.5) == m.NodeStarted(ref, run_id="r", seq=3, at=1.5)
+    assert m.node_completed(ref, OK, "r", 3, 1.5) == m.NodeCompleted(ref, OK, run_id="r", seq=3, at=1.5)
+
+
+def test_the_diagrams_show_the_table() -> None:
+    """Each change of the table is an arrow."""
+    for old, following in TRANSITIONS.items():
+        for new in following:
+            assert f"{old} -> {new}" in to_dot() and f"{old} --> {new}:" in to_mermaid()
+
+
+def _go_through_every_change() -> None:
+    """Runs in which every change of the table happens."""
+    d = Driver(node("a"), node("b", "a"), node("c", "b"), node("long"))
+    d.end("a")
+    d.fail("b")
+    d.send(m.RetryNodes(0.0))
+    d.end("b")
+    d.end("c")
+    d.send(m.RetryNodes(0.0, "a"))
+    d = Driver(node("a"), node("k", "a", action="cached"), node("r", "a"), node("long"))
+    d.end("a")
+    d.end("k", cached=True)
+    d.fail("r")
+    d.apply(m.SetNodeOutputs("r", {}))
+    d.send(m.RetryNodes(0.0, "a"))
+    again = [node(f"t{i}", try_count=2) for i in range(4)]
+    d = Driver(*again, node("a"), node("u", "a", try_count=2), node("long"))
+    d.end("a")
+    for id in ("t0", "t1", "t2", "t3", "u"):
+        d.fail(id)
+    d.apply(m.PauseBranch("t1"), m.SetNodeOutputs("t2", {}), m.CancelBranch("t3"))
+    d.send(m.RetryNodes(0.0, "a"))
+    d.tick()
+    d = Driver(node("a"), *(node(f"p{i}", "a") for i in range(6)), node("b"))
+    d.apply(*(m.PauseBranch(f"p{i}") for i in range(4)), m.ResumeBranch("p0"), m.SetNodeOutputs("p1", {}))
+    d.apply(m.CancelBranch("p2"), m.CancelBranch("p4"), m.SetNodeOutputs("p5", {}), m.CancelBranch("b"))
+    d.send(m.Interrupt(0.0))
+    d.reopen()
+    d.send(m.CancelRun(0.0))
+    d.reopen(m.RetryNodes(0.0))
+    d = Driver(node("t", try_count=2), node("b"), node("a"), node("p", "a"), on_failure="stop")
+    d.apply(m.PauseBranch("p"))
+    d.fail("t")
+    d.fail("b")
+    d = Driver(node("a"), node("p", "a"), human_wait_minutes=1, human_timeout_action="fail")
+    d.apply(m.PauseBranch("p"))
+    d.tick()
+
+
+def test_each_change_of_the_table_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No change is listed that no run ever makes."""
+    from dagflow_nb.core.state import State
+
+    seen: set[tuple[S, S]] = set()
+    plain = State.set_status
+
+    def watched(self: State, of: object, status: S) -> None:
+        seen.add((of.status, status))  # type: ignore[attr-defined]  # a Node
+        plain(self, of, status)  # type: ignore[arg-type]  # a Node
+
+    monkeypatch.setattr(State, "set_status", watched)
+    _go_through_every_change()
+    listed = {(old, new) for old, following in TRANSITIONS.items() for new in following}
+    assert seen == listed, listed - seen
+    assert all(S.PENDING in TRANSITIONS[state] for state in SUCCESS_STATES)
+
+
+def test_costs_are_linear() -> None:
+    """Four times the nodes take about four times as long: chains, fans, and growth."""
+
+    def seconds(count: int) -> float:
+        specs = [NodeDef(id="s", action="a")]
+        specs += [NodeDef(id=f"n{i}", action="a", deps=("s",)) for i in range(count)]
+        specs += [NodeDef(id=f"c{i}", action="a", deps=(f"c{i - 1}" if i else "s",)) for i in range(count)]
+        begun = time.process_time()
+        d = Driver(*specs)
+        outcome = NodeOutput.ok()
+        while d.started:
+            id, attempt = d.started.popitem()
+            d.send(m.AttemptEnded(id, attempt, 0.0, outcome))
+        return time.process_time() - begun
+
+    small = min(seconds(400) for _ in range(3))
+    big = min(seconds(1600) for _ in range(2))
+    # quadratic cost would be sixteen times as much
+    assert big < 10 * small
