@@ -10,6 +10,7 @@ import concurrent.futures
 import contextvars
 import inspect
 import os
+import reprlib
 import sys
 import warnings
 import weakref
@@ -22,7 +23,7 @@ from .actions import Action, ActionRegistry, FunctionAction, make_action
 from .cache import Cache
 from .config import DagConfig
 from .core import messages as m
-from .core.model import RunStatus
+from .core.model import Ref, RunStatus
 from .errors import DagNotFound, InvalidState, ValidationError, did_you_mean
 from .hooks import make_hook
 from .run import Run, check_answers_of, time_is_over
@@ -487,7 +488,7 @@ class DagFlow:
         found = self._unfinished() if run is None else self.get(run)
         found._raise = raise_on_failure
         given = {**(answers or {}), **human_input}
-        if found._live:
+        if found._takes_inputs():
             if config is not None or inputs or executor is not None:
                 raise InvalidState(
                     f"run {found.run_id!r} is under way: config, inputs and executor can be changed once it is paused",
@@ -563,7 +564,7 @@ class DagFlow:
             raise InvalidState(f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node)
         by = who()
         clock = self._session.clock
-        if run._live:
+        if run._takes_inputs():
             return run._tell(lambda at: m.RetryNodes(at, node, cascade, by))
         if run.status is RunStatus.COMPLETED and node is None:
             return run
@@ -786,6 +787,16 @@ class _Controls:
     def reject(self, branch: str | None) -> object:
         return self._again(lambda: self._run.reject(branch))
 
+    def values(self, node: str) -> dict[str, dict[str, str]]:
+        """A node's inputs and outputs as short texts; an input that is not there yet as it is written."""
+        scheduler, values, _ = self._run._state()
+        found = scheduler.nodes[node]
+        spec = found.spec.inputs
+        written = {name: str(v) if isinstance(v, Ref) else _brief(v) for name, v in spec.items()}
+        there = {name: _brief(value) for name, value in values.resolve(found, lambda name: None).items()}
+        outputs = found.outcome.outputs if found.outcome is not None else {}
+        return {"Inputs": written | there, "Outputs": {str(k): _brief(v) for k, v in outputs.items()}}
+
     def _again(self, act: Callable[[], Run]) -> Run:
         """A run that was left goes on in the view it has."""
         run = act()
@@ -793,6 +804,14 @@ class _Controls:
         if coordinator is not None and run._view is not None and run._live:
             coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, run._view)
         return run
+
+
+def _brief(value: Any) -> str:
+    """`repr(value)`, without the middle of what is long: big values are not written out to be cut then."""
+    short = reprlib.Repr()
+    short.maxstring = short.maxother = 300
+    short.maxlist = short.maxtuple = short.maxdict = short.maxset = 20
+    return short.repr(value)
 
 
 def _is_event(kind: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,11 +17,10 @@ from .core.scheduler import Scheduler
 from .errors import DagNotFound, NodeNotFound, ValidationError, shorten
 from .runtime.recovery import replay
 from .store import read
-from .store.database import MEMORY, reader
+from .store.database import MEMORY, explain, reader
+from .store.schema import inspect
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from .runtime.session import Session
 
 T = TypeVar("T")
@@ -93,9 +93,12 @@ class Records:
             yield None
             return
         else:
+            inspect(path)  # a file of another program is refused before it is read
             connection = reader(path)
         try:
             yield connection
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
         finally:
             connection.close()
 

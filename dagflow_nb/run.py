@@ -407,9 +407,19 @@ class Run:
 
     # --- control ------------------------------------------------------------------------------
 
+    def _takes_inputs(self) -> bool:
+        """Whether the run is under way here; one that is just being left is waited for, some milliseconds."""
+        coordinator, done = self._coordinator, self._done
+        if not self._live or coordinator is None or done is None:
+            return False
+        if coordinator.scheduler.status not in (RunStatus.PENDING, RunStatus.RUNNING):
+            if not self._flow._engine.is_here():
+                concurrent.futures.wait([done], timeout=10.0)
+        return self._live
+
     def _tell(self, make: Callable[[float], m.Input]) -> Run:
         """Give a live run an input, or take a stored one up with it."""
-        if self._live and self._coordinator is not None:
+        if self._takes_inputs() and self._coordinator is not None:
             self._coordinator.post_from_thread(make)
             return self
         now = self._flow._session.clock.now
@@ -443,7 +453,7 @@ class Run:
         scheduler = self._scheduler
         if self._live or scheduler.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
             self._need_branch(branch, "resume")
-        if not self._live:
+        if not self._takes_inputs():
             return self._flow._resume_stored(self, branch, answers)
         checked = check_answers_of(scheduler, branch, answers, self._models())
         by = who()
@@ -495,7 +505,7 @@ class Run:
             return m.Applied(ready, at, by, growth.new_settings())
 
         live = self._coordinator
-        if self._live and live is not None:
+        if self._takes_inputs() and live is not None:
             live.loop.call_soon_threadsafe(lambda: live.post(make(live.clock.now(), live)))
             return self
         return self._flow._apply_stored(self, make)

@@ -23,6 +23,7 @@ from dagflow_nb import (
     DagConfig,
     DagExecutor,
     DagNotFound,
+    DatabaseError,
     DependencyNotFound,
     EventHook,
     InvalidState,
@@ -689,6 +690,16 @@ def test_the_state_of_a_node_while_and_after_it_runs(registry, database):
         unopened.get_node_state("w", "c")
     with pytest.raises(DagNotFound, match=r"did you mean 'w'|there is 'w'"):
         unopened.get_node_state("ww", "a")
+
+
+def test_a_file_that_is_not_ours_is_refused_when_it_is_looked_at(tmp_path, database):
+    """Before an executor is opened, too: no file is an empty database, a foreign one a `DatabaseError`."""
+    assert not DagExecutor(None, None, database).is_paused()
+    assert not (tmp_path / "flows.db").exists()
+    with contextlib.closing(sqlite3.connect(tmp_path / "flows.db")) as connection:
+        connection.execute("create table theirs (a)")
+    with pytest.raises(DatabaseError, match="another program"):
+        DagExecutor(None, None, database).is_paused()
 
 
 def test_metrics_of_the_latest_run(registry):

@@ -7,8 +7,7 @@ by another one as long as tries are left and the run does not stop.
 from __future__ import annotations
 
 from ..errors import InvalidState, shorten
-from . import commands
-from . import messages as m
+from . import commands, messages as m
 from .endings import accuse, check_children, fail
 from .graph import Node
 from .judging import open_group, tell_started

@@ -13,8 +13,7 @@ from typing import Any
 from ..errors import InvalidState, NodeNotFound
 from . import messages as m
 from .budget import Usage
-from .endings import cancel as cancel_node
-from .endings import end_children
+from .endings import cancel as cancel_node, end_children
 from .graph import Node, can_hold
 from .model import EMPTY, NodeStatus
 from .state import RUN, Pause, State

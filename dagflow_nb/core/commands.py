@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import DagError, shorten
-from . import branches, recovery, rerun, spending
-from . import messages as m
+from . import branches, messages as m, recovery, rerun, spending
 from .graph import Node
 from .growth import Context, Refused, find, grow
 from .model import EMPTY, Form, NodeOutput, NodeStatus, iter_refs, map_refs

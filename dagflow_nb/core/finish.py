@@ -7,8 +7,7 @@ end once; what is paused stays so, also in a run that is over and may be taken u
 from __future__ import annotations
 
 from ..errors import shorten
-from . import branches, recovery
-from . import messages as m
+from . import branches, messages as m, recovery
 from .endings import cancel
 from .model import FINAL_STATES, RunStatus
 from .state import OVER, RUN, State

@@ -13,8 +13,7 @@ from math import isfinite
 from typing import Any
 
 from ..errors import DagError, did_you_mean, shorten
-from . import branches, spending
-from . import messages as m
+from . import branches, messages as m, spending
 from .graph import Node
 from .judging import enroll
 from .model import EMPTY, Form, NodeDef, NodeSpec, NodeStatus, OnFailure, When, iter_refs, map_refs
@@ -101,9 +100,7 @@ def _is_failure_of(event: Any, node: Node) -> bool:
     return node.status is NodeStatus.FAILED and event.seq == node.ended
 
 
-def complete(
-    s: State, specs: tuple[Any, ...], answered: Node | None, names: dict[str, int]
-) -> list[NodeDef]:
+def complete(s: State, specs: tuple[Any, ...], answered: Node | None, names: dict[str, int]) -> list[NodeDef]:
     """Full definitions from specs: ids given, dependencies of references added, references bound.
 
     `names` collects how far the numbered ids of each action have come.

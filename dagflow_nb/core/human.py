@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from . import branches, finish, rerun, spending
-from . import messages as m
+from . import branches, finish, messages as m, rerun, spending
 from .endings import fail
 from .graph import Node
 from .model import EMPTY, HumanTimeoutAction, NodeStatus

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import branches
-from . import messages as m
+from . import branches, messages as m
 from .endings import cancel, close_if_done, skip
 from .graph import Node, rule_problem
 from .model import NodeStatus

@@ -11,239 +11,32 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec
-
-# --- events -----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """What every event carries: the run, its number in the run (from 1), and when it was (epoch seconds)."""
-
-    run_id: str = ""
-    seq: int = 0
-    at: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunStarted(Event):
-    """The run begins; its first nodes start once this is answered."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunFinished(Event):
-    """The run has ended."""
-
-    success: bool
-    status: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeStarted(Event):
-    """The first attempt of a node begins."""
-
-    node: NodeRef
-
-
-@dataclass(frozen=True, slots=True)
-class NodeCompleted(Event):
-    """A node came to its end; `outcome.success` is False where the action itself reported a failure."""
-
-    node: NodeRef
-    outcome: NodeOutput
-
-    @property
-    def outputs(self) -> Mapping[str, Any]:
-        """The outcome's outputs."""
-        return self.outcome.outputs
-
-
-@dataclass(frozen=True, slots=True)
-class NodeFailed(Event):
-    """The last attempt of a node raised; `error` is text, `exception` None after a reload."""
-
-    node: NodeRef
-    error: str
-    exception: BaseException | None = None
-    attempt: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class NodeRetrying(Event):
-    """Attempt `attempt` failed; the next one comes in `delay` seconds."""
-
-    node: NodeRef
-    attempt: int
-    delay: float
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeSkipped(Event):
-    """A node will not run; `reason` says why."""
-
-    node: NodeRef
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class NodeCancelled(Event):
-    """A node was cancelled, before or while it ran."""
-
-    node: NodeRef
-    reason: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NodesAdded(Event):
-    """The graph grew by these nodes; `added_by` is the node whose event was answered, if any."""
-
-    nodes: tuple[NodeDef, ...]
-    added_by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeProgress(Event):
-    """How far a node is: `fraction` from 0 to 1. Coalesced; not offered to hooks."""
-
-    node: NodeRef
-    fraction: float
-    message: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NodeLog(Event):
-    """What a node printed or logged. Coalesced; not offered to hooks."""
-
-    node: NodeRef
-    message: str
-    level: str = "INFO"
-    stream: str = "log"
-
-
-@dataclass(frozen=True, slots=True)
-class TokenStreamed(Event):
-    """A piece of text a node streams. Coalesced; not offered to hooks."""
-
-    node: NodeRef
-    token: str
-
-
-@dataclass(frozen=True, slots=True)
-class CustomEvent(Event):
-    """An event of the user's own, from `ctx.emit` or the command `EmitEvent`."""
-
-    name: str
-    data: Any = None
-    node: NodeRef | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BranchPaused(Event):
-    """A branch (None: the whole run) waits; `reason` says for what, `by` who decided it."""
-
-    branch_id: str | None
-    reason: str | None = None
-    by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BranchResumed(Event):
-    """A branch (None: the whole run) goes on; `by` says who decided it, `answers` what they said.
-
-    `automatic` is True where nobody answered in time and the form's defaults were taken.
-    """
-
-    branch_id: str | None
-    by: str | None = None
-    answers: Mapping[str, Any] = EMPTY
-    automatic: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class BranchCancelled(Event):
-    """A branch (None: the whole run) was cancelled."""
-
-    branch_id: str | None
-    reason: str | None = None
-    by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class CommandRejected(Event):
-    """A command was refused and changed nothing; `reason` says why and what to do."""
-
-    command: Any
-    reason: str
-    by: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HookFailed(Event):
-    """A hook raised; the run goes on without its answer."""
-
-    hook: str
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetExceeded(Event):
-    """A budget is used up: the run (or the branch) pauses until it is raised."""
-
-    budget: str
-    limit: float
-    used: float
-    branch_id: str | None = None
-
-
-ExecutionEvent = (
-    RunStarted
-    | RunFinished
-    | NodeStarted
-    | NodeCompleted
-    | NodeFailed
-    | NodeRetrying
-    | NodeSkipped
-    | NodeCancelled
-    | NodesAdded
-    | NodeProgress
-    | NodeLog
-    | TokenStreamed
-    | CustomEvent
-    | BranchPaused
-    | BranchResumed
-    | BranchCancelled
-    | CommandRejected
-    | HookFailed
-    | BudgetExceeded
+from .events import (
+    BranchCancelled as BranchCancelled,
+    BranchPaused as BranchPaused,
+    BranchResumed as BranchResumed,
+    BudgetExceeded as BudgetExceeded,
+    CommandRejected as CommandRejected,
+    CustomEvent as CustomEvent,
+    Event as Event,
+    ExecutionEvent as ExecutionEvent,
+    HookFailed as HookFailed,
+    NodeCancelled as NodeCancelled,
+    NodeCompleted as NodeCompleted,
+    NodeFailed as NodeFailed,
+    NodeLog as NodeLog,
+    NodeProgress as NodeProgress,
+    NodeRetrying as NodeRetrying,
+    NodesAdded as NodesAdded,
+    NodeSkipped as NodeSkipped,
+    NodeStarted as NodeStarted,
+    RunFinished as RunFinished,
+    RunStarted as RunStarted,
+    TokenStreamed as TokenStreamed,
+    node_completed as node_completed,
+    node_started as node_started,
 )
-
-_new = object.__new__
-_set_run_id, _set_seq, _set_at = (vars(Event)[name].__set__ for name in ("run_id", "seq", "at"))
-_set_started = vars(NodeStarted)["node"].__set__
-_set_ended, _set_outcome = (vars(NodeCompleted)[name].__set__ for name in ("node", "outcome"))
-
-
-def node_started(node: NodeRef, run_id: str, seq: int, at: float) -> NodeStarted:
-    """The same as `NodeStarted(node, run_id=run_id, seq=seq, at=at)` in a third of its time."""
-    event = _new(NodeStarted)
-    _set_started(event, node)
-    _set_run_id(event, run_id)
-    _set_seq(event, seq)
-    _set_at(event, at)
-    return event
-
-
-def node_completed(node: NodeRef, outcome: NodeOutput, run_id: str, seq: int, at: float) -> NodeCompleted:
-    """The same as `NodeCompleted(node, outcome, run_id=run_id, seq=seq, at=at)` in a third of its time."""
-    event = _new(NodeCompleted)
-    _set_ended(event, node)
-    _set_outcome(event, outcome)
-    _set_run_id(event, run_id)
-    _set_seq(event, seq)
-    _set_at(event, at)
-    return event
-
+from .model import EMPTY, NodeDef, NodeOutput, NodeSpec
 
 # --- commands ---------------------------------------------------------------------------------
 

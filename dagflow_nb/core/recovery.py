@@ -7,8 +7,7 @@ mended, however late, takes back what it meant for the rest.
 
 from __future__ import annotations
 
-from . import branches, rerun
-from . import messages as m
+from . import branches, messages as m, rerun
 from .endings import close_if_done, end_children, fail, free_rescuers, skip
 from .graph import Node
 from .judging import enroll

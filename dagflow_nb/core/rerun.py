@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import InvalidState, NodeNotFound
-from . import branches
-from . import messages as m
+from . import branches, messages as m
 from .endings import close_if_done, free_rescuers, reopen_group, unrelease
 from .graph import Node
 from .model import SUCCESS_STATES, NodeStatus, RunStatus

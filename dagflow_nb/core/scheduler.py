@@ -18,8 +18,7 @@ from math import inf, isfinite
 from typing import Any
 
 from ..errors import DagError, InvalidState, shorten
-from . import attempts, branches, commands, finish, human, judging, recovery, rerun, spending
-from . import messages as m
+from . import attempts, branches, commands, finish, human, judging, messages as m, recovery, rerun, spending
 from .graph import Node
 from .growth import Context
 from .model import NodeDef, RunStatus

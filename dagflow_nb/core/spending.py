@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from . import branches
-from . import messages as m
+from . import branches, messages as m
 from .budget import Usage
 from .graph import Node
 from .state import RUN, Pause, State

@@ -148,9 +148,7 @@ class State:
 
     # --- nodes --------------------------------------------------------------------------------
 
-    def add(
-        self, specs: list[NodeDef], met: Callable[[NodeDef], frozenset[str]] | None = None
-    ) -> list[Node]:
+    def add(self, specs: list[NodeDef], met: Callable[[NodeDef], frozenset[str]] | None = None) -> list[Node]:
         """Add checked nodes to the graph and to the counts."""
         added = self.graph.add(specs, met)
         self.count[_PENDING] += len(added)

@@ -76,7 +76,9 @@ class Growth:
         if isinstance(command, m.AddNodes):
             return replace(command, specs=tuple(self._specs(command.specs)))
         if isinstance(command, m.PauseBranch) and command.form is not None:
-            form = as_form(command.form, command.reason or "")
+            form = as_form(command.form)
+            if form is not None and not form.question:
+                form = replace(form, question=command.reason or "")
             if isinstance(command.form, type):
                 self.models[command.branch_id] = command.form
             return replace(command, form=form)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import Form, NodeRef
+from ..core.state import OVER
 from .snapshot import NodeView, Snapshot, Waiting
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class Watch:
 
     def log(self, id: str, level: str, stream: str, message: str) -> None:
         """A node printed or logged."""
-        for view in self._views:
-            view.log(id, message, stream)
+        self._write(id, message, stream)
         if self._listeners:
             self._tell(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
 
@@ -99,10 +99,21 @@ class Watch:
 
     def token(self, id: str, token: str) -> None:
         """A node streams text."""
-        for view in self._views:
-            view.log(id, token, "token")
+        self._write(id, token, "token")
         if self._listeners:
             self._tell(m.TokenStreamed(self._ref(id), token, **self._now()))
+
+    def _write(self, id: str, text: str, stream: str) -> None:
+        for view in list(self._views):
+            try:
+                view.log(id, text, stream)
+            except Exception:
+                self._drop(view)
+
+    def _drop(self, view: View) -> None:
+        # a view that fails must not take the run with it
+        log.warning("a view of run %s failed and is closed", self._run.run_id, exc_info=True)
+        self._views.remove(view)
 
     def _ref(self, id: str) -> NodeRef:
         node = self._run.scheduler.nodes.get(id)
@@ -138,9 +149,7 @@ class Watch:
             try:
                 call(view, snapshot)
             except Exception:
-                # a view that fails must not take the run with it
-                log.warning("a view of run %s failed and is closed", self._run.run_id, exc_info=True)
-                self._views.remove(view)
+                self._drop(view)
 
     def close(self) -> None:
         """The run is over for this process: the last picture stays."""
@@ -182,7 +191,9 @@ def snapshot_of(s: Any, nodes: tuple[NodeView, ...] | None = None) -> Snapshot:
 
 
 def waiting_of(s: Any) -> tuple[Waiting, ...]:
-    """What a run waits for."""
+    """What a run waits for; one that has ended waits for nothing, though its branches stay paused."""
+    if s.status in OVER:
+        return ()
     return tuple(
         Waiting(root or None, pause.reason, pause.form, pause.since) for root, pause in list(s.pauses.items())
     )

@@ -40,10 +40,12 @@ def uninterrupted(work: Callable[[], T]) -> T:
         except BaseException as error:
             done.set_exception(error)
 
+    thread = threading.Thread(target=run, name="dagflow-write")
     try:
-        threading.Thread(target=run, name="dagflow-write").start()
+        thread.start()
     except RuntimeError:  # the interpreter is exiting, and starts no threads any more
         return work()
+    thread.join()
     return done.result()
 
 

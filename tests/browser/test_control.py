@@ -44,7 +44,7 @@ def shown_value(nb, node, name):
 
 
 def test_a_person_fills_in_the_form_and_approves(notebook):
-    """The run waits, the panel has the question and the form; what is filled in arrives, and the run goes on."""
+    """The panel has the question and the form; what is filled in arrives, and the run goes on."""
     nb = notebook(REVIEW, "run = flow.run('letters')", "print(run.status, run.outputs['write']['result'])")
     nb.run(0)
     nb.run(1)
@@ -52,6 +52,7 @@ def test_a_person_fills_in_the_form_and_approves(notebook):
     nb.node("find", "completed").wait_for(state="attached")
     nb.node("write", "paused").wait_for(state="attached")
     details = nb.view.locator(".dagflow-details[data-node=find]")
+    details.get_by_text("Shall the letter go out?").wait_for()
     details.get_by_text("3 names were found").wait_for()
     details.get_by_text("how many names at most").wait_for()
     assert details.get_by_label("Most").input_value() == "2"
@@ -108,7 +109,7 @@ def test_a_person_rejects_and_the_branch_is_cancelled(notebook):
 
 
 def test_a_node_that_always_asks_is_answered_while_others_run(notebook):
-    """A question of one node is in the panel while the cell still waits for the run, and is answered there."""
+    """A question is in the panel, and is answered there, while the cell still waits for the run."""
     nb = notebook(
         """
 import threading

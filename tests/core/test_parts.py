@@ -56,7 +56,7 @@ def test_cycles_are_found_in_long_chains_without_recursion() -> None:
     batch["n5000"] = node("n5000")
     assert find_cycle(batch) is None
     batch["n5000"] = node("n5000", "n4999")
-    assert find_cycle(batch) == ["n4999", "n5000", "n4999"] or find_cycle(batch) == ["n5000", "n4999", "n5000"]
+    assert set(find_cycle(batch) or ()) == {"n4999", "n5000"}
 
 
 def test_branches_hold_each_node_once() -> None:

@@ -1,0 +1,78 @@
+"""Hooks are asked one event after the other, of what they want to hear only, and see the run as it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagflow_nb import DagFlow, EventHook, NodeSpec, Workflow
+from tests.flows import kinds, single, states
+
+
+def act(v: Any = 1) -> Any:
+    return v
+
+
+def test_hooks_are_asked_in_the_order_of_events_and_of_definition() -> None:
+    """Two hooks, five nodes: for each event the first is asked before the second."""
+    asked: list[tuple[str, int]] = []
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.hook
+        def first(event: Any) -> None:
+            asked.append(("first", event.seq))
+
+        @flow.hook
+        async def second(event: Any) -> None:
+            asked.append(("second", event.seq))
+
+        workflow = Workflow("w")
+        for i in range(5):
+            workflow.add(act, id=f"n{i}")
+        run = flow.run(workflow, view=False)
+        expected = [(name, seq) for seq in range(1, len(kinds(run)) + 1) for name in ("first", "second")]
+        assert asked == expected
+
+
+def test_an_object_hook_has_a_beginning_and_an_end() -> None:
+    """`on_start` once before the first node, `handle` for the events, `on_complete` with the success."""
+    seen: list[Any] = []
+
+    class Watcher(EventHook):
+        async def on_start(self, ctx: Any) -> Any:
+            seen.append(("start", list(ctx.graph.nodes), ctx.graph.status("node")))
+            return NodeSpec(act, id="added", deps=())
+
+        async def handle(self, ctx: Any, event: Any) -> None:
+            seen.append(type(event).__name__)
+
+        async def on_complete(self, ctx: Any, success: bool) -> Any:
+            seen.append(("end", success, ctx.cache.get("node", "result")))
+            return NodeSpec(act, id="late", deps=())
+
+    with DagFlow(":memory:", echo=False, hooks=[Watcher()]) as flow:
+        run = flow.run(single(act), view=False)
+        assert states(run) == {"node": "completed", "added": "completed"}
+        assert kinds(run)[-1] == "CommandRejected" or "CommandRejected" in kinds(run)
+    assert seen[0] == ("start", ["node"], "pending") and ("end", True, 1) in seen
+
+
+def test_filters_decide_who_is_asked() -> None:
+    """`node=` and `dag=` are globs, `action=` a name, `when=` a function of the event."""
+    seen: list[str] = []
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.on_completed(node="n_*", when=lambda e: e.outputs["result"] > 1)(lambda node: seen.append(node.node_id))
+        flow.on_completed(dag="other*")(lambda node: seen.append("other"))
+        flow.on_completed(action="act", node="x")(lambda outputs: seen.append(f"x{outputs['result']}"))
+        workflow = Workflow("w")
+        for id, v in (("n_1", 1), ("n_2", 2), ("x", 3)):
+            workflow.add(act, id=id, v=v)
+        flow.run(workflow, view=False)
+    assert sorted(seen) == ["n_2", "x3"]
+
+
+def test_a_filter_that_raises_is_a_hook_that_failed() -> None:
+    """A `when` that raises is `HookFailed`; the run goes on."""
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.on_completed(when=lambda event: 1 / 0)(lambda: None)
+        run = flow.run(single(act), view=False)
+        assert run.success and "HookFailed" in kinds(run)

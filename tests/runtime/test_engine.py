@@ -1,0 +1,76 @@
+"""The background loop: started when it is needed, closed for good, never waited for from itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from dagflow_nb.errors import InvalidState
+from dagflow_nb.runtime.engine import Engine, wait_async
+
+
+async def here() -> str:
+    return threading.current_thread().name
+
+
+def test_it_starts_with_the_first_call_and_ends_with_close() -> None:
+    """No thread before it is needed, none after `close`; then it says that the flow is closed."""
+    engine = Engine()
+    assert engine._thread is None
+    assert engine.call(here()) == "dagflow-engine"
+    thread = engine._thread
+    assert thread is not None and thread.daemon
+    engine.close()
+    engine.close()
+    assert not thread.is_alive()
+    with pytest.raises(InvalidState, match="closed"):
+        engine.call(here())
+
+
+def test_waiting_on_its_own_thread_is_refused() -> None:
+    """A call from the loop's own thread would never end: it is `InvalidState` with the way out."""
+    engine = Engine()
+
+    async def inside() -> str:
+        with pytest.raises(InvalidState, match="run_async"):
+            engine.call(here())
+        return "refused"
+
+    assert engine.call(inside()) == "refused"
+    engine.close()
+
+
+def test_what_still_runs_is_cancelled_when_it_closes() -> None:
+    """Tasks that are left on the loop are cancelled, so that they can clean up."""
+    engine, cleaned = Engine(), threading.Event()
+    started = threading.Event()
+
+    async def forever() -> None:
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.set()
+
+    engine.submit(forever())
+    assert started.wait(10)
+    engine.close()
+    assert cleaned.is_set()
+
+
+def test_a_future_of_the_engine_is_awaited_on_another_loop() -> None:
+    """`wait_async` gives results and errors to the caller's loop."""
+    engine = Engine()
+
+    async def bad() -> None:
+        raise ValueError("there")
+
+    async def main() -> None:
+        assert await wait_async(engine.submit(here())) == "dagflow-engine"
+        with pytest.raises(ValueError, match="there"):
+            await wait_async(engine.submit(bad()))
+
+    asyncio.run(main())
+    engine.close()

@@ -1,0 +1,80 @@
+"""What hooks answer is made ready: functions become actions, workflows become nodes, questions forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dagflow_nb import DagFlow, NodeNotFound, NodeSpec, Workflow
+from tests.flows import event_data, single, states
+
+
+def act(v: Any = 1) -> Any:
+    return v
+
+
+def test_a_workflow_can_be_grown() -> None:
+    """A hook adds a whole workflow as one node with its children."""
+    inner = Workflow("inner", inputs=["v"])
+    inner.add(act, id="b", v=inner.add(act, id="a", v=inner.input("v")))
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> NodeSpec:
+            return NodeSpec(inner, id="sub", inputs={"v": 7})
+
+        run = flow.run(single(act), view=False)
+        assert states(run) == dict.fromkeys(["node", "sub", "sub/a", "sub/b"], "completed"), event_data(
+            run, "HookFailed"
+        )
+        assert run.outputs["sub/b"]["result"] == 7
+
+
+def test_an_action_that_was_defined_meanwhile_can_be_used() -> None:
+    """What is defined after a run has begun may be named by what is added to it."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> NodeSpec:
+            flow.action(name="newer")(act)
+            return NodeSpec("newer", id="grown")
+
+        assert states(flow.run(single(act), view=False))["grown"] == "completed"
+
+
+def test_hooks_see_the_graph_as_it_is() -> None:
+    """Ids, states, dependencies, descendants; an unknown id is `NodeNotFound`."""
+    seen: dict[str, Any] = {}
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="a")
+        def look(ctx: Any) -> None:
+            graph = ctx.graph
+            seen.update(
+                nodes=list(graph.nodes), a=graph.status("a"), deps=graph.dependencies("b"), all=graph.descendants("a")
+            )
+            with pytest.raises(NodeNotFound):
+                graph.status("nobody")
+            seen["size"] = (len(graph), "a" in graph, "x" in graph)
+
+        workflow = Workflow("w")
+        first = workflow.add(act, id="a")
+        workflow.add(act, id="c", after=[workflow.add(act, id="b", after=[first])])
+        flow.run(workflow, view=False)
+    assert seen["nodes"] == ["a", "b", "c"] and seen["a"] == "completed" and seen["deps"] == ["a"]
+    assert seen["all"] == ["b", "c"] and seen["size"] == (3, True, False)
+
+
+@pytest.mark.parametrize("ask", [True, "sure?", {"limit": int}])
+def test_what_is_added_may_ask(ask: Any) -> None:
+    """A grown node with `ask=` waits for a person."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> NodeSpec:
+            return NodeSpec(act, id="grown", ask=ask)
+
+        run = flow.run(single(act), view=False)
+        assert run.status == "paused" and [w.branch_id for w in run.waiting] == ["grown"]
+        assert flow.resume(run, view=False, limit=3).success

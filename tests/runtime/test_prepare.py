@@ -1,0 +1,65 @@
+"""What is checked before a run begins."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from dagflow_nb import ActionNotFound, DagFlow, ValidationError, Workflow, ref
+from dagflow_nb.runtime.prepare import pool_sizes
+from tests.flows import single
+
+
+def act(n: int, k: int = 1) -> int:
+    return n * k
+
+
+def test_inputs_come_from_defaults_cache_mapping_and_keywords() -> None:
+    """The last one wins; a required one that is missing is named."""
+    from dagflow_nb import Cache
+
+    workflow = Workflow("w", inputs={"n": 1, "k": 2})
+    workflow.add(act, n=workflow.input("n"), k=workflow.input("k"))
+    cache = Cache()
+    cache.insert("inputs", "n", 10)
+    with DagFlow(":memory:", echo=False) as flow:
+        prepare = flow._session.prepare
+        assert prepare(workflow).inputs == {"n": 1, "k": 2}
+        assert prepare(workflow, cache=cache).inputs == {"n": 10, "k": 2}
+        assert prepare(workflow, {"n": 20}, cache=cache).inputs["n"] == 20
+        assert prepare(workflow, {"n": 20}, by_name={"n": 30}).inputs["n"] == 30
+        assert prepare(workflow, {"extra": 1}).inputs["extra"] == 1
+        with pytest.raises(ValidationError, match="extra"):
+            prepare(workflow, by_name={"extra": 1})
+
+
+def test_a_missing_run_input_is_told_with_the_node_that_needs_it() -> None:
+    """A reference to an input that was not given, without any default, stops the start."""
+    with DagFlow(":memory:", echo=False) as flow:
+        workflow = single(act, n=ref("inputs.limit"))
+        with pytest.raises(ValidationError, match="'node' needs the run's input 'limit'"):
+            flow._session.prepare(workflow)
+        assert flow._session.prepare(single(act, n=1, k=ref("inputs.k"))).inputs == {}
+
+
+def test_all_problems_are_told_at_once() -> None:
+    """Several mistakes are one error."""
+    workflow = Workflow("w")
+    workflow.add(act, id="a", surplus=1)
+    workflow.add(act, id="b")
+    with DagFlow(":memory:", echo=False) as flow, pytest.raises(ValidationError) as caught:
+        flow._session.prepare(workflow)
+    assert all(part in str(caught.value) for part in ("'a'", "'b'", "surplus", "'n'"))
+
+
+def test_failure_handlers_are_looked_for_too() -> None:
+    """A handler that is not defined is `ActionNotFound` before the run."""
+    with DagFlow(":memory:", echo=False) as flow, pytest.raises(ActionNotFound, match="mend"):
+        flow._session.prepare(single(act, n=1, failure="mend"))
+
+
+def test_pools_hold_what_their_executors_hold() -> None:
+    """A pool of three workers takes three attempts at once."""
+    sizes = pool_sizes({"small": ThreadPoolExecutor(3), "odd": object()})
+    assert sizes["small"] == 3 and sizes["odd"] > 0 and sizes["async"] == 100 and sizes["thread"] >= 1

@@ -1,0 +1,71 @@
+"""What runs share: the store is opened once, runs are taken up by one, everything is given back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from dagflow_nb import DagFlow, DagNotFound, InvalidState, Workflow
+from dagflow_nb.runtime.session import Session
+from dagflow_nb.testing import Gate
+from tests.flows import single
+
+
+def test_the_store_is_opened_once_however_many_ask(tmp_path: Path) -> None:
+    """Callers at the same time get the same store; a failure is told to each, and may be tried again."""
+
+    async def main() -> None:
+        session = Session(str(tmp_path / "x.db"))
+        stores = await asyncio.gather(*(session.open() for _ in range(10)))
+        assert len({id(store) for store in stores}) == 1
+        await session.close()
+        missing = Session(str(tmp_path / "nowhere" / "x.db"))
+        found = await asyncio.gather(*(missing.open() for _ in range(3)), return_exceptions=True)
+        assert [type(error).__name__ for error in found] == ["DatabaseError"] * 3
+        (tmp_path / "nowhere").mkdir()
+        assert await missing.open() is missing.store
+        await missing.close()
+
+    asyncio.run(main())
+
+
+def test_a_run_under_way_is_not_taken_up_twice(tmp_path: Path) -> None:
+    """In one session and in two sessions of one process: `InvalidState`, and the run goes on."""
+    gate = Gate()
+    with DagFlow(tmp_path / "x.db", echo=False) as flow, DagFlow(tmp_path / "x.db", echo=False) as other:
+        run = flow.start(single(gate.hold), view=False)
+        gate.wait_for(1)
+        with pytest.raises(InvalidState):
+            flow.run(single(gate.hold), run_id=run.run_id, view=False)
+        with pytest.raises(InvalidState, match=run.run_id):
+            other.resume(run.run_id, view=False)
+        gate.open()
+        assert run.wait().success
+
+
+def test_a_run_that_is_not_there_is_not_found(tmp_path: Path) -> None:
+    """Nothing to resume, an unknown run, an unknown sub-workflow."""
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        for ask in (flow.resume, flow.retry):
+            with pytest.raises(DagNotFound):
+                ask(view=False)
+            with pytest.raises(DagNotFound, match="nope"):
+                ask("nope", view=False)
+        with pytest.raises(DagNotFound):
+            flow.get()
+
+
+def test_workflows_that_contain_each_other_are_added_together() -> None:
+    """The order does not matter; with an error in one of them none is taken."""
+    with DagFlow(":memory:") as flow:
+        text = "name: outer\nnodes:\n  - {id: sub, workflow: inner}\n"
+        from dagflow_nb.workflow.yaml import load_yaml_text
+
+        outer, inner = load_yaml_text(text), Workflow("inner")
+        with pytest.raises(DagNotFound, match="inner"):
+            flow._session.add_workflows([outer])
+        assert not flow.workflows
+        flow._session.add_workflows([outer, inner])
+        assert set(flow.workflows) == {"outer", "inner"}

@@ -1,0 +1,69 @@
+"""Pictures of a run: what changed is looked at only, and what waits is named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dagflow_nb import DagFlow, Workflow
+from dagflow_nb.testing import Gate
+from tests.flows import PATIENCE, single
+
+
+class Drawn:
+    """A view that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.snapshots: list[Any] = []
+        self.logs: list[tuple[str, str, str]] = []
+        self.last: Any = None
+
+    def update(self, snapshot: Any) -> None:
+        self.snapshots.append(snapshot)
+
+    def log(self, node_id: str, text: str, stream: str) -> None:
+        self.logs.append((node_id, text, stream))
+
+    def finish(self, snapshot: Any) -> None:
+        self.last = snapshot
+
+
+def test_a_view_gets_the_last_state_and_what_was_printed() -> None:
+    """Whatever was left out on the way, the end is drawn; prints reach the view of their node."""
+    gate, view = Gate(), Drawn()
+
+    def chatty(ctx: Any) -> int:
+        gate.hold()
+        print("hello")
+        ctx.progress(0.25, "a quarter")
+        return 1
+
+    with DagFlow(":memory:", echo=False) as flow:
+        run = flow.start(single(chatty), view=False)
+        gate.wait_for(1)
+        coordinator = run._coordinator
+        assert coordinator is not None
+        coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, view)
+        gate.open()
+        run.wait(PATIENCE)
+        assert view.last.status == "completed" and view.last.counts() == {"completed": 1}
+        assert view.logs == [("node", "hello", "stdout")]
+        (node,) = view.last.nodes
+        assert node.progress == 0.25 and node.message == "a quarter" and node.attempt == 1
+
+
+def test_a_snapshot_says_what_waits_and_how_far_a_map_is() -> None:
+    """A map's progress counts its items; what waits has its form and since when."""
+
+    def act(v: Any = None) -> Any:
+        return v
+
+    workflow = Workflow("w")
+    workflow.map(act, {"v": [1, 2, 3]}, id="all")
+    workflow.add(act, id="asks", ask="go on?")
+    with DagFlow(":memory:", echo=False) as flow:
+        snapshot = flow.run(workflow, view=False).snapshot()
+        nodes = {node.id: node for node in snapshot.nodes}
+        assert nodes["all"].progress == 1.0 and nodes["all"].message == "3 of 3"
+        (waiting,) = snapshot.waiting
+        assert waiting.branch_id == "asks" and waiting.form.question == "go on?" and waiting.since > 0
+        assert snapshot.status == "paused" and snapshot.topology > 0

@@ -1,0 +1,126 @@
+"""Attempts where they belong: coroutines, threads, pools; late results and words of the dead are dropped."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from dagflow_nb import DagFlow, Workflow
+from dagflow_nb.testing import Gate
+from tests.flows import PATIENCE, rows, single, states, still_clock
+
+
+def test_each_kind_runs_where_it_belongs() -> None:
+    """`async def` on the run's loop, `def` in a thread of the flow, named executors in theirs."""
+
+    def name() -> str:
+        return threading.current_thread().name
+
+    async def name_async() -> str:
+        return threading.current_thread().name
+
+    with ThreadPoolExecutor(1, "pool") as pool, DagFlow(":memory:", echo=False, executors={"mine": pool}) as flow:
+        assert flow.run(single(name_async), view=False).result == "dagflow-engine"
+        assert flow.run(single(name), view=False).result.startswith("dagflow-action")
+        assert flow.run(single(name, executor="mine"), view=False).result.startswith("pool")
+
+
+def test_a_late_result_of_an_earlier_attempt_is_dropped() -> None:
+    """The first attempt times out, the second gives the result; what the first returns later is nothing."""
+    gates = [Gate(), Gate()]
+
+    def slow(ctx: Any) -> int:
+        print("attempt", ctx.attempt)
+        gates[ctx.attempt - 1].hold()
+        print("late", ctx.attempt)
+        return ctx.attempt
+
+    with DagFlow(":memory:", echo=False) as flow:
+        clock = still_clock(flow)
+        run = flow.start(
+            single(slow, timeout=5, try_count=2), view=False, config={"retry_strategy": "immediate"}
+        )
+        gates[0].wait_for(1)
+        clock.wait_for_timer()
+        clock.advance(5)
+        gates[1].wait_for(1)
+        gates[0].open()
+        gates[1].open()
+        assert run.wait(PATIENCE).result == 2
+        found = rows(flow, "select attempt, status from attempts order by attempt")
+        assert found == [(1, "failed"), (2, "completed")]
+        assert ("late 1",) not in rows(flow, "select message from logs")
+
+
+class Broken(Executor):
+    """An executor that takes nothing."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        raise RuntimeError("out of order")
+
+
+class Odd(Executor):
+    """An executor whose futures fail."""
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_exception(RuntimeError("lost in space"))
+        return future
+
+
+@pytest.mark.parametrize(("executor", "text"), [(Broken(), "out of order"), (Odd(), "lost in space")])
+def test_an_executor_that_fails_fails_the_node(executor: Executor, text: str) -> None:
+    """What an executor does wrong is the node's error, never a hang."""
+
+    def act() -> int:
+        return 1
+
+    with DagFlow(":memory:", echo=False) as flow:
+        run = flow.start(single(act), view=False, executor=executor, raise_on_failure=False).wait(PATIENCE)
+        assert run.status == "failed" and text in str(run.error)
+
+
+def test_cleaning_up_after_a_cancellation_is_waited_for() -> None:
+    """A cancelled coroutine may finish its `finally` before the run is over."""
+    gate, cleaned = Gate(), threading.Event()
+
+    async def careful() -> None:
+        try:
+            await gate.hold_async()
+        finally:
+            cleaned.set()
+
+    with DagFlow(":memory:", echo=False) as flow:
+        run = flow.start(single(careful), view=False, raise_on_failure=False)
+        gate.wait_for(1)
+        run.cancel().wait(PATIENCE)
+        assert cleaned.is_set() and states(run) == {"node": "cancelled"}
+
+
+def test_deep_chains_and_wide_fans_run() -> None:
+    """Three thousand nodes one after the other, three thousand beside each other, and a map of as many."""
+    size = 3000
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        async def step(v: int = 0) -> int:
+            return v + 1
+
+        chain, fan = Workflow("chain"), Workflow("fan")
+        last = chain.add(step, id="n0")
+        for i in range(1, size):
+            last = chain.add(step, id=f"n{i}", v=last)
+        assert flow.run(chain, view=False).result == size
+        first = fan.add(step, id="first")
+        fan.add("total", id="total", v=[fan.add(step, id=f"n{i}", v=first) for i in range(size)])
+        fan.add("total", id="mapped", v=fan.map(step, {"v": list(range(size))}, id="all"))
+
+        @flow.action
+        def total(v: list[int]) -> int:
+            return sum(v)
+
+        run = flow.run(fan, view=False)
+        assert run.result == {"total": 2 * size, "mapped": size * (size + 1) // 2}
