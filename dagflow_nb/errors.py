@@ -163,11 +163,10 @@ class NodeExecutionError(_RunError):
     def __init__(self, node_id: str, error: str, *, run: Run | None = None, report: Any = None) -> None:
         self.node_id = self.culprit = node_id
         self.error = error
-        super().__init__(
-            f"node {node_id!r} failed: {error} (mend the action, then go on with flow.retry())",
-            run=run,
-            report=report,
-        )
+        text = f"node {node_id!r} failed: {error}" if node_id else error
+        if run is not None and node_id:
+            text += " (mend the action, then go on with flow.retry())"
+        super().__init__(text, run=run, report=report)
 
 
 class ExecutionTimeout(_RunError):

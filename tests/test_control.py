@@ -496,7 +496,9 @@ def test_commands_from_outside_work_while_the_run_goes_on(flow: DagFlow) -> None
     gate = Gate()
     run = flow.start(single(gate.hold), view=False)
     gate.wait_for(1)
-    assert run.apply(NodeSpec("echo", id="more", inputs={"v": 5}), NodeSpec("echo", id="x", deps=["no"])) is run
+    assert (
+        run.apply(NodeSpec("echo", id="more", inputs={"v": 5}), NodeSpec("echo", id="x", deps=["no"])) is run
+    )
     gate.open()
     run.wait(PATIENCE)
     assert run.outputs["more"]["result"] == 5 and len(rejected(run)) == 1
@@ -550,7 +552,8 @@ def test_a_failed_node_is_rescued_by_a_hook(flow: DagFlow, answer: Any, value: i
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 @pytest.mark.parametrize(
-    "error", [ValueError("v"), SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError("c"), StopIteration()]
+    "error",
+    [ValueError("v"), SystemExit(1), KeyboardInterrupt(), asyncio.CancelledError("c"), StopIteration()],
 )
 def test_a_hook_that_raises_is_told_and_the_run_goes_on(
     flow: DagFlow, error: BaseException, is_async: bool
@@ -580,7 +583,9 @@ def test_a_hook_that_raises_is_told_and_the_run_goes_on(
     assert "HookFailed" not in asked and kinds(run).count("HookFailed") == len(asked)
 
 
-@pytest.mark.parametrize("rubbish", [5, "publish", object(), [1, 2], {"a": 1}, [NodeSpec("echo"), 7], b"x", True])
+@pytest.mark.parametrize(
+    "rubbish", [5, "publish", object(), [1, 2], {"a": 1}, [NodeSpec("echo"), 7], b"x", True]
+)
 def test_a_hook_that_answers_rubbish_is_told(flow: DagFlow, rubbish: Any) -> None:
     """An answer that is no command is `HookFailed` that says what may be returned."""
     run = commands_in(flow, rubbish)
@@ -705,9 +710,7 @@ def growing(flow: DagFlow) -> Workflow:
     ("budget", "limit", "nodes"),
     [("max_tokens", 100, 3), ("max_cost", 1.2, 4), ("max_iterations", 4, 6), ("max_nodes", 3, 5)],
 )
-def test_a_budget_pauses_and_more_of_it_goes_on(
-    flow: DagFlow, budget: str, limit: float, nodes: int
-) -> None:
+def test_a_budget_pauses_and_more_of_it_goes_on(flow: DagFlow, budget: str, limit: float, nodes: int) -> None:
     """A breach is `BudgetExceeded` and a pause that does not raise; a raised budget goes on."""
     run = flow.run(growing(flow), view=False, config={budget: limit})
     assert run.status == "paused" and run.error is None

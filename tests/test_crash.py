@@ -240,8 +240,10 @@ flow.run(wf, run_id="mine", view=False)
 
 def test_what_must_not_run_twice_pauses_for_a_decision(script: Script) -> None:
     """A node with `idempotent=False` that was running is not started again until somebody decides."""
-    script.killed("wf = Workflow('w'); wf.add('pay', id='p'); "
-        "flow.run(wf, run_id='mine', view=False, config={'durability': 'exit'})")
+    script.killed(
+        "wf = Workflow('w'); wf.add('pay', id='p'); "
+        "flow.run(wf, run_id='mine', view=False, config={'durability': 'exit'})"
+    )
     with script.flow() as flow:
         run = flow.resume("mine", view=False)
         assert run.status == "paused" and script.ran() == ["pay"]
@@ -417,7 +419,9 @@ def test_sync_means_on_disk_before_what_follows_starts(tmp_path: Path) -> None:
             with closing(sqlite3.connect(path)) as connection:
                 sql = "select kind from events where node_id = 'first' order by seq"
                 found.extend(kind for (kind,) in connection.execute(sql))
-                found.append(connection.execute("select value from artifacts where namespace = 'first'").fetchone())
+                found.append(
+                    connection.execute("select value from artifacts where namespace = 'first'").fetchone()
+                )
             return v
 
         @flow.workflow

@@ -64,9 +64,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
-def test_whatever_is_raised_fails_its_node_only(
-    flow: DagFlow, error: BaseException, is_async: bool
-) -> None:
+def test_whatever_is_raised_fails_its_node_only(flow: DagFlow, error: BaseException, is_async: bool) -> None:
     """Any exception at all fails its node; a neighbour completes, and the flow goes on to work."""
     if is_async:
 
@@ -178,7 +176,16 @@ def test_what_cannot_be_stored_stays_in_memory_with_the_reason(flow: DagFlow) ->
         assert stored[name][1], name
 
 
-NAMES = ["<script>alert(1)</script>", "a\nb\x00c", "", "x" * 100_000, "größe 数", "\ud800", "a.b/c", "__class__"]
+NAMES = [
+    "<script>alert(1)</script>",
+    "a\nb\x00c",
+    "",
+    "x" * 100_000,
+    "größe 数",
+    "\ud800",
+    "a.b/c",
+    "__class__",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda n: ascii(n)[:20])

@@ -558,7 +558,12 @@ def test_the_streams_still_are_streams_inside_actions(tmp_path: Path) -> None:
             }
 
         found = flow.run(single(look), view=False).outputs["node"]
-        assert found == {"encoding": sys.stdout.encoding, "writable": True, "tty": sys.stdout.isatty(), "closed": False}
+        assert found == {
+            "encoding": sys.stdout.encoding,
+            "writable": True,
+            "tty": sys.stdout.isatty(),
+            "closed": False,
+        }
         assert "".join(f"{m}\n" for (m,) in rows(flow, "select message from logs")).split() == list("abcd")
     code = "from dagflow_nb import *\nimport subprocess, sys\nf = DagFlow(':memory:')\n" + (
         "def call() -> int:\n    return subprocess.run([sys.executable, '-c', 'print(7)'], stdout=sys.stdout).returncode\n"

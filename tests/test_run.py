@@ -308,7 +308,9 @@ def test_controls_work_from_any_thread_and_return_the_run(flow: DagFlow) -> None
     run = flow.start(workflow, view=False)
     gate.wait_for(1)
     found: list[Any] = []
-    thread = threading.Thread(target=lambda: found.extend([run.pause(), run.resume(), run.cancel(reason="x")]))
+    thread = threading.Thread(
+        target=lambda: found.extend([run.pause(), run.resume(), run.cancel(reason="x")])
+    )
     thread.start()
     thread.join(PATIENCE)
     assert found == [run, run, run]

@@ -96,7 +96,8 @@ def cancel_run(s: State, reason: str | None, by: str | None) -> None:
     if s.ending is not None:
         return
     end_all(s, RunStatus.CANCELLED, "run", reason or "the run was cancelled")
-    s.error = s.error or reason
+    if reason is not None:
+        s.error, s.error_node = reason, None
     s.emit(m.BranchCancelled, None, reason, by)
 
 

@@ -68,7 +68,7 @@ class Tee(io.TextIOBase):
         return self.real.encoding
 
     @property
-    def errors(self) -> str | None:  # type: ignore[override]  # the same
+    def errors(self) -> str | None:  # type: ignore[override]  # typeshed has a plain attribute
         return self.real.errors
 
     @property

@@ -226,6 +226,10 @@ class Session:
 
     def executor(self, name: str) -> Executor:
         """An executor by name; worker processes are started when they are first needed."""
+        if self._processes is not None and getattr(self._processes, "_broken", False):
+            # one of its workers died: the pool takes nothing any more
+            del self.executors["process"]
+            self._end_workers()
         if name == "process" and name not in self.executors:
             from concurrent.futures import ProcessPoolExecutor
             from multiprocessing import get_context

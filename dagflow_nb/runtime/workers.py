@@ -183,6 +183,8 @@ class Workers:
         action = node.spec.action if node is not None else None
         at = run.scheduler.now
         unit.attempts.append((id, action, own.attempt, status, own.started_at, at, error, result.traceback))
+        if outcome is not None and own.attempt > 1:
+            unit.cleared.append(id)  # what an earlier run of the node gave is not its output any more
         if result.rows and outcome is not None:
             unit.artifacts += result.rows
             run.tell(id, outcome.outputs)

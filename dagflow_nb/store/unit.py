@@ -67,7 +67,7 @@ class Unit:
     `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
     action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
     codec, data, size_bytes, reason, updated_at): these three replace what is there. `logs`: (node_id,
-    attempt, occurred_at, level, stream, message). `run`: changed columns of the run's own row. Nothing
+    attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go first. `run`: changed columns of the run's own row. Nothing
     of it may be changed once it has been given to `Store.write`.
     """
 
@@ -78,6 +78,7 @@ class Unit:
     attempts: list[Row] = field(default_factory=list)
     artifacts: list[Row] = field(default_factory=list)
     logs: list[Row] = field(default_factory=list)
+    cleared: list[str] = field(default_factory=list)
     run: dict[str, Any] | None = None
 
 
@@ -138,6 +139,7 @@ def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
     nodes: dict[tuple[str, str], Row | None] = {}
     attempts: dict[tuple[Any, ...], Row] = {}
     artifacts: dict[tuple[Any, ...], Row] = {}
+    cleared: dict[tuple[str, str], None] = {}
     runs: dict[str, dict[str, Any]] = {}
     for unit in units:
         run_id = unit.run_id
@@ -149,6 +151,10 @@ def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
             nodes[run_id, node_id] = node
         for row in unit.attempts:
             attempts[run_id, row[0], row[2]] = row
+        for namespace in unit.cleared:
+            cleared[run_id, namespace] = None
+            for key in [key for key in artifacts if key[:2] == (run_id, namespace)]:
+                del artifacts[key]
         for row in unit.artifacts:
             artifacts[run_id, row[0], row[1]] = row
         for row in unit.logs:
@@ -162,6 +168,8 @@ def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
     if gone:
         connection.executemany("delete from node_runs where run_id = ? and node_id = ?", gone)
     insert_rows(connection, "attempts", [(key[0], *row) for key, row in attempts.items()])
+    if cleared:
+        connection.executemany("delete from artifacts where run_id = ? and namespace = ?", list(cleared))
     insert_artifacts(connection, [(key[0], row) for key, row in artifacts.items()])
     insert_rows(connection, "logs", logs)
     for run_id, changes in runs.items():
@@ -220,5 +228,6 @@ def clean_unit(unit: Unit) -> Unit:
         [row(r) for r in unit.attempts],
         [row(r) for r in unit.artifacts],
         [row(r) for r in unit.logs],
+        [_clean(namespace) for namespace in unit.cleared],
         None if unit.run is None else {k: _clean(v) for k, v in unit.run.items()},
     )

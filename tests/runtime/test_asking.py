@@ -60,7 +60,9 @@ def test_filters_decide_who_is_asked() -> None:
     """`node=` and `dag=` are globs, `action=` a name, `when=` a function of the event."""
     seen: list[str] = []
     with DagFlow(":memory:", echo=False) as flow:
-        flow.on_completed(node="n_*", when=lambda e: e.outputs["result"] > 1)(lambda node: seen.append(node.node_id))
+        flow.on_completed(node="n_*", when=lambda e: e.outputs["result"] > 1)(
+            lambda node: seen.append(node.node_id)
+        )
         flow.on_completed(dag="other*")(lambda node: seen.append("other"))
         flow.on_completed(action="act", node="x")(lambda outputs: seen.append(f"x{outputs['result']}"))
         workflow = Workflow("w")

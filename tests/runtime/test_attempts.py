@@ -56,7 +56,9 @@ class Mute(Exception):
         raise RuntimeError("no text")
 
 
-@pytest.mark.parametrize("error", [ValueError(), ValueError("x" * 10**6), Mute(), SystemExit(1), KeyError("k")])
+@pytest.mark.parametrize(
+    "error", [ValueError(), ValueError("x" * 10**6), Mute(), SystemExit(1), KeyError("k")]
+)
 def test_every_exception_has_a_short_text(error: BaseException) -> None:
     """The type's name, and the text as far as there is one."""
     assert describe(error).startswith(type(error).__name__) and len(describe(error)) < 2100

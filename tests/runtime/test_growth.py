@@ -52,7 +52,10 @@ def test_hooks_see_the_graph_as_it_is() -> None:
         def look(ctx: Any) -> None:
             graph = ctx.graph
             seen.update(
-                nodes=list(graph.nodes), a=graph.status("a"), deps=graph.dependencies("b"), all=graph.descendants("a")
+                nodes=list(graph.nodes),
+                a=graph.status("a"),
+                deps=graph.dependencies("b"),
+                all=graph.descendants("a"),
             )
             with pytest.raises(NodeNotFound):
                 graph.status("nobody")

@@ -22,7 +22,10 @@ def test_each_kind_runs_where_it_belongs() -> None:
     async def name_async() -> str:
         return threading.current_thread().name
 
-    with ThreadPoolExecutor(1, "pool") as pool, DagFlow(":memory:", echo=False, executors={"mine": pool}) as flow:
+    with (
+        ThreadPoolExecutor(1, "pool") as pool,
+        DagFlow(":memory:", echo=False, executors={"mine": pool}) as flow,
+    ):
         assert flow.run(single(name_async), view=False).result == "dagflow-engine"
         assert flow.run(single(name), view=False).result.startswith("dagflow-action")
         assert flow.run(single(name, executor="mine"), view=False).result.startswith("pool")
