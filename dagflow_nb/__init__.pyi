@@ -1,6 +1,11 @@
 # What the package offers, and where it is: `__init__.py` imports each name when it is first used.
 
-from .actions import ActionRegistry as ActionRegistry, FunctionAction as FunctionAction, NodeAction as NodeAction, NodeCtx as NodeCtx
+from .actions import (
+    ActionRegistry as ActionRegistry,
+    FunctionAction as FunctionAction,
+    NodeAction as NodeAction,
+    NodeCtx as NodeCtx,
+)
 from .cache import (
     Cache as Cache,
     get_value_from_cache as get_value_from_cache,
@@ -80,7 +85,12 @@ from .executor import (
     register_action as register_action,
 )
 from .flow import DagFlow as DagFlow
-from .hooks import CompositeHook as CompositeHook, EventHook as EventHook, HookContext as HookContext, LoggingHook as LoggingHook
+from .hooks import (
+    CompositeHook as CompositeHook,
+    EventHook as EventHook,
+    HookContext as HookContext,
+    LoggingHook as LoggingHook,
+)
 from .nested import enable_nested_asyncio as enable_nested_asyncio
 from .run import ExecutionReport as ExecutionReport, Run as Run
 from .workflow.builder import Workflow as Workflow

@@ -295,7 +295,7 @@ def test_a_run_has_one_driver(script: Script) -> None:
 
 
 def test_an_interrupt_leaves_the_run_resumable_and_is_raised_again(script: Script) -> None:
-    """SIGINT during `flow.run`: `KeyboardInterrupt` arrives, the run is `interrupted`, the attempt not counted."""
+    """SIGINT in `flow.run`: `KeyboardInterrupt` arrives, the run is `interrupted` and can go on."""
     process = script.until_holding(
         f"""{CHAIN}
 try:

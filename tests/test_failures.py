@@ -213,6 +213,35 @@ def test_outputs_may_have_any_name(flow: DagFlow, name: str) -> None:
     assert dict(loaded) == {stored: 5, "plain": name}
 
 
+class Unreadable(dict[str, Any]):
+    """A mapping that cannot be read."""
+
+    def __iter__(self) -> Any:
+        raise RuntimeError("unreadable")
+
+    items = keys = __iter__
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
+@pytest.mark.parametrize("outputs", [{1: 2}, Unreadable(a=1)], ids=["names", "unreadable"])
+def test_outputs_that_cannot_be_read_fail_their_node(flow: DagFlow, outputs: Any, is_async: bool) -> None:
+    """Outputs whose names are no texts, or that raise when they are read: an error, never a hang."""
+    if is_async:
+
+        @flow.action
+        async def odd() -> NodeOutput:
+            return NodeOutput(outputs)
+
+    else:
+
+        @flow.action
+        def odd() -> NodeOutput:
+            return NodeOutput(outputs)
+
+    found = run(flow, single(odd))
+    assert found.status == "failed" and "outputs" in str(found.error)
+
+
 def test_megabytes_of_output_are_cut_not_lost_silently(flow: DagFlow) -> None:
     """What an attempt prints is kept up to a bound, and a line says that the rest was dropped."""
 

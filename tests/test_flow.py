@@ -23,6 +23,7 @@ from dagflow_nb import (
     DatabaseError,
     InvalidState,
     NodeExecutionError,
+    RetryNode,
     ValidationError,
     Workflow,
 )
@@ -308,8 +309,9 @@ def test_a_bad_yaml_leaves_nothing_loaded(flow: DagFlow, tmp_path: Path) -> None
     with pytest.raises(DagNotFound, match="not_there"):
         flow.load_yaml_dir(tmp_path)
     assert set(flow.workflows) == {"pipeline"}
-    text = "name: c\nnodes:\n  - {id: x, action: fetch, dependencies: [y]}\n  - {id: y, action: fetch, dependencies: [x]}\n"
-    with pytest.raises(ValidationError, match="x.*y|y.*x"):
+    nodes = "".join(f"  - {{id: {a}, action: fetch, dependencies: [{b}]}}\n" for a, b in ("xy", "yx"))
+    text = f"name: c\nnodes:\n{nodes}"
+    with pytest.raises(ValidationError, match=r"x -> y|y -> x"):
         flow.load_yaml_string(text)
     with pytest.raises(ValidationError, match="nowhere"):
         flow.load_yaml_file(tmp_path / "nowhere.yaml")
@@ -336,26 +338,24 @@ def test_wrong_definitions_are_refused_at_once(flow: DagFlow) -> None:
 # --- strict ---------------------------------------------------------------------------------------
 
 
-def test_a_strict_flow_raises_what_a_hook_raises() -> None:
+@pytest.mark.parametrize(
+    ("answer", "kind"), [(ValueError("hook"), ValueError), (RetryNode("nobody"), ValidationError)]
+)
+def test_a_strict_flow_raises_what_a_hook_raises(answer: Any, kind: type[Exception]) -> None:
     """`strict=True`: a failing hook and a refused command end the run and are raised."""
-    from dagflow_nb import RetryNode
+    with DagFlow(":memory:", echo=False, strict=True) as flow:
 
-    for answer, kind in ((ValueError("hook"), ValueError), (RetryNode("nobody"), ValidationError)):
-        with DagFlow(":memory:", echo=False, strict=True) as flow:
+        @flow.on_completed(node="node")
+        def hook() -> Any:
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
 
-            @flow.action
-            def work() -> int:
-                return 1
-
-            @flow.on_completed
-            def hook(node: Any) -> Any:
-                if isinstance(answer, Exception):
-                    raise answer
-                return answer
-
-            with pytest.raises(kind):
-                flow.run(single(work), view=False)
-            assert isinstance(flow.get().error, kind)
+        workflow = single(one)
+        workflow.add(one, id="after", after=["node"])
+        with pytest.raises(kind):
+            flow.run(workflow, view=False)
+        assert isinstance(flow.get().error, kind) and flow.get().status == "failed"
 
 
 # --- databases ------------------------------------------------------------------------------------
@@ -566,7 +566,8 @@ def test_the_streams_still_are_streams_inside_actions(tmp_path: Path) -> None:
         }
         assert "".join(f"{m}\n" for (m,) in rows(flow, "select message from logs")).split() == list("abcd")
     code = "from dagflow_nb import *\nimport subprocess, sys\nf = DagFlow(':memory:')\n" + (
-        "def call() -> int:\n    return subprocess.run([sys.executable, '-c', 'print(7)'], stdout=sys.stdout).returncode\n"
+        "def call() -> int:\n"
+        "    return subprocess.run([sys.executable, '-c', 'print(7)'], stdout=sys.stdout).returncode\n"
         "w = Workflow('w'); w.add(call); print(f.run(w, view=False).result)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)

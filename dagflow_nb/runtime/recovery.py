@@ -32,7 +32,9 @@ class StoredOutputs(Mapping[str, Any]):
             codec, data, reason = self._rows[key]
             if codec == "memory":
                 value = self._recall(key)
-                self._values[key] = MissingValue(reason or "it was never stored", "") if value is None else value
+                self._values[key] = (
+                    MissingValue(reason or "it was never stored", "") if value is None else value
+                )
             else:
                 self._values[key] = self._codec.decode(codec, data)
         return self._values[key]
@@ -74,7 +76,9 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
     row = stored.row
     run_id = row["run_id"]
     if stored.tree is None:
-        raise DatabaseError(f"run {run_id!r} has no nodes in the database: it was not written by this package")
+        raise DatabaseError(
+            f"run {run_id!r} has no nodes in the database: it was not written by this package"
+        )
     asked: set[int] = set()
     started: dict[str, tuple[int, float]] = {}
     scheduler = Scheduler(

@@ -17,8 +17,16 @@ def pack(action: FunctionAction, ctx: NodeCtx) -> bytes:
     """An action and what it is given, as bytes."""
     import cloudpickle
 
-    names = (ctx.dag_name, ctx.node_id, ctx.action, ctx.run_id, ctx.attempt)
-    packed: bytes = cloudpickle.dumps((action, names, dict(ctx.inputs), ctx.app_data))
+    given = {
+        "dag_name": ctx.dag_name,
+        "node_id": ctx.node_id,
+        "action": ctx.action,
+        "run_id": ctx.run_id,
+        "attempt": ctx.attempt,
+        "inputs": dict(ctx.inputs),
+        "app_data": ctx.app_data,
+    }
+    packed: bytes = cloudpickle.dumps((action, given))
     return packed
 
 
@@ -26,8 +34,8 @@ def call(packed: bytes) -> bytes:
     """Call a packed action; returns its outcome or its exception, packed."""
     import cloudpickle
 
-    action, names, inputs, app_data = pickle.loads(packed)
-    ctx = NodeCtx(*names, inputs, None, app_data, None)
+    action, given = pickle.loads(packed)
+    ctx = NodeCtx(**given)
     try:
         result: tuple[Any, Any] = (action.invoke(ctx), None)
     except Exception as error:

@@ -32,7 +32,6 @@ from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay
 from .values import Values
 
-
 MOST_IN_ROW = 10_000  # bytes of an input that are also kept in the run's own row
 
 

@@ -12,7 +12,6 @@ from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, map_refs
 from ..errors import DagError, ValidationError, shorten
 
 
-
 class MissingReference(DagError):
     """A reference leads to a value that is not there; the text says where it ends."""
 
@@ -33,7 +32,9 @@ class MapOutputs(Mapping[str, Any]):
     def __getitem__(self, key: str) -> list[Any]:
         values = [_output(item, key) for item in self._items]
         if self._items and all(value is MISSING for value in values):
-            raise KeyError(f"no item of this map gave {key!r}; they gave {', '.join(self._keys()) or 'nothing'}")
+            raise KeyError(
+                f"no item of this map gave {key!r}; they gave {', '.join(self._keys()) or 'nothing'}"
+            )
         return [None if value is MISSING else value for value in values]
 
     def __iter__(self) -> Iterator[str]:
@@ -73,13 +74,15 @@ class Values:
             return _dig(self.inputs, path, ref) if path else dict(self.inputs)
         node = self.nodes.get(target)
         if node is None:
-            if target.endswith("/inputs") and (group := self.nodes.get(target[: -len("/inputs")])) is not None:
+            if (
+                target.endswith("/inputs")
+                and (group := self.nodes.get(target[: -len("/inputs")])) is not None
+            ):
                 return _dig(self.resolve(group), path, ref)
             raise MissingReference(f"{str(ref)!r} names a node that is not there any more")
         outcome = node.outcome
-        if node.spec.kind == "map" and node.status in _WELL_ENDED | {NodeStatus.FAILED}:
-            if node.status is not NodeStatus.RECOVERED:
-                return self._of_map(node, ref)
+        if node.spec.kind == "map" and node.status in _MAP_ENDED:
+            return self._of_map(node, ref)
         if outcome is None or not (outcome.success or outcome.outputs):
             raise MissingReference(f"{str(ref)!r} is not there: node {target!r} is {node.status}")
         return _dig(outcome.outputs, path, ref) if path else outcome.value
@@ -95,7 +98,9 @@ class Values:
             raise MissingReference(f"{str(ref)!r} is not there: no item of {node.id!r} gave {ref.path[0]!r}")
         return _dig([None if v is MISSING else v for v in values], ref.path[1:], ref)
 
-    def resolve(self, node: Node, default_of: Callable[[str], Any] | None = None, *, lenient: bool = False) -> dict[str, Any]:
+    def resolve(
+        self, node: Node, default_of: Callable[[str], Any] | None = None, *, lenient: bool = False
+    ) -> dict[str, Any]:
         """The inputs of a node as values.
 
         Where a reference leads nowhere the input's default is taken, else the input is left out if
@@ -137,16 +142,16 @@ class Values:
         value = map_refs(node.spec.result, self.lookup)
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return NodeOutput(value)
-        return NodeOutput({}, returned="none") if value is None else NodeOutput({"result": value}, returned="value")
+        if value is None:
+            return NodeOutput({}, returned="none")
+        return NodeOutput({"result": value}, returned="value")
 
 
 def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:
-    """Every combination of what a map goes over, or its rows; raises `ValidationError` where it is no list."""
+    """Every combination of what a map goes over, or its rows; `ValidationError` where it is no list."""
     if isinstance(over, Mapping):
         columns = {str(name): _listed(spec, name, values) for name, values in over.items()}
-        return [
-            dict(zip(columns, items, strict=True)) for items in itertools.product(*columns.values())
-        ]
+        return [dict(zip(columns, items, strict=True)) for items in itertools.product(*columns.values())]
     if hasattr(over, "to_dict") and hasattr(over, "columns"):
         frame: list[dict[Any, Any]] = over.to_dict("records")
         over = frame
@@ -156,7 +161,7 @@ def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:
     for row in rows:
         if not isinstance(row, Mapping) or not all(isinstance(key, str) for key in row):
             raise ValidationError(
-                f"map {spec.id!r} goes over rows: each is a mapping of input names to values, not {shorten(row)}",
+                f"map {spec.id!r} goes over rows: each maps input names to values, unlike {shorten(row)}",
                 culprit=spec.id,
                 value=row,
             )
@@ -203,4 +208,5 @@ def _step(value: Any, step: str | int) -> Any:
     return MISSING
 
 
-_WELL_ENDED = frozenset({NodeStatus.COMPLETED, NodeStatus.CACHED, NodeStatus.RECOVERED})
+# a map that was recovered has outputs of its own
+_MAP_ENDED = frozenset({NodeStatus.COMPLETED, NodeStatus.CACHED, NodeStatus.FAILED})

@@ -13,8 +13,9 @@ from ..actions import MISSING, FunctionAction, NodeAction, NodeCtx
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeOutput
+from ..errors import shorten
 from ..store import Unit
-from .attempts import Result, Said, Talk, run_coroutine, run_in_executor, run_in_thread
+from .attempts import Result, Said, Talk, describe, run_coroutine, run_in_executor, run_in_thread
 from .threads import Threads
 
 if TYPE_CHECKING:
@@ -131,9 +132,7 @@ class Workers:
     # --- end ----------------------------------------------------------------------------------
 
     async def _coroutine(self, id: str, attempt: int, action: NodeAction, ctx: NodeCtx, talk: Talk) -> None:
-        result = await run_coroutine(action, ctx, talk)
-        if result.outcome is not None:
-            result.rows = self._run.encode(id, result.outcome.outputs)
+        result = self._with_rows(id, await run_coroutine(action, ctx, talk))
         if self._run.is_full():
             await self._run.room()
         self._ended(id, attempt, result)
@@ -142,14 +141,27 @@ class Workers:
         """What is called in the thread that ran an attempt: values are encoded there, not on the loop."""
 
         def done(result: Result) -> None:
-            if result.outcome is not None:
-                result.rows = self._run.encode(id, result.outcome.outputs)
+            result = self._with_rows(id, result)
             try:
                 self._run.loop.call_soon_threadsafe(self._ended, id, attempt, result)
             except RuntimeError:
                 log.debug("run %s: node %s came back after its loop had ended", self._run.run_id, id)
 
         return done
+
+    def _with_rows(self, id: str, result: Result) -> Result:
+        """A result with its outputs as they will be stored; outputs that cannot even be read are its error."""
+        if result.outcome is None:
+            return result
+        try:
+            for key in result.outcome.outputs:
+                if not isinstance(key, str):
+                    raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
+            result.rows = self._run.encode(id, result.outcome.outputs)
+        except Exception as error:
+            result = Result(None, error, None)
+            result.error = f"its outputs cannot be read: {describe(error)}"
+        return result
 
     def _ended(self, id: str, attempt: int, result: Result) -> None:
         own = self._under_way.get(id)

@@ -145,10 +145,10 @@ class BaseStore(QueueingStore):
             self._let_go()
             self._writer.connection.close()
             if self._db is not None:
-                stopped = _stop(self._db)
                 self._from_writer(self._wake.set)
-                # A task of a loop that was closed around it never ends: it is kept, or asyncio complains.
-                if stopped and _held[self._db].done():
+                # A task of a loop that has been closed never ends; asyncio is not to complain of that.
+                _held[self._db]._log_destroy_pending = False  # type: ignore[attr-defined] # asyncio's own
+                if _stop(self._db):
                     del _held[self._db]
         self._report()
 

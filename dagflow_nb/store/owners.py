@@ -193,8 +193,8 @@ def take(connection: sqlite3.Connection, run_id: str, me: Owner, now: float) -> 
     connection.execute("update runs set owner = ? where run_id = ?", (me.owner, run_id))
     if row[0] not in (None, me.owner):
         connection.execute(
-            "delete from owners where owner = ?1 and not exists (select 1 from runs where owner = ?1)",
-            (row[0],),
+            "delete from owners where owner = :o and not exists (select 1 from runs where owner = :o)",
+            {"o": row[0]},
         )
 
 

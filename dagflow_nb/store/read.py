@@ -69,9 +69,9 @@ def latest_run_id(
 def match_run_ids(connection: sqlite3.Connection, prefix: str) -> list[str]:
     """The ids of runs that begin with `prefix`, newest first; an exact match alone."""
     rows = connection.execute(
-        "select run_id from runs where run_id >= ?1 and substr(run_id, 1, length(?1)) = ?1 "
+        "select run_id from runs where run_id >= :p and substr(run_id, 1, length(:p)) = :p "
         "order by created_at desc, rowid desc",
-        (prefix,),
+        {"p": prefix},
     ).fetchall()
     found = [str(row[0]) for row in rows]
     return [prefix] if prefix in found else found
@@ -93,9 +93,9 @@ def artifact_keys(
 ) -> list[tuple[str, str]]:
     """The (namespace, key) pairs of a run's stored values, in that order."""
     rows = connection.execute(
-        "select namespace, key from artifacts where run_id = ?1 and (?2 is null or namespace = ?2) "
+        "select namespace, key from artifacts where run_id = :r and (:n is null or namespace = :n) "
         "order by namespace, key",
-        (run_id, namespace),
+        {"r": run_id, "n": namespace},
     ).fetchall()
     return [(str(a), str(b)) for a, b in rows]
 

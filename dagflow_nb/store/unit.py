@@ -67,8 +67,9 @@ class Unit:
     `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
     action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
     codec, data, size_bytes, reason, updated_at): these three replace what is there. `logs`: (node_id,
-    attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go first. `run`: changed columns of the run's own row. Nothing
-    of it may be changed once it has been given to `Store.write`.
+    attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go
+    first. `run`: changed columns of the run's own row. Nothing of it may be changed once it has been
+    given to `Store.write`.
     """
 
     run_id: str

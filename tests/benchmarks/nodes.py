@@ -30,7 +30,9 @@ def shapes(n: int) -> dict[str, Graph]:
     random_layers = random.Random(7)
     width = max(3, n // 20)
     layers = [
-        [] if i < width else sorted(random_layers.sample(range(i // width * width - width, i // width * width), 3))
+        []
+        if i < width
+        else sorted(random_layers.sample(range(i // width * width - width, i // width * width), 3))
         for i in range(n)
     ]
     return {
@@ -119,7 +121,9 @@ def measure(make: Callable[[], Awaitable[None]]) -> float:
 
 def main(arguments: list[str] | None = None) -> dict[str, dict[str, dict[str, float]]]:
     """Measure all cases, print a table, and return it: shape -> case -> microseconds a node and ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -149,9 +153,13 @@ def main(arguments: list[str] | None = None) -> dict[str, dict[str, dict[str, fl
     if chosen.json:
         print(json.dumps(results))
     else:
-        print(f"{chosen.nodes} nodes, median of {chosen.rounds} rounds: microseconds a node (ratio to asyncio)")
+        print(
+            f"{chosen.nodes} nodes, median of {chosen.rounds} rounds: microseconds a node (ratio to asyncio)"
+        )
         for shape, row in results.items():
-            cells = "  ".join(f"{name} {v['us_per_node']:7.1f} ({v['ratio']:5.1f}x)" for name, v in row.items())
+            cells = "  ".join(
+                f"{name} {v['us_per_node']:7.1f} ({v['ratio']:5.1f}x)" for name, v in row.items()
+            )
             print(f"{shape:8s}  {cells}")
     return results
 

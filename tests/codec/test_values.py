@@ -19,8 +19,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dagflow_nb.codec import Codec, MissingValue
 from dagflow_nb.errors import SerializationError

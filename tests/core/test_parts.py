@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dagflow_nb.core import messages as m
 from dagflow_nb.core.budget import Limit, Usage, parse_rate
 from dagflow_nb.core.graph import Graph, can_hold, find_cycle
-from dagflow_nb.core.model import SUCCESS_STATES, NodeDef, NodeOutput, NodeRef, When
-from dagflow_nb.core.model import NodeStatus as S
+from dagflow_nb.core.model import SUCCESS_STATES, NodeDef, NodeOutput, NodeRef, NodeStatus as S, When
 from dagflow_nb.core.retry import RetryStrategy
 from dagflow_nb.core.transitions import TRANSITIONS, to_dot, to_mermaid
 from dagflow_nb.errors import CycleError, DependencyNotFound, NodeAlreadyExists, ValidationError

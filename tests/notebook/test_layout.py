@@ -7,8 +7,7 @@ import time
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dagflow_nb.notebook import layout as layouts
 from dagflow_nb.notebook.drawing import Drawing, draw

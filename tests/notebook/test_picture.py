@@ -11,8 +11,7 @@ import pytest
 
 from dagflow_nb.core.model import NodeDef
 from dagflow_nb.errors import DagError, ValidationError
-from dagflow_nb.notebook import layout as layouts
-from dagflow_nb.notebook import picture as pictures
+from dagflow_nb.notebook import layout as layouts, picture as pictures
 from dagflow_nb.notebook.drawing import draw
 from dagflow_nb.notebook.layout import EngineFailed
 from dagflow_nb.notebook.paint import paint

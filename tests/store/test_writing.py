@@ -122,6 +122,30 @@ def test_a_withdrawn_node_has_no_row(database: str, with_store: Any) -> None:
     with_store(database, test)
 
 
+def test_values_of_a_node_that_runs_again_go_first(database: str, with_store: Any) -> None:
+    """Cleared namespaces lose what was written before, in the same transaction or earlier, and no more."""
+
+    def values(*names: str) -> list[Any]:
+        return [(ns, key, "json", b"1", 1, None, 1.0) for ns, key in map(str.split, names)]
+
+    async def test(store: Store) -> None:
+        await store.create_run(RUN)
+        await store.create_run({**RUN, "run_id": "s"})
+        store.write(Unit("s", artifacts=values("a old")))
+        store.write(Unit("r", artifacts=values("a old", "b old")))
+        await store.flush()
+        with closing(store.connect()) as connection:
+            connection.execute("select 1 from artifacts").fetchall()
+        store.write(Unit("r", artifacts=values("a between")))
+        store.write(Unit("r", cleared=["a"], artifacts=values("a new")))
+        store.write(Unit("r", artifacts=values("a newer")))
+        await store.flush()
+        assert store.artifact_keys("r") == [("a", "new"), ("a", "newer"), ("b", "old")]
+        assert store.artifact_keys("s") == [("a", "old")]
+
+    with_store(database, test)
+
+
 def test_waiting_means_committed(path: str, with_store: Any) -> None:
     """With `wait` the future is done once another connection sees the unit, and all before it."""
 

@@ -12,8 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from dagflow_nb.actions import make_action
 from dagflow_nb.config import DagConfig
