@@ -1,18 +1,18 @@
 """Workflows that grow while they run, for people who think in notebooks.
 
-    from dagflow_nb import DagFlow
+from dagflow_nb import DagFlow
 
-    flow = DagFlow("workflows.db")
+flow = DagFlow("workflows.db")
 
-    @flow.action
-    def fetch(source: str = "default"):
-        return {"rows": ["a", "", "b"]}
+@flow.action
+def fetch(source: str = "default"):
+    return {"rows": ["a", "", "b"]}
 
-    @flow.workflow
-    def pipeline(source="default"):
-        return fetch(source)
+@flow.workflow
+def pipeline(source="default"):
+    return fetch(source)
 
-    run = flow.run("pipeline")
+run = flow.run("pipeline")
 """
 
 import lazy_loader

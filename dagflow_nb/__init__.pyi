@@ -92,7 +92,8 @@ from .hooks import (
     LoggingHook as LoggingHook,
 )
 from .nested import enable_nested_asyncio as enable_nested_asyncio
-from .run import ExecutionReport as ExecutionReport, Run as Run
+from .outcomes import ExecutionReport as ExecutionReport
+from .run import Run as Run
 from .workflow.builder import Workflow as Workflow
 from .workflow.handles import NodeHandle as NodeHandle
 

@@ -129,11 +129,13 @@ def _parser() -> argparse.ArgumentParser:
 
     lab = add("lab", _lab, "open copies of the example notebooks in JupyterLab")
     lab.add_argument(
-        "folder",
-        nargs="?",
+        "--folder",
+        metavar="PATH",
         default="dagflow-notebooks",
         help="where the copies go; those that are there are kept (default: %(default)s)",
     )
+    lab.add_argument("options", nargs="*", help="for JupyterLab, after --: dagflow lab -- --no-browser")
+
     return parser
 
 
@@ -237,7 +239,7 @@ def _lab(arguments: argparse.Namespace) -> int:
     for notebook in sorted(_example_notebooks().glob("*.ipynb")):
         if not (folder / notebook.name).exists():
             shutil.copy(notebook, folder)
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(folder)])
+    return subprocess.call([sys.executable, "-m", "jupyterlab", str(folder), *arguments.options])
 
 
 # -- what they share ------------------------------------------------------------------------------

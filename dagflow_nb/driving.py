@@ -7,24 +7,23 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .answers import check_answers_of, time_is_over
 from .cache import Cache
 from .codec import MissingValue
 from .config import DagConfig
 from .core import messages as m
 from .core.model import RunStatus
+from .core.state import OVER
 from .errors import (
     DagNotFound,
-    ExecutionTimeout,
     InvalidState,
-    NodeExecutionError,
-    RunCancelled,
     SerializationError,
     ValidationError,
     shorten,
 )
 from .hooks import HookSet, make_hook
 from .legacy import DRIVER
-from .run import OVER, ExecutionReport, check_answers_of, culprit_of, report_of, time_is_over
+from .outcomes import ExecutionReport, error_of, report_of
 from .runtime.coordinator import RunCoordinator
 from .runtime.recovery import Loaded
 from .runtime.session import who
@@ -282,25 +281,9 @@ def _go_on(loaded: Loaded, answers: Mapping[str, Any], at: float) -> list[m.Inpu
 
 def raise_failure(coordinator: RunCoordinator) -> None:
     """Raise what the run did not succeed for, with its report; not if it waits for a person or a budget."""
-    scheduler = coordinator.scheduler
-    report = report_of(scheduler)
-    if scheduler.status is RunStatus.CANCELLED:
-        reason = scheduler.error
-        text = f"run {scheduler.run_id!r} was cancelled" + (f": {reason}" if reason else "")
-        error = RunCancelled(text, report=report)
-        error.reason = reason
+    error = error_of(coordinator.scheduler, coordinator.exceptions, ended=False)
+    if error is not None:
         raise error
-    by_failure = any(pause.kind == "failure" for pause in scheduler.pauses.values())
-    if scheduler.status is not RunStatus.FAILED and not by_failure:
-        return
-    node_id, text = scheduler.error_node, scheduler.error or "the run failed"
-    if node_id is None:
-        if "timeout_seconds" in text:
-            raise ExecutionTimeout(f"{text}; go on with resume_execution(cache) and more time", report=report)
-        raise NodeExecutionError("", text, report=report)
-    raise NodeExecutionError(node_id, text, report=report) from coordinator.exceptions.get(
-        culprit_of(scheduler, node_id)
-    )
 
 
 def _count(name: str, value: Any) -> int:

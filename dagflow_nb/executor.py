@@ -33,7 +33,7 @@ from .inspecting import (
     metrics_of,
 )
 from .legacy import register_action
-from .run import ExecutionReport, report_of
+from .outcomes import ExecutionReport, report_of
 from .runtime.prepare import Prepared, check_inputs
 from .runtime.session import Session
 from .workflow.builder import Workflow

@@ -8,43 +8,36 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextvars
-import inspect
 import os
-import reprlib
 import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .actions import Action, ActionRegistry, FunctionAction, make_action
+from .actions import ActionRegistry
+from .answers import check_answers_of, time_is_over
 from .cache import Cache
 from .config import DagConfig
+from .controls import Controls
 from .core import messages as m
-from .core.model import Ref, RunStatus
-from .errors import DagNotFound, InvalidState, ValidationError, did_you_mean
+from .core.model import RunStatus
+from .definitions import Definitions
+from .errors import DagNotFound, InvalidState, ValidationError
 from .hooks import make_hook
-from .run import Run, check_answers_of, time_is_over
+from .records import Records
+from .run import Run
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait_async
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
-from .store import Store
 from .workflow.builder import Workflow
-from .workflow.tracing import build_from_function
-from .workflow.yaml import load_yaml_dir, load_yaml_file, load_yaml_text
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
-    from .history import History
-    from .notebook.picture import Picture
-
-BIG = 5_000_000_000  # bytes of a database from which on a warning is given
 STOP_WITHIN = 15.0  # seconds that a run, or all of a flow, has to stop in
-_SETTINGS = tuple(inspect.signature(FunctionAction).parameters)[1:]
 _open: dict[str, weakref.ref[DagFlow]] = {}
 _latest: weakref.ref[DagFlow] | None = None
 
@@ -54,7 +47,7 @@ def latest_flow() -> DagFlow | None:
     return _latest() if _latest is not None else None
 
 
-class DagFlow:
+class DagFlow(Definitions, Records):
     """One notebook session on one database.
 
     `database`: `"sqlite:PATH"`, a path, or `":memory:"`. `config`: a `DagConfig` or a mapping, for all
@@ -139,129 +132,6 @@ class DagFlow:
         for run in list(self._runs.values()):
             run._flow = self
         older._heir = self
-
-    # --- definitions --------------------------------------------------------------------------
-
-    def action(self, fn: Any = None, /, **settings: Any) -> Any:
-        """Register an action: `@flow.action`, or `@flow.action(name=..., retries=2, timeout=30, ...)`.
-
-        Settings: `name`, `retries`, `retry_strategy`, `retry_on`, `timeout` (seconds an attempt), `cache`,
-        `executor`, `outputs`, `on_failure`, `failure`, `tags`, `idempotent`, `ask`, `description`. Returns
-        a thin wrapper that behaves as the function. The same name replaces an earlier action; runs under
-        way keep theirs. Raises `ValidationError` for a bad setting.
-        """
-        if isinstance(fn, str):
-            settings["name"], fn = fn, None
-        if fn is None:
-            return partial(self._define, settings)
-        return self._define(settings, fn)
-
-    def _define(self, settings: dict[str, Any], target: Any) -> Action[..., Any]:
-        for name in settings:
-            if name not in _SETTINGS:
-                raise ValidationError(
-                    f"an action has no setting {name!r}: {did_you_mean(name, _SETTINGS)}", culprit=name
-                )
-        made = make_action(target, **settings)
-        self._session.registry.register(made)
-        self._session._auto.pop(made.name, None)
-        return made
-
-    def hook(
-        self,
-        *kinds: Any,
-        node: str | None = None,
-        action: Any = None,
-        dag: str | None = None,
-        when: Callable[[Any], Any] | None = None,
-    ) -> Any:
-        """Register a hook for every event, or for these kinds: `@flow.hook(NodeRetrying, node="fetch*")`.
-
-        `node`: glob on the id; `action`: its name; `dag`: glob on the workflow; `when(event)`: all have to
-        match. Also for an `EventHook` class or instance. Parameters are matched by name: `ctx`, `event`,
-        `outputs`, the event's own fields; an unknown one raises `ValidationError`.
-        """
-        filters = {"node": node, "action": action, "dag": dag, "when": when}
-        if len(kinds) == 1 and not _is_event(kinds[0]) and not any(f is not None for f in filters.values()):
-            return self._subscribe((), filters, kinds[0])
-        return partial(self._subscribe, kinds, filters)
-
-    def _subscribe(self, kinds: tuple[Any, ...], filters: dict[str, Any], target: Any) -> Any:
-        self._session.hooks.add(make_hook(target, kinds=kinds, **filters))
-        return target
-
-    def _on(self, kind: Any, fn: Any, filters: dict[str, Any]) -> Any:
-        if fn is None:
-            return partial(self._subscribe, (kind,), filters)
-        return self._subscribe((kind,), filters, fn)
-
-    def on_started(self, fn: Any = None, /, **filters: Any) -> Any:
-        """A hook for `NodeStarted`; filters `node=`, `action=`, `dag=`, `when=`."""
-        return self._on(m.NodeStarted, fn, filters)
-
-    def on_completed(self, fn: Any = None, /, **filters: Any) -> Any:
-        """A hook for `NodeCompleted`; filters `node=`, `action=`, `dag=`, `when=`."""
-        return self._on(m.NodeCompleted, fn, filters)
-
-    def on_failed(self, fn: Any = None, /, **filters: Any) -> Any:
-        """A hook for `NodeFailed`; filters `node=`, `action=`, `dag=`, `when=`."""
-        return self._on(m.NodeFailed, fn, filters)
-
-    def on_run_started(self, fn: Any = None, /, **filters: Any) -> Any:
-        """A hook that is asked before a run's first node is scheduled, once a run."""
-        return self._on(m.RunStarted, fn, filters)
-
-    def on_run_finished(self, fn: Any = None, /, **filters: Any) -> Any:
-        """A hook that is told of a run's end (`success`, `status`); what it answers changes nothing."""
-        return self._on(m.RunFinished, fn, filters)
-
-    def workflow(self, fn: Any = None, /, **settings: Any) -> Any:
-        """Make a workflow of a function that describes it: `@flow.workflow`, or with `name=`, `tags=`, ...
-
-        The function is called once: calls to actions inside it become nodes. Returns the `Workflow`.
-        """
-        if isinstance(fn, str):
-            settings["name"], fn = fn, None
-        if fn is None:
-            return lambda target: self.add_workflow(build_from_function(target, **settings))
-        return self.add_workflow(build_from_function(fn, **settings))
-
-    def add_workflow(self, workflow: Workflow) -> Workflow:
-        """Check a workflow and take it; the same name replaces. Raises `ValidationError`."""
-        return self._session.add_workflow(workflow)
-
-    def load_yaml_file(self, path: str | os.PathLike[str]) -> Workflow:
-        """Load the workflow in a YAML file; an error names file and line, and nothing is loaded."""
-        return self.add_workflow(load_yaml_file(path))
-
-    def load_yaml_string(self, text: str) -> Workflow:
-        """Load the workflow in a YAML text."""
-        return self.add_workflow(load_yaml_text(text))
-
-    def load_yaml_dir(self, path: str | os.PathLike[str]) -> list[Workflow]:
-        """Load every `.yaml` and `.yml` file of a folder, all or none."""
-        return self._session.add_workflows(load_yaml_dir(path))
-
-    def to_yaml(self, name: str | Workflow) -> str:
-        """A workflow as YAML; loading it gives an equal workflow."""
-        from .workflow.yaml import dump_yaml
-
-        return dump_yaml(self._session.find_workflow(name))
-
-    @property
-    def workflows(self) -> Mapping[str, Workflow]:
-        """The workflows by name."""
-        return dict(self._session.workflows)
-
-    @property
-    def actions(self) -> list[str]:
-        """The names of the actions."""
-        return list(self._session.registry)
-
-    @property
-    def config(self) -> DagConfig:
-        """The settings of all runs of this flow."""
-        return self._session.config
 
     # --- running ------------------------------------------------------------------------------
 
@@ -426,44 +296,13 @@ class DagFlow:
     def _display(self, run: Run, view: bool | str) -> Any:
         from .notebook.bar import choose_view
 
-        chosen = choose_view(view, _Controls(run))
+        chosen = choose_view(view, Controls(run))
         if chosen is not None:
             chosen.show(run.snapshot())
             run._shown, run._view = True, chosen
         return chosen
 
     # --- finding and going on -----------------------------------------------------------------
-
-    def get(self, run: Run | str | None = None) -> Run:
-        """A run of this database: by id or its unambiguous beginning, by workflow (its latest), or the latest."""
-        if isinstance(run, Run):
-            return run
-        if run is None:
-            if self._last is not None:
-                return self._last
-            found = self._store.latest_run_id(None)
-            if found is None:
-                raise DagNotFound("(the latest)", (), what="run")
-            return self._run_of(found)
-        if run in self._runs:
-            return self._runs[run]
-        matches = self._store.match_run_ids(run) if isinstance(run, str) and run else []
-        if len(matches) == 1:
-            return self._run_of(matches[0])
-        latest = self._store.latest_run_id([run]) if isinstance(run, str) else None
-        if latest is not None:
-            return self._run_of(latest)
-        if len(matches) > 1:
-            raise ValidationError(
-                f"{len(matches)} runs begin with {run!r}: {', '.join(matches[:5])}; write more of the id", culprit=run
-            )
-        raise DagNotFound(str(run), [*self._store.match_run_ids("")[:50], *self._session.workflows], what="run")
-
-    def _run_of(self, run_id: str) -> Run:
-        known = self._runs.get(run_id)
-        if known is None:
-            known = self._runs[run_id] = Run(self, run_id)
-        return known
 
     def resume(
         self,
@@ -491,7 +330,7 @@ class DagFlow:
         if found._takes_inputs():
             if config is not None or inputs or executor is not None:
                 raise InvalidState(
-                    f"run {found.run_id!r} is under way: config, inputs and executor can be changed once it is paused",
+                    f"run {found.run_id!r} is under way: pause it first to change config, inputs or executor",
                     culprit=found.run_id,
                 )
             found._resume(branch, given)
@@ -561,7 +400,9 @@ class DagFlow:
 
             raise NodeNotFound(node, scheduler.nodes)
         if node is not None and not scheduler.nodes[node].final:
-            raise InvalidState(f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node)
+            raise InvalidState(
+                f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node
+            )
         by = who()
         clock = self._session.clock
         if run._takes_inputs():
@@ -587,7 +428,9 @@ class DagFlow:
         context = contextvars.copy_context()
 
         async def reopen() -> Run:
-            coordinator = await self._session.reopen(run.run_id, then, context=context, before=run._attach, **settings)
+            coordinator = await self._session.reopen(
+                run.run_id, then, context=context, before=run._attach, **settings
+            )
             if after is not None:
                 coordinator.post(*after(coordinator))
             return run
@@ -595,118 +438,6 @@ class DagFlow:
         self._engine.call(reopen())
         self._runs[run.run_id] = run
         return run
-
-    def _load(self, run_id: str) -> Loaded:
-        return self._engine.call(self._session.load(run_id))
-
-    def _run_row(self, run_id: str) -> dict[str, Any] | None:
-        self._store.sync()
-        return self._store.run_row(run_id)
-
-    def _stored_status(self, run_id: str) -> str | None:
-        """The status in the database; `interrupted` where nobody drives what should be under way."""
-        row = self._run_row(run_id)
-        if row is None:
-            return None
-        if row["status"] in ("running", "pending") and not row["owner_alive"]:
-            return "interrupted"
-        return str(row["status"])
-
-    # --- looking ------------------------------------------------------------------------------
-
-    @property
-    def _store(self) -> Store:
-        store = self._session.store
-        if store is None:
-            store = self._engine.call(self._session.open())
-        if not self._warned and store.size_bytes() > BIG:
-            self._warned = True
-            warnings.warn(
-                f"the database has {store.size_bytes() / 1e9:.1f} GB: flow.delete_runs(older_than='30d') and "
-                f"flow.vacuum() make it smaller",
-                ResourceWarning,
-                stacklevel=3,
-            )
-        return store
-
-    @property
-    def _history(self) -> History:
-        from .history import History
-
-        store = self._store
-        return History(store.connect, self._session.codec, sync=store.sync, memory_values=self._session.recall)
-
-    def runs(self, **filters: Any) -> pd.DataFrame:
-        """A row a run, newest first. Filters: `dag_name`, `status`, `since`, `limit`, `run_id`."""
-        return self._history.runs(**filters)
-
-    def nodes(self, **filters: Any) -> pd.DataFrame:
-        """A row a run's node."""
-        return self._history.nodes(**filters)
-
-    def attempts(self, **filters: Any) -> pd.DataFrame:
-        """A row an attempt."""
-        return self._history.attempts(**filters)
-
-    def events(self, **filters: Any) -> pd.DataFrame:
-        """A row an event."""
-        return self._history.events(**filters)
-
-    def cache(self, **filters: Any) -> pd.DataFrame:
-        """A row a stored value: inputs, outputs, human input."""
-        return self._history.cache(**filters)
-
-    def logs(self, **filters: Any) -> pd.DataFrame:
-        """A row a line that actions printed or logged."""
-        return self._history.logs(**filters)
-
-    def metrics(self, **filters: Any) -> pd.DataFrame:
-        """A row an action: runs, durations, failures, retries, cache hits, tokens, cost."""
-        return self._history.metrics(**filters)
-
-    def storage(self) -> pd.DataFrame:
-        """What takes how many bytes in the database."""
-        return self._history.storage()
-
-    def sql(self, query: str, params: Any = ()) -> pd.DataFrame:
-        """The result of a query; reading only."""
-        return self._history.sql(query, params)
-
-    def delete_runs(
-        self,
-        run: Run | str | None = None,
-        *,
-        dag_name: str | None = None,
-        older_than: Any = None,
-        values_only: bool = False,
-    ) -> int:
-        """Delete runs (`run`, or all of a workflow, or older than `"30d"`), or only their values; how many."""
-        if run is None and dag_name is None and older_than is None:
-            raise ValidationError(
-                "delete_runs() needs to know which: a run, dag_name= or older_than= (such as '30d')", culprit="run"
-            )
-        if run is not None:
-            ids = [self.get(run).run_id]
-        else:
-            ids = self._history.run_ids(dag_name=dag_name, older_than=older_than)
-        return self._engine.call(self._store.delete_runs(ids, values_only=values_only))
-
-    def vacuum(self) -> None:
-        """Give the space of what was deleted back to the file system."""
-        self._engine.call(self._store.vacuum())
-
-    def graph(self, workflow: str | Workflow) -> Picture:
-        """A workflow's picture."""
-        from .notebook.picture import workflow_picture
-
-        return workflow_picture(self._session.find_workflow(workflow))
-
-    def _grown_yaml(self, run: Run) -> str:
-        from .workflow.grown import grown_workflow
-        from .workflow.yaml import dump_yaml
-
-        scheduler = run._scheduler
-        return dump_yaml(grown_workflow(scheduler.dag_name, [n.spec for n in list(scheduler.nodes.values())]))
 
     # --- end ----------------------------------------------------------------------------------
 
@@ -723,7 +454,9 @@ class DagFlow:
                 future.result(STOP_WITHIN)
             except concurrent.futures.TimeoutError:
                 # an async action that blocks the loop must not keep the interpreter from exiting
-                warnings.warn(f"{self!r} did not close within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=2)
+                warnings.warn(
+                    f"{self!r} did not close within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=2
+                )
             finally:
                 self._engine.close()
         else:
@@ -761,59 +494,3 @@ class DagFlow:
         ]
         body = "".join(f"<tr><th>{escape(k)}</th><td>{escape(v)}</td></tr>" for k, v in rows)
         return f"<table class='dagflow-flow'>{body}</table>"
-
-
-class _Controls:
-    """What a view's buttons do to a run."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-
-    def pause(self) -> object:
-        return self._run.pause(reason="paused by hand")
-
-    def resume(self, branch: str | None = None, answers: dict[str, Any] | None = None) -> object:
-        return self._again(lambda: self._run._resume(branch, answers or {}))
-
-    def cancel(self) -> object:
-        return self._run.cancel(reason="cancelled by hand")
-
-    def retry(self, node: str) -> object:
-        return self._again(lambda: self._run.retry(node))
-
-    def approve(self, branch: str | None, answers: dict[str, Any]) -> object:
-        return self._again(lambda: self._run._resume(branch, {"approved": True, **answers}))
-
-    def reject(self, branch: str | None) -> object:
-        return self._again(lambda: self._run.reject(branch))
-
-    def values(self, node: str) -> dict[str, dict[str, str]]:
-        """A node's inputs and outputs as short texts; an input that is not there yet as it is written."""
-        scheduler, values, _ = self._run._state()
-        found = scheduler.nodes[node]
-        spec = found.spec.inputs
-        written = {name: str(v) if isinstance(v, Ref) else _brief(v) for name, v in spec.items()}
-        there = {name: _brief(value) for name, value in values.resolve(found, lambda name: None).items()}
-        outputs = found.outcome.outputs if found.outcome is not None else {}
-        return {"Inputs": written | there, "Outputs": {str(k): _brief(v) for k, v in outputs.items()}}
-
-    def _again(self, act: Callable[[], Run]) -> Run:
-        """A run that was left goes on in the view it has."""
-        run = act()
-        coordinator = run._coordinator
-        if coordinator is not None and run._view is not None and run._live:
-            coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, run._view)
-        return run
-
-
-def _brief(value: Any) -> str:
-    """`repr(value)`, without the middle of what is long: big values are not written out to be cut then."""
-    short = reprlib.Repr()
-    short.maxstring = short.maxother = 300
-    short.maxlist = short.maxtuple = short.maxdict = short.maxset = 20
-    return short.repr(value)
-
-
-def _is_event(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, m.Event)
-

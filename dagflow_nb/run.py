@@ -7,23 +7,20 @@ import concurrent.futures
 import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .answers import check_answers_of, commands_in
 from .core import messages as m
-from .core.model import HumanTimeoutAction, NodeOutput, NodeStatus, Ref, RunStatus, map_refs
+from .core.model import Ref, RunStatus, map_refs
+from .core.state import OVER
 from .errors import (
     DagError,
-    ExecutionTimeout,
     InvalidState,
-    NodeExecutionError,
     NodeNotFound,
-    RunCancelled,
     ValidationError,
-    shorten,
 )
-from .runtime.attempts import user_traceback
+from .outcomes import ExecutionReport, Outputs, error_of, report_of
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
 from .runtime.recovery import Loaded
@@ -37,101 +34,6 @@ if TYPE_CHECKING:
 
     from .flow import DagFlow
     from .notebook.picture import Picture
-
-OVER = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutionReport:
-    """How a run went: counts of nodes by how they ended, and each node's outcome by its id.
-
-    `completed_nodes` counts cached and recovered ones too; `duration` is in seconds.
-    """
-
-    run_id: str
-    dag_name: str
-    status: str
-    success: bool
-    completed_nodes: int
-    failed_nodes: int
-    skipped_nodes: int
-    node_outcomes: Mapping[str, NodeOutput]
-    error: str | None
-    duration: float
-
-
-def report_of(scheduler: Any) -> ExecutionReport:
-    """The report of a run from its scheduler."""
-    count = scheduler.count
-    started, ended = scheduler.started_at, scheduler.finished_at or scheduler.now
-    outcomes = {}
-    for node in list(scheduler.nodes.values()):
-        if node.outcome is not None:
-            outcomes[node.id] = node.outcome
-        elif node.status is NodeStatus.FAILED:
-            outcomes[node.id] = NodeOutput.failure(node.error or "failed")
-    return ExecutionReport(
-        run_id=scheduler.run_id,
-        dag_name=scheduler.dag_name,
-        status=str(scheduler.status),
-        success=scheduler.status is RunStatus.COMPLETED,
-        completed_nodes=count[NodeStatus.COMPLETED] + count[NodeStatus.CACHED] + count[NodeStatus.RECOVERED],
-        failed_nodes=count[NodeStatus.FAILED],
-        skipped_nodes=count[NodeStatus.SKIPPED],
-        node_outcomes=outcomes,
-        error=scheduler.error,
-        duration=(ended - started) if started is not None else 0.0,
-    )
-
-
-class Outputs(Mapping[str, Mapping[str, Any]]):
-    """The outputs of a run's nodes: `run.outputs[node_id][key]`; missing keys say what there is."""
-
-    def __init__(self, nodes: Mapping[str, Any], what: str = "node") -> None:
-        self._nodes, self._what = nodes, what
-
-    def __getitem__(self, key: str) -> Mapping[str, Any]:
-        node = self._nodes.get(key)
-        if node is None:
-            raise KeyError(f"no node {key!r}; there are {shorten(list(self._nodes), 400)}")
-        if node.outcome is None:
-            raise KeyError(f"node {key!r} has no outputs: it is {node.status}")
-        return OfNode(key, node.outcome.outputs)
-
-    def __iter__(self) -> Iterator[str]:
-        return (node.id for node in list(self._nodes.values()) if node.outcome is not None)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
-
-    def __repr__(self) -> str:
-        return f"<outputs of {len(self)} nodes: {shorten(list(self), 200)}>"
-
-
-class OfNode(Mapping[str, Any]):
-    """The outputs of one node by name."""
-
-    def __init__(self, id: str, outputs: Mapping[str, Any]) -> None:
-        self._id, self._outputs = id, outputs
-
-    def __getitem__(self, key: str) -> Any:
-        if key not in self._outputs:
-            raise KeyError(f"node {self._id!r} gave no {key!r}; it gave {', '.join(map(repr, self._outputs)) or 'nothing'}")
-        return self._outputs[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._outputs)
-
-    def __len__(self) -> int:
-        return len(self._outputs)
-
-    def __eq__(self, other: object) -> bool:
-        return dict(self) == (dict(other) if isinstance(other, Mapping) else other)
-
-    __hash__ = None  # type: ignore[assignment]  # it equals dicts, which have none
-
-    def __repr__(self) -> str:
-        return shorten(dict(self), 1000)
 
 
 class Run:
@@ -210,7 +112,7 @@ class Run:
 
     @property
     def status(self) -> RunStatus:
-        """How it stands: `pending`, `running`, `paused`, `completed`, `failed`, `cancelled`, `interrupted`."""
+        """`pending`, `running`, `paused`, `completed`, `failed`, `cancelled` or `interrupted`."""
         status = RunStatus(self._scheduler.status)
         if status in (RunStatus.RUNNING, RunStatus.PENDING) and self._coordinator is None:
             return RunStatus(self._flow._stored_status(self.run_id) or status)
@@ -339,32 +241,8 @@ class Run:
             return coordinator.crash
         if coordinator is not None and coordinator.strict_error is not None and not self._live:
             return coordinator.strict_error
-        scheduler = self._scheduler
-        status = scheduler.status
-        if status is RunStatus.CANCELLED:
-            cancelled = RunCancelled(
-                f"run {self.run_id!r} was cancelled" + (f": {scheduler.error}" if scheduler.error else ""), run=self
-            )
-            cancelled.reason = scheduler.error
-            cancelled.report = self.report
-            return cancelled
-        if status is RunStatus.INTERRUPTED and not self._live:
-            return RunCancelled(f"run {self.run_id!r} was interrupted: go on with flow.resume()", run=self)
-        by_failure = status is RunStatus.PAUSED and any(p.kind == "failure" for p in scheduler.pauses.values())
-        if status is not RunStatus.FAILED and not by_failure:
-            return None
-        node_id = scheduler.error_node
-        if node_id is None:
-            text = scheduler.error or "the run failed"
-            if "timeout_seconds" in text:
-                return ExecutionTimeout(f"{text}; go on with flow.resume()", run=self, report=self.report)
-            return NodeExecutionError("", text, run=self, report=self.report)
-        error = NodeExecutionError(node_id, scheduler.error or "failed", run=self, report=self.report)
-        cause = coordinator.exceptions.get(culprit_of(scheduler, node_id)) if coordinator is not None else None
-        if cause is not None:
-            error.__cause__ = cause
-            error.action_traceback = user_traceback(cause)
-        return error
+        exceptions = coordinator.exceptions if coordinator is not None else {}
+        return error_of(self._scheduler, exceptions, self, ended=not self._live)
 
     async def stream(self) -> AsyncIterator[Any]:
         """Each event of the run, as it is driven here, until it has ended or is paused.
@@ -412,24 +290,25 @@ class Run:
         coordinator, done = self._coordinator, self._done
         if not self._live or coordinator is None or done is None:
             return False
-        if coordinator.scheduler.status not in (RunStatus.PENDING, RunStatus.RUNNING):
-            if not self._flow._engine.is_here():
-                concurrent.futures.wait([done], timeout=10.0)
+        left = coordinator.scheduler.status not in (RunStatus.PENDING, RunStatus.RUNNING)
+        if left and not self._flow._engine.is_here():
+            concurrent.futures.wait([done], timeout=10.0)
         return self._live
 
-    def _tell(self, make: Callable[[float], m.Input]) -> Run:
+    def _tell(self, make: Callable[[float], m.Input], *, to_run: bool = True) -> Run:
         """Give a live run an input, or take a stored one up with it."""
         if self._takes_inputs() and self._coordinator is not None:
             self._coordinator.post_from_thread(make)
             return self
         now = self._flow._session.clock.now
-        return self._flow._reopen(self, lambda loaded: [make(now())])
+        return self._flow._reopen(self, lambda loaded: [make(now())], to_run=to_run)
 
     def _need_branch(self, branch: str | None, verb: str) -> None:
         scheduler = self._scheduler
         if scheduler.status in OVER:
             raise InvalidState(
-                f"run {self.run_id!r} has ended ({scheduler.status}): there is nothing to {verb}", culprit=self.run_id
+                f"run {self.run_id!r} has ended ({scheduler.status}): there is nothing to {verb}",
+                culprit=self.run_id,
             )
         if branch is not None and branch not in scheduler.nodes:
             raise NodeNotFound(branch, scheduler.nodes)
@@ -471,8 +350,9 @@ class Run:
         waiting = [w.branch_id for w in self.waiting if w.branch_id is not None]
         if branch is None:
             if len(waiting) != 1:
+                names = ", ".join(map(repr, waiting)) or "none"
                 raise InvalidState(
-                    f"{len(waiting)} branches wait ({', '.join(map(repr, waiting)) or 'none'}): name the one to reject",
+                    f"{len(waiting)} branches wait ({names}): name the one to reject",
                     culprit=self.run_id,
                 )
             branch = waiting[0]
@@ -483,7 +363,7 @@ class Run:
         self._need_branch(branch, "cancel")
         by = who()
         if branch is None:
-            return self._tell(lambda at: m.CancelRun(at, reason, by))
+            return self._tell(lambda at: m.CancelRun(at, reason, by), to_run=False)
         node = self._scheduler.nodes[branch]
         if node.cut:
             raise InvalidState(f"branch {branch!r} has been cancelled already", culprit=branch)
@@ -495,7 +375,7 @@ class Run:
 
     def apply(self, *commands: Any) -> Run:
         """Apply commands to the run: what is refused is reported as `CommandRejected`."""
-        checked = [found for command in commands for found in _commands(command)]
+        checked = [found for command in commands for found in commands_in(command)]
         self._need_branch(None, "change")
         by = who()
 
@@ -547,7 +427,9 @@ class Run:
             raise NodeNotFound(node, scheduler.nodes)
         group = scheduler.nodes[node]
         if group.spec.kind != "map":
-            raise ValidationError(f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node)
+            raise ValidationError(
+                f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node
+            )
         rows = []
         columns: dict[str, None] = {}  # an item that failed has no outputs: the others name them
         varied = values.combinations(group) if group.children else []
@@ -616,63 +498,3 @@ class Run:
         except DagError:
             return {"text/plain": text}
         return {**bundle, "text/plain": text}
-
-
-def _commands(answer: Any) -> list[Any]:
-    """What `apply` was given, as commands; nothing in it is awaited."""
-    from .hooks import commands_of
-
-    coroutine = commands_of(answer)
-    try:
-        coroutine.send(None)
-    except StopIteration as done:
-        return list(done.value)
-    coroutine.close()
-    raise ValidationError("apply() takes commands, not something to be awaited", culprit=answer)
-
-
-def culprit_of(scheduler: Any, id: str) -> str:
-    """The node inside a group because of which the group failed."""
-    node = scheduler.nodes[id]
-    while node.is_group:
-        failed = [c for c in node.children if scheduler.nodes[c].status is NodeStatus.FAILED]
-        if not failed:
-            break
-        node = scheduler.nodes[failed[0]]
-    return str(node.id)
-
-
-def check_answers_of(
-    scheduler: Any, branch: str | None, answers: Mapping[str, Any], models: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The answers, checked by the forms of what waits; raises `ValidationError` or `InvalidState`."""
-    from .forms import check_answers
-
-    pauses = dict(scheduler.pauses)
-    if branch is not None:
-        if branch not in scheduler.nodes:
-            raise NodeNotFound(branch, scheduler.nodes)
-        if branch not in pauses:
-            paused = ", ".join(repr(id) for id in pauses if id) or "none"
-            node = scheduler.nodes.get(branch)
-            why = "was cancelled" if node is not None and node.cut else f"is not paused (paused: {paused})"
-            raise InvalidState(f"branch {branch!r} {why}: it cannot be resumed", culprit=branch)
-        pauses = {branch: pauses[branch]}
-    checked = dict(answers)
-    for root, pause in pauses.items():
-        if pause.form is not None:
-            checked.update(check_answers(pause.form, answers, models.get(root)))
-    return checked
-
-
-def time_is_over(scheduler: Any, branch: str | None, at: float) -> bool:
-    """Whether nobody answered within `human_wait_minutes`, and something is to happen then."""
-    minutes, action = scheduler.config.human_wait_minutes, scheduler.config.human_timeout_action
-    if minutes is None or action == HumanTimeoutAction.PAUSE:
-        return False
-    asking = [
-        pause
-        for root, pause in scheduler.pauses.items()
-        if pause.kind in ("ask", "branch", "review", "decision") and (branch is None or root == branch)
-    ]
-    return any(at >= pause.since + 60 * minutes for pause in asking)

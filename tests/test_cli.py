@@ -258,8 +258,8 @@ def test_lab_opens_copies(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
     monkeypatch.setattr(cli.subprocess, "call", lambda command: opened.append(command) or 0)
     Path("mine").mkdir()
     Path("mine/01_first_pipeline.ipynb").write_text("edited")
-    status, _, _ = dagflow(capsys, "lab", "mine")
-    assert status == SUCCESS and opened[0][-2:] == ["jupyterlab", "mine"]
+    status, _, _ = dagflow(capsys, "lab", "--folder", "mine", "--", "--no-browser")
+    assert status == SUCCESS and opened[0][-3:] == ["jupyterlab", "mine", "--no-browser"]
     assert Path("mine/01_first_pipeline.ipynb").read_text() == "edited"
     dagflow(capsys, "lab")
     assert "cells" in Path("dagflow-notebooks/01_first_pipeline.ipynb").read_text()

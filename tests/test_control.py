@@ -353,6 +353,34 @@ def test_resuming_a_failed_run_with_an_unknown_branch_is_an_error(flow: DagFlow)
     assert run.status == "failed"
 
 
+def test_a_run_can_be_cancelled_where_its_actions_are_not_defined(flow: DagFlow, tmp_path: Path) -> None:
+    """Cancelling runs nothing: another session needs none of the actions for it, but to resume it does."""
+    from dagflow_nb import ActionNotFound
+
+    run = flow.run(single("echo", ask=True), view=False)
+    with DagFlow(tmp_path / "flow.db", echo=False) as other:
+        with pytest.raises(ActionNotFound, match="echo"):
+            other.resume(run.run_id, view=False)
+        with pytest.raises(RunCancelled):
+            other.get(run.run_id).cancel(reason="not wanted").wait(PATIENCE)
+    assert run.status == "cancelled"
+
+
+def test_a_failed_run_goes_on_by_its_own_resume(flow: DagFlow) -> None:
+    """`run.resume()` of a failed run is a retry that does not block."""
+    broken = [1]
+
+    @flow.action
+    def fragile() -> int:
+        if broken:
+            raise ValueError("broken")
+        return 1
+
+    run = flow.run(single(fragile), view=False, raise_on_failure=False)
+    broken.clear()
+    assert run.resume() is run and run.wait(PATIENCE).status == "completed"
+
+
 def test_a_cancelled_branch_stays_cancelled(flow: DagFlow) -> None:
     """Cancelling a branch ends what runs in it; resuming or cancelling it again is `InvalidState`."""
     gate = Gate()

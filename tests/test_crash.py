@@ -466,6 +466,25 @@ def test_values_in_memory_live_as_long_as_the_process(tmp_path: Path) -> None:
         assert again.resume(left.run_id, view=False).result == 2 and len(made) == 3
 
 
+def test_a_literal_that_was_lost_is_told_not_handed_on(tmp_path: Path) -> None:
+    """An input that could not be stored fails its node with the way out; given as run input it goes on."""
+
+    def use(thing: Any) -> bool:
+        return isinstance(thing, Exception)
+
+    thing = KeyError(lambda: None)
+    literal, given = Workflow("literal"), Workflow("given", inputs=["thing"])
+    literal.add(use, id="node", thing=threading.Lock(), ask=True)
+    given.add(use, id="node", thing=given.input("thing"), ask=True)
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        ids = [flow.run(literal, view=False).run_id, flow.run(given, thing=thing, view=False).run_id]
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        flow.action(use)
+        run = flow.resume(ids[0], view=False, raise_on_failure=False)
+        assert run.status == "failed" and "flow.resume(inputs=" in str(run.error)
+        assert flow.resume(ids[1], inputs={"thing": thing}, view=False).result is True
+
+
 def test_a_secret_is_never_in_the_file(tmp_path: Path) -> None:
     """A `SecretStr` input is not stored; whoever resumes elsewhere gives it again with `inputs=`."""
     from pydantic import SecretStr

@@ -22,9 +22,9 @@ def pickled(value: Any) -> bytes:
     """`value` pickled, by value where it comes from a cell; raises `Unsupported` where it holds a secret."""
     import pickle
 
-    import cloudpickle  # type: ignore[import-untyped]  # it has no stubs
+    import cloudpickle
 
-    class Watchful(cloudpickle.Pickler):  # type: ignore[misc]  # for the same reason
+    class Watchful(cloudpickle.Pickler):  # type: ignore[misc]  # it has no stubs
         """Sees each object on its way."""
 
         def persistent_id(self, found: Any) -> None:

@@ -97,7 +97,9 @@ class Talk:
             return ""
         if len(text) <= room:
             return text
-        return text[:room] + f"\n[{self.node_id}: more than {MOST_OUTPUT:,} characters, the rest is dropped]\n"
+        return (
+            text[:room] + f"\n[{self.node_id}: more than {MOST_OUTPUT:,} characters, the rest is dropped]\n"
+        )
 
     def last_lines(self) -> dict[str, str]:
         """The lines without an end that are still held back, by stream; they are taken."""
@@ -227,4 +229,3 @@ def run_in_executor(
 
     future.add_done_callback(finish)
     return future.cancel
-

@@ -72,7 +72,7 @@ class Tee(io.TextIOBase):
         return self.real.errors
 
     @property
-    def newlines(self) -> Any:
+    def newlines(self) -> Any:  # type: ignore[override]  # typeshed has a plain attribute
         return self.real.newlines
 
     def __getattr__(self, name: str) -> Any:

@@ -286,7 +286,9 @@ class RunCoordinator:
             error = self.growth.hook_errors.get(event.hook)
             self.strict_error = error or DagError(f"hook {event.hook!r} failed: {event.error}")
         else:
-            self.strict_error = ValidationError(f"a command was refused: {event.reason}", culprit=event.command)
+            self.strict_error = ValidationError(
+                f"a command was refused: {event.reason}", culprit=event.command
+            )
         self.post(m.FailRun(self.clock.now(), str(self.strict_error)))
 
     # --- groups and values --------------------------------------------------------------------
@@ -369,7 +371,7 @@ class RunCoordinator:
         try:
             if stored is not None:
                 await stored
-            await self.store.flush()
+            await self.store.flush(self.run_id)
             await self.store.release(self.run_id)
         except Exception as error:
             self._fall_over(error)

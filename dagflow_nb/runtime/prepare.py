@@ -139,8 +139,8 @@ def check_inputs(
                 if ref.target == "inputs" and ref.path and str(ref.path[0]) not in inputs:
                     missing = str(ref.path[0])
                     found.append(
-                        f"node {spec.id!r} needs the run's input {missing!r} (for its own {name!r}), which was "
-                        f"not given and has no default"
+                        f"node {spec.id!r} needs the run's input {missing!r} (for its own {name!r}), "
+                        f"which was not given and has no default"
                     )
                     culprit = culprit or missing
     if found:

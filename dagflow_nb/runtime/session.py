@@ -121,7 +121,7 @@ class Session:
         """Check a workflow and take it, with the sub-workflows and functions it brings along."""
         if not isinstance(workflow, Workflow):
             raise ValidationError(
-                f"a Workflow is added, not {type(workflow).__name__}: make one with Workflow(name) or @flow.workflow",
+                f"a Workflow is added, not {type(workflow).__name__}: make one with Workflow(name)",
                 culprit=workflow,
             )
         flatten(workflow, self._finder(workflow))
@@ -189,7 +189,9 @@ class Session:
     ) -> Prepared:
         """Everything a run of this workflow needs, checked; raises before anything has happened."""
         found = self.find_workflow(workflow)
-        if inputs is not None and not (isinstance(inputs, Mapping) and all(isinstance(k, str) for k in inputs)):
+        if inputs is not None and not (
+            isinstance(inputs, Mapping) and all(isinstance(k, str) for k in inputs)
+        ):
             raise ValidationError(
                 f"inputs are a mapping of names to values, not {shorten(inputs)}", culprit="inputs"
             )
@@ -220,7 +222,8 @@ class Session:
             self.executors[name] = executor
             return name
         raise ValidationError(
-            f"executor is a name or a concurrent.futures.Executor, not {type(executor).__name__}", culprit="executor"
+            f"executor is a name or a concurrent.futures.Executor, not {type(executor).__name__}",
+            culprit="executor",
         )
 
     def executor(self, name: str) -> Executor:
@@ -288,7 +291,7 @@ class Session:
         disabled: Iterable[str] = (),
         hold: bool = False,
     ) -> RunCoordinator:
-        """A new run, stored and owned, that begins at once, or with `hold` when its coordinator is told `go`."""
+        """A new run, stored and owned, that begins at once, or with `hold` when told to `go`."""
         store = await self.open()
         run_id = run_id or uuid.uuid4().hex[:12]
         if run_id in self.live:
@@ -414,8 +417,12 @@ class Session:
         capacity: int = 100,
         record: Callable[[str, str, Any], None] | None = None,
         before: Callable[[RunCoordinator], None] | None = None,
+        to_run: bool = True,
     ) -> RunCoordinator:
-        """Take a stored run up: claim it, replay it, and go on with the inputs that `then(loaded)` gives."""
+        """Take a stored run up: claim it, replay it, and go on with the inputs that `then(loaded)` gives.
+
+        Without `to_run` nothing of it is to run (it is cancelled): its actions need not be there.
+        """
         store = await self.open()
         if run_id in self.live:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
@@ -427,12 +434,18 @@ class Session:
             scheduler = loaded.scheduler
             merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
             values = Values(scheduler.nodes, merged)
-            actions: dict[str, NodeAction] = {name: prepared(self.registry.need(name)) for name in self.registry}
-            still = [node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"]
-            prepare.check_actions(still, actions)
+            actions: dict[str, NodeAction] = {
+                name: prepared(self.registry.need(name)) for name in self.registry
+            }
+            still = [
+                node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"
+            ]
+            if to_run:
+                prepare.check_actions(still, actions)
             settings = {name: settings_of(action) for name, action in actions.items()}
             settings = prepare.with_executor(settings, actions, self._executor_name(executor))
-            prepare.check_executors(still, settings, self.executors)
+            if to_run:
+                prepare.check_executors(still, settings, self.executors)
             base = DagConfig.of(self.codec.loads(loaded.row["config"]))
             at = self.clock.now()
             first: list[m.Input] = []
@@ -484,4 +497,3 @@ def who() -> str:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
         return "user"
-

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..actions import MISSING
+from ..codec import MissingValue
 from ..core.graph import Node
 from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, map_refs
 from ..errors import DagError, ValidationError, shorten
@@ -118,6 +119,12 @@ class Values:
                     inputs[name] = None
                 elif default_of is None or default_of(name) is MISSING:
                     raise MissingReference(f"input {name!r} of node {spec.id!r}: {missing}") from None
+            if type(inputs.get(name)) is MissingValue and not lenient:
+                raise MissingReference(
+                    f"input {name!r} of node {spec.id!r} could not be stored ({inputs[name].reason}) "
+                    f"and is gone with its process: make it a run input, and go on with "
+                    f"flow.resume(inputs=...)"
+                )
         if spec.item is not None and spec.parent is not None:
             inputs.update(self.combinations(self.nodes[spec.parent])[spec.item])
         if node.human is not None or node.answered:

@@ -150,7 +150,7 @@ class Workers:
         return done
 
     def _with_rows(self, id: str, result: Result) -> Result:
-        """A result with its outputs as they will be stored; outputs that cannot even be read are its error."""
+        """A result with its outputs as they will be stored; outputs that cannot be read are its error."""
         if result.outcome is None:
             return result
         try:

@@ -1,0 +1,58 @@
+"""What people answer and ask for, checked before a run hears of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .core.model import HumanTimeoutAction
+from .errors import InvalidState, NodeNotFound, ValidationError
+
+
+def commands_in(answer: Any) -> list[Any]:
+    """What `apply` was given, as commands; nothing in it is awaited."""
+    from .hooks import commands_of
+
+    coroutine = commands_of(answer)
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return list(done.value)
+    coroutine.close()
+    raise ValidationError("apply() takes commands, not something to be awaited", culprit=answer)
+
+
+def check_answers_of(
+    scheduler: Any, branch: str | None, answers: Mapping[str, Any], models: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The answers, checked by the forms of what waits; raises `ValidationError` or `InvalidState`."""
+    from .forms import check_answers
+
+    pauses = dict(scheduler.pauses)
+    if branch is not None:
+        if branch not in scheduler.nodes:
+            raise NodeNotFound(branch, scheduler.nodes)
+        if branch not in pauses:
+            paused = ", ".join(repr(id) for id in pauses if id) or "none"
+            node = scheduler.nodes.get(branch)
+            why = "was cancelled" if node is not None and node.cut else f"is not paused (paused: {paused})"
+            raise InvalidState(f"branch {branch!r} {why}: it cannot be resumed", culprit=branch)
+        pauses = {branch: pauses[branch]}
+    checked = dict(answers)
+    for root, pause in pauses.items():
+        if pause.form is not None:
+            checked.update(check_answers(pause.form, answers, models.get(root)))
+    return checked
+
+
+def time_is_over(scheduler: Any, branch: str | None, at: float) -> bool:
+    """Whether nobody answered within `human_wait_minutes`, and something is to happen then."""
+    minutes, action = scheduler.config.human_wait_minutes, scheduler.config.human_timeout_action
+    if minutes is None or action == HumanTimeoutAction.PAUSE:
+        return False
+    asking = [
+        pause
+        for root, pause in scheduler.pauses.items()
+        if pause.kind in ("ask", "branch", "review", "decision") and (branch is None or root == branch)
+    ]
+    return any(at >= pause.since + 60 * minutes for pause in asking)

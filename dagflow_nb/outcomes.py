@@ -1,0 +1,150 @@
+"""How a run went: its report, and the outputs of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .core.model import NodeOutput, NodeStatus, RunStatus
+from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
+from .runtime.attempts import user_traceback
+
+if TYPE_CHECKING:
+    from .run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionReport:
+    """How a run went: counts of nodes by how they ended, and each node's outcome by its id.
+
+    `completed_nodes` counts cached and recovered ones too; `duration` is in seconds.
+    """
+
+    run_id: str
+    dag_name: str
+    status: str
+    success: bool
+    completed_nodes: int
+    failed_nodes: int
+    skipped_nodes: int
+    node_outcomes: Mapping[str, NodeOutput]
+    error: str | None
+    duration: float
+
+
+def report_of(scheduler: Any) -> ExecutionReport:
+    """The report of a run from its scheduler."""
+    count = scheduler.count
+    started, ended = scheduler.started_at, scheduler.finished_at or scheduler.now
+    outcomes = {}
+    for node in list(scheduler.nodes.values()):
+        if node.outcome is not None:
+            outcomes[node.id] = node.outcome
+        elif node.status is NodeStatus.FAILED:
+            outcomes[node.id] = NodeOutput.failure(node.error or "failed")
+    return ExecutionReport(
+        run_id=scheduler.run_id,
+        dag_name=scheduler.dag_name,
+        status=str(scheduler.status),
+        success=scheduler.status is RunStatus.COMPLETED,
+        completed_nodes=count[NodeStatus.COMPLETED] + count[NodeStatus.CACHED] + count[NodeStatus.RECOVERED],
+        failed_nodes=count[NodeStatus.FAILED],
+        skipped_nodes=count[NodeStatus.SKIPPED],
+        node_outcomes=outcomes,
+        error=scheduler.error,
+        duration=(ended - started) if started is not None else 0.0,
+    )
+
+
+class Outputs(Mapping[str, Mapping[str, Any]]):
+    """The outputs of a run's nodes: `run.outputs[node_id][key]`; missing keys say what there is."""
+
+    def __init__(self, nodes: Mapping[str, Any], what: str = "node") -> None:
+        self._nodes, self._what = nodes, what
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        node = self._nodes.get(key)
+        if node is None:
+            raise KeyError(f"no node {key!r}; there are {shorten(list(self._nodes), 400)}")
+        if node.outcome is None:
+            raise KeyError(f"node {key!r} has no outputs: it is {node.status}")
+        return OfNode(key, node.outcome.outputs)
+
+    def __iter__(self) -> Iterator[str]:
+        return (node.id for node in list(self._nodes.values()) if node.outcome is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __repr__(self) -> str:
+        return f"<outputs of {len(self)} nodes: {shorten(list(self), 200)}>"
+
+
+class OfNode(Mapping[str, Any]):
+    """The outputs of one node by name."""
+
+    def __init__(self, id: str, outputs: Mapping[str, Any]) -> None:
+        self._id, self._outputs = id, outputs
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._outputs:
+            there = ", ".join(map(repr, self._outputs)) or "nothing"
+            raise KeyError(f"node {self._id!r} gave no {key!r}; it gave {there}")
+        return self._outputs[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._outputs)
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def __eq__(self, other: object) -> bool:
+        return dict(self) == (dict(other) if isinstance(other, Mapping) else other)
+
+    __hash__ = None  # type: ignore[assignment]  # it equals dicts, which have none
+
+    def __repr__(self) -> str:
+        return shorten(dict(self), 1000)
+
+
+def error_of(
+    scheduler: Any, exceptions: Mapping[str, BaseException], run: Run | None = None, *, ended: bool = True
+) -> BaseException | None:
+    """Why a run did not succeed, as the error to raise; None if it did, or may still.
+
+    `exceptions`: those of the actions by node id, for the `__cause__`. `ended`: it is not under way here.
+    """
+    status, report = scheduler.status, report_of(scheduler)
+    if status is RunStatus.CANCELLED:
+        why = f": {scheduler.error}" if scheduler.error else ""
+        cancelled = RunCancelled(f"run {scheduler.run_id!r} was cancelled{why}", run=run, report=report)
+        cancelled.reason = scheduler.error
+        return cancelled
+    if status is RunStatus.INTERRUPTED and ended:
+        return RunCancelled(f"run {scheduler.run_id!r} was interrupted: go on with flow.resume()", run=run)
+    by_failure = status is RunStatus.PAUSED and any(p.kind == "failure" for p in scheduler.pauses.values())
+    if status is not RunStatus.FAILED and not by_failure:
+        return None
+    node_id, text = scheduler.error_node, scheduler.error or "the run failed"
+    if node_id is None:
+        if "timeout_seconds" in text:
+            return ExecutionTimeout(f"{text}; go on with flow.resume()", run=run, report=report)
+        return NodeExecutionError("", text, run=run, report=report)
+    error = NodeExecutionError(node_id, text, run=run, report=report)
+    cause = exceptions.get(culprit_of(scheduler, node_id))
+    if cause is not None:
+        error.__cause__ = cause
+        error.action_traceback = user_traceback(cause)
+    return error
+
+
+def culprit_of(scheduler: Any, id: str) -> str:
+    """The node inside a group because of which the group failed."""
+    node = scheduler.nodes[id]
+    while node.is_group:
+        failed = [c for c in node.children if scheduler.nodes[c].status is NodeStatus.FAILED]
+        if not failed:
+            break
+        node = scheduler.nodes[failed[0]]
+    return str(node.id)

@@ -1,0 +1,181 @@
+"""What a flow's database has: runs that are found again, and the history as DataFrames."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import DagNotFound, ValidationError
+from .run import Run
+from .runtime.engine import Engine
+from .runtime.recovery import Loaded
+from .runtime.session import Session
+from .store import Store
+from .workflow.builder import Workflow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .flow import DagFlow
+    from .history import History
+    from .notebook.picture import Picture
+
+BIG = 5_000_000_000  # bytes of a database from which on a warning is given
+
+
+class Records:
+    """The part of `DagFlow` that looks: nothing here changes a run."""
+
+    _session: Session
+    _engine: Engine
+    _runs: weakref.WeakValueDictionary[str, Run]
+    _last: Run | None
+    _warned: bool
+
+    def get(self, run: Run | str | None = None) -> Run:
+        """A run of this database: by id or the beginning of it, by workflow (its latest), or the latest."""
+        if isinstance(run, Run):
+            return run
+        if run is None:
+            if self._last is not None:
+                return self._last
+            found = self._store.latest_run_id(None)
+            if found is None:
+                raise DagNotFound("(the latest)", (), what="run")
+            return self._run_of(found)
+        if run in self._runs:
+            return self._runs[run]
+        matches = self._store.match_run_ids(run) if isinstance(run, str) and run else []
+        if len(matches) == 1:
+            return self._run_of(matches[0])
+        latest = self._store.latest_run_id([run]) if isinstance(run, str) else None
+        if latest is not None:
+            return self._run_of(latest)
+        if len(matches) > 1:
+            raise ValidationError(
+                f"{len(matches)} runs begin with {run!r}: {', '.join(matches[:5])}; write more of the id",
+                culprit=run,
+            )
+        raise DagNotFound(
+            str(run), [*self._store.match_run_ids("")[:50], *self._session.workflows], what="run"
+        )
+
+    def _run_of(self, run_id: str) -> Run:
+        known = self._runs.get(run_id)
+        if known is None:
+            known = self._runs[run_id] = Run(cast("DagFlow", self), run_id)
+        return known
+
+    def _load(self, run_id: str) -> Loaded:
+        return self._engine.call(self._session.load(run_id))
+
+    def _run_row(self, run_id: str) -> dict[str, Any] | None:
+        self._store.sync()
+        return self._store.run_row(run_id)
+
+    def _stored_status(self, run_id: str) -> str | None:
+        """The status in the database; `interrupted` where nobody drives what should be under way."""
+        row = self._run_row(run_id)
+        if row is None:
+            return None
+        if row["status"] in ("running", "pending") and not row["owner_alive"]:
+            return "interrupted"
+        return str(row["status"])
+
+    @property
+    def _store(self) -> Store:
+        store = self._session.store
+        if store is None:
+            store = self._engine.call(self._session.open())
+        if not self._warned and store.size_bytes() > BIG:
+            self._warned = True
+            warnings.warn(
+                f"the database has {store.size_bytes() / 1e9:.1f} GB: flow.delete_runs(older_than='30d') and "
+                f"flow.vacuum() make it smaller",
+                ResourceWarning,
+                stacklevel=3,
+            )
+        return store
+
+    @property
+    def _history(self) -> History:
+        from .history import History
+
+        store = self._store
+        return History(
+            store.connect, self._session.codec, sync=store.sync, memory_values=self._session.recall
+        )
+
+    def runs(self, **filters: Any) -> pd.DataFrame:
+        """A row a run, newest first. Filters: `dag_name`, `status`, `since`, `limit`, `run_id`."""
+        return self._history.runs(**filters)
+
+    def nodes(self, **filters: Any) -> pd.DataFrame:
+        """A row a run's node."""
+        return self._history.nodes(**filters)
+
+    def attempts(self, **filters: Any) -> pd.DataFrame:
+        """A row an attempt."""
+        return self._history.attempts(**filters)
+
+    def events(self, **filters: Any) -> pd.DataFrame:
+        """A row an event."""
+        return self._history.events(**filters)
+
+    def cache(self, **filters: Any) -> pd.DataFrame:
+        """A row a stored value: inputs, outputs, human input."""
+        return self._history.cache(**filters)
+
+    def logs(self, **filters: Any) -> pd.DataFrame:
+        """A row a line that actions printed or logged."""
+        return self._history.logs(**filters)
+
+    def metrics(self, **filters: Any) -> pd.DataFrame:
+        """A row an action: runs, durations, failures, retries, cache hits, tokens, cost."""
+        return self._history.metrics(**filters)
+
+    def storage(self) -> pd.DataFrame:
+        """What takes how many bytes in the database."""
+        return self._history.storage()
+
+    def sql(self, query: str, params: Any = ()) -> pd.DataFrame:
+        """The result of a query; reading only."""
+        return self._history.sql(query, params)
+
+    def delete_runs(
+        self,
+        run: Run | str | None = None,
+        *,
+        dag_name: str | None = None,
+        older_than: Any = None,
+        values_only: bool = False,
+    ) -> int:
+        """Delete runs (`run`, all of a workflow, those older than `"30d"`), or only their values."""
+        if run is None and dag_name is None and older_than is None:
+            raise ValidationError(
+                "delete_runs() needs to know which: a run, dag_name= or older_than= (such as '30d')",
+                culprit="run",
+            )
+        if run is not None:
+            ids = [self.get(run).run_id]
+        else:
+            ids = self._history.run_ids(dag_name=dag_name, older_than=older_than)
+        return self._engine.call(self._store.delete_runs(ids, values_only=values_only))
+
+    def vacuum(self) -> None:
+        """Give the space of what was deleted back to the file system."""
+        self._engine.call(self._store.vacuum())
+
+    def graph(self, workflow: str | Workflow) -> Picture:
+        """A workflow's picture."""
+        from .notebook.picture import workflow_picture
+
+        return workflow_picture(self._session.find_workflow(workflow))
+
+    def _grown_yaml(self, run: Run) -> str:
+        from .workflow.grown import grown_workflow
+        from .workflow.yaml import dump_yaml
+
+        scheduler = run._scheduler
+        return dump_yaml(grown_workflow(scheduler.dag_name, [n.spec for n in list(scheduler.nodes.values())]))
