@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -63,7 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"dagflow: {problem}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
-        print("dagflow: interrupted; go on with a run that was under way: dagflow resume", file=sys.stderr)
+        print(
+            "dagflow: interrupted; to go on with the run: dagflow resume --actions ...",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     except BrokenPipeError:  # dagflow runs | head
         with contextlib.suppress(OSError):
@@ -180,7 +184,7 @@ def _run(arguments: argparse.Namespace) -> int:
         # by keyword, as unknown names are refused then; but for those that are settings of `run`
         own = {key: inputs.pop(key) for key in list(inputs) if key in signature(flow.run).parameters}
         run = flow.run(workflow.name, own, run_id=arguments.run_id, raise_on_failure=False, **inputs)
-        return _report(run)
+        return _report(run, sources, arguments.db)
 
 
 def _resume(arguments: argparse.Namespace) -> int:
@@ -196,7 +200,7 @@ def _resume(arguments: argparse.Namespace) -> int:
             answers=answers or None,
             raise_on_failure=False,
         )
-        return _report(run)
+        return _report(run, arguments.actions, arguments.db)
 
 
 def _runs(arguments: argparse.Namespace) -> int:
@@ -239,7 +243,7 @@ def _lab(arguments: argparse.Namespace) -> int:
     for notebook in sorted(_example_notebooks().glob("*.ipynb")):
         if not (folder / notebook.name).exists():
             shutil.copy(notebook, folder)
-    return subprocess.call([sys.executable, "-m", "jupyterlab", str(folder), *arguments.options])
+    return _wait_for([sys.executable, "-m", "jupyterlab", str(folder), *arguments.options])
 
 
 # -- what they share ------------------------------------------------------------------------------
@@ -286,8 +290,11 @@ def _status(run: Run) -> int:
     return {"completed": SUCCESS, "paused": PAUSED, "interrupted": INTERRUPTED}.get(str(run.status), FAILED)
 
 
-def _report(run: Run) -> int:
-    """Say how a run ended, and what to do next."""
+def _report(run: Run, sources: Iterable[str], database: str) -> int:
+    """Say how a run ended, and what to type next."""
+    options = [part for source in sources for part in ("--actions", source)]
+    options += [] if database == DATABASE else ["--db", database]
+    resume = shlex.join(["dagflow", "resume", run.run_id, *options])
     print(as_text(run.nodes()[NODE_COLUMNS]))
     print(f"run {run.run_id} of {run.dag_name}: {run.status}")
     status = _status(run)
@@ -298,11 +305,11 @@ def _report(run: Run) -> int:
             where = f"{waiting.branch_id}: " if waiting.branch_id else ""
             question = waiting.reason or (waiting.form.question if waiting.form else "")
             print(f"  it waits at {where}{question}")
-        print(f"go on with: dagflow resume {run.run_id} [--answer KEY=VALUE]")
+        print(f"go on with: {resume} [--answer KEY=VALUE]")
     else:
         if run.error is not None:
             print(f"dagflow: {run.error}", file=sys.stderr)
-        print(f"mend what failed, then: dagflow resume {run.run_id}")
+        print(f"mend what failed, then: {resume}")
     return status
 
 
@@ -318,6 +325,14 @@ def _draw(picture: Any, output: str | None) -> None:
     if output:
         picture.save(output)
         print(f"the graph: {output}")
+
+
+def _wait_for(command: list[str]) -> int:
+    """Run a program to its end. Ctrl-C is its business: JupyterLab asks whether to stop."""
+    with subprocess.Popen(command) as program:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return program.wait()
 
 
 def _has_module(name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -87,7 +88,7 @@ def test_a_failed_run_exits_1_and_can_be_resumed(capsys: pytest.CaptureFixture[s
     )
     assert status == FAILED
     assert "nobody to greet" in err and "Traceback" not in err
-    assert "dagflow resume" in out
+    assert re.search(r"dagflow resume \w+ --actions steps.py$", out, flags=re.MULTILINE)
 
     write("mended.py", ACTIONS.replace("if not names:", "if False:"))
     status, out, _ = dagflow(capsys, "resume", "--actions", "mended.py")
@@ -255,7 +256,7 @@ def test_lab_without_jupyterlab(capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_lab_opens_copies(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """`lab` opens copies of the examples in the current folder and keeps those that have been edited."""
     opened: list[list[str]] = []
-    monkeypatch.setattr(cli.subprocess, "call", lambda command: opened.append(command) or 0)
+    monkeypatch.setattr(cli, "_wait_for", lambda command: opened.append(command) or 0)
     Path("mine").mkdir()
     Path("mine/01_first_pipeline.ipynb").write_text("edited")
     status, _, _ = dagflow(capsys, "lab", "--folder", "mine", "--", "--no-browser")

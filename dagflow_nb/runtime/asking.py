@@ -60,7 +60,7 @@ class Asking:
         """Whether anybody is to be asked about this event."""
         if type(event) is m.NodeCompleted and _wishes_of(event):
             return True
-        return any(self._wants(hook, event) for hook in self.hooks)
+        return bool(self.hooks) and any(self._wants(hook, event) for hook in self.hooks)
 
     def _wants(self, hook: Hook, event: Any) -> bool:
         # a hook is not told of its own failure: it might fail of it again
