@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable
 from typing import Any
 
 from .core.model import Ref
@@ -20,19 +19,19 @@ class Controls:
         return self._run.pause(reason="paused by hand")
 
     def resume(self, branch: str | None = None, answers: dict[str, Any] | None = None) -> object:
-        return self._again(lambda: self._run._resume(branch, answers or {}))
+        return self._run._resume(branch, answers or {})
 
     def cancel(self) -> object:
         return self._run.cancel(reason="cancelled by hand")
 
     def retry(self, node: str) -> object:
-        return self._again(lambda: self._run.retry(node))
+        return self._run.retry(node)
 
     def approve(self, branch: str | None, answers: dict[str, Any]) -> object:
-        return self._again(lambda: self._run._resume(branch, {"approved": True, **answers}))
+        return self._run._resume(branch, {"approved": True, **answers})
 
     def reject(self, branch: str | None) -> object:
-        return self._again(lambda: self._run.reject(branch))
+        return self._run.reject(branch)
 
     def values(self, node: str) -> dict[str, dict[str, str]]:
         """A node's inputs and outputs as short texts; an input that is not there yet as it is written."""
@@ -43,14 +42,6 @@ class Controls:
         there = {name: _brief(value) for name, value in values.resolve(found, lambda name: None).items()}
         outputs = found.outcome.outputs if found.outcome is not None else {}
         return {"Inputs": written | there, "Outputs": {str(k): _brief(v) for k, v in outputs.items()}}
-
-    def _again(self, act: Callable[[], Run]) -> Run:
-        """A run that was left goes on in the view it has; if that was quick, its end is drawn there."""
-        run = act()
-        coordinator = run._coordinator
-        if coordinator is not None and run._view is not None:
-            coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, run._view)
-        return run
 
 
 def _brief(value: Any) -> str:

@@ -337,7 +337,9 @@ class DagFlow(Definitions, Records):
         elif found.status is RunStatus.COMPLETED:
             return found
         else:
-            self._resume_stored(found, branch, given, config=config, executor=executor, inputs=inputs)
+            self._resume_stored(
+                found, branch, given, config=config, executor=executor, inputs=inputs, in_view=False
+            )
         self._last = found
         return self._block(found, view)
 
@@ -390,7 +392,7 @@ class DagFlow(Definitions, Records):
         """
         found = self.get(run)
         found._raise = raise_on_failure
-        self._retry(found, node, cascade=cascade, config=config, executor=executor)
+        self._retry(found, node, cascade=cascade, config=config, executor=executor, in_view=False)
         return self._block(found, view)
 
     def _retry(self, run: Run, node: str | None, *, cascade: bool, **settings: Any) -> Run:
@@ -423,17 +425,19 @@ class DagFlow(Definitions, Records):
         then: Callable[[Loaded], list[m.Input]],
         *,
         after: Callable[[RunCoordinator], list[m.Input]] | None = None,
+        in_view: bool = True,
         **settings: Any,
     ) -> Run:
         context = contextvars.copy_context()
 
-        async def reopen() -> Run:
+        async def reopen() -> None:
             coordinator = await self._session.reopen(
                 run.run_id, then, context=context, before=run._attach, **settings
             )
             if after is not None:
                 coordinator.post(*after(coordinator))
-            return run
+            if in_view and run._view is not None:
+                coordinator.watch.add_view(run._view)
 
         self._engine.call(reopen())
         self._runs[run.run_id] = run

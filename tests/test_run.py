@@ -336,6 +336,7 @@ def test_a_run_of_another_session_can_be_waited_for(flow: DagFlow, tmp_path: Pat
     gate = Gate()
     run = flow.start(single(gate.hold), view=False)
     gate.wait_for(1)
+    flow._store.sync()  # another process sees what is on disk, some milliseconds later
     with DagFlow(tmp_path / "flow.db", echo=False) as other:
         seen = other.get(run.run_id)
         assert seen.status == "running"

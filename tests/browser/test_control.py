@@ -108,6 +108,29 @@ def test_a_person_rejects_and_the_branch_is_cancelled(notebook):
     assert "{'find': 'completed', 'write': 'cancelled', 'send': 'cancelled'}" in nb.text(2)
 
 
+def test_an_answer_from_a_cell_and_a_cancel_are_seen_in_the_view(notebook):
+    """A run that was left goes on in the view it has, whoever says so; each view shows its own run."""
+    nb = notebook(
+        REVIEW,
+        "first = flow.run('letters')",
+        "second = flow.run('letters')",
+        "print(first.approve(greeting='Hello').wait().result)",
+    )
+    for cell in range(4):
+        nb.run(cell)
+    answered, waiting = nb.view.nth(0), nb.view.nth(1)
+    nb.page.locator(".dagflow-view[data-run-status=completed]").wait_for()
+    assert answered.get_attribute("data-run-status") == "completed"
+    assert answered.get_by_role("button", name="Approve", exact=True).count() == 0
+    assert waiting.get_attribute("data-run-status") == "paused"
+    waiting.get_by_role("button", name="Cancel run", exact=True).click()
+    nb.page.locator(".dagflow-view[data-run-status=cancelled]").wait_for()
+    waiting.locator(".node[data-node='write'][data-state='cancelled']").wait_for(state="attached")
+    assert waiting.get_by_role("button", name="Approve", exact=True).count() == 0
+    waiting.scroll_into_view_if_needed()
+    nb.shot("control-cancelled")
+
+
 def test_a_node_that_always_asks_is_answered_while_others_run(notebook):
     """A question is in the panel, and is answered there, while the cell still waits for the run."""
     nb = notebook(

@@ -177,6 +177,7 @@ def test_tabs_show_the_same_run(notebook):
     nb.shot("table")
     nb.tab("Logs").click()
     log = nb.view.get_by_role("log")
+    log.get_by_text("three").wait_for()
     assert log.inner_text().split() == ["fetch", "one", "fetch", "two", "clean", "three"]
     nb.shot("logs")
     nb.tab("Graph").click()
