@@ -275,8 +275,11 @@ class RunCoordinator:
         elif isinstance(event, m.BranchResumed) and event.answers:
             unit.artifacts += self.encode("human_input", event.answers)
             self.tell("human_input", event.answers)
-        elif self.strict and isinstance(event, m.CommandRejected | m.HookFailed):
-            self._be_strict(event)
+        elif isinstance(event, m.CommandRejected | m.HookFailed):
+            if isinstance(event, m.CommandRejected):
+                log.warning("run %s refused a command of %s: %s", self.run_id, event.by, event.reason)
+            if self.strict:
+                self._be_strict(event)
 
     def _be_strict(self, event: m.CommandRejected | m.HookFailed) -> None:
         """In a strict flow a refused command or a failing hook ends the run."""

@@ -176,20 +176,19 @@ def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:
 
 
 def _listed(spec: NodeDef, name: Any, values: Any) -> list[Any]:
-    plain = isinstance(values, list | tuple | set | frozenset | range)
-    array = hasattr(values, "tolist") or hasattr(values, "to_list")
-    if not plain and not array and not isinstance(values, Sequence | Iterable):
-        good = False
-    else:
-        good = not isinstance(values, str | bytes | Mapping | Iterator)
-    if not good:
-        where = f"over {name!r}" if name is not None else "over its rows"
-        raise ValidationError(
-            f"map {spec.id!r} goes {where}, which must be a list, not {shorten(values)} "
-            f"({type(values).__name__})",
-            culprit=spec.id,
-            value=values,
-        )
+    where = f"over {name!r}" if name is not None else "over its rows"
+    problem = None
+    if isinstance(values, set | frozenset):
+        # another process would go over it in another order, and take one item's result for another's
+        problem = "a set has no order that lasts: return sorted(...)"
+    elif hasattr(values, "columns"):
+        problem = "a frame as the values of one input: give the reference itself as over= to go over its rows"
+    elif isinstance(values, str | bytes | Mapping | Iterator) or not (
+        isinstance(values, Iterable) or hasattr(values, "tolist")
+    ):
+        problem = f"which must be a list, not {shorten(values)} ({type(values).__name__})"
+    if problem is not None:
+        raise ValidationError(f"map {spec.id!r} goes {where}, {problem}", culprit=spec.id, value=values)
     return list(values)
 
 

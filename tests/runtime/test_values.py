@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from dagflow_nb.core.model import NodeDef, NodeOutput, Ref
@@ -87,3 +88,14 @@ def test_what_cannot_be_gone_over_names_the_map(over: Any) -> None:
     with pytest.raises(ValidationError, match="'m'") as caught:
         combine(NodeDef(id="m", action="x", kind="map"), over)
     assert caught.value.culprit == "m"
+
+
+FRAME = pd.DataFrame({"n": [1]})
+
+
+@pytest.mark.parametrize("values", [{"b", "a"}, frozenset({1}), FRAME], ids=["set", "frozenset", "frame"])
+def test_a_map_goes_over_nothing_whose_items_would_change_places(values: object) -> None:
+    """A set, whose order differs between processes, and a frame as one input's values are refused."""
+    spec = NodeDef(id="m", action="a", kind="map")
+    with pytest.raises(ValidationError, match=r"sorted|over="):
+        combine(spec, {"n": values})
