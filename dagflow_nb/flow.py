@@ -13,7 +13,6 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from .actions import ActionRegistry
@@ -52,9 +51,10 @@ class DagFlow(Definitions, Records):
 
     `database`: `"sqlite:PATH"`, a path, or `":memory:"`. `config`: a `DagConfig` or a mapping, for all
     runs. `registry`: actions that are defined already. `hooks`: functions or `EventHook`s. `executors`:
-    name -> `concurrent.futures.Executor`, for `executor=` of actions. `app_data`: what actions and
-    hooks find as `ctx.app_data`. `allow_pickle`: values that have no other form are pickled. `echo`: what
-    actions print also appears in the cell. `strict`: refused commands and failing hooks raise.
+    name -> `concurrent.futures.Executor`, Dask client or Dask address, for `executor=` of actions.
+    `app_data`: what actions and hooks find as `ctx.app_data`. `allow_pickle`: values that have no other
+    form are pickled. `echo`: what actions print also appears in the cell. `strict`: refused commands and
+    failing hooks raise.
 
     In IPython a new one on a file that an older one has open takes over its actions, hooks, workflows
     and live runs, so that the first cell may be run again.
@@ -77,7 +77,7 @@ class DagFlow(Definitions, Records):
         config: DagConfig | Mapping[str, Any] | None = None,
         registry: ActionRegistry | None = None,
         hooks: Iterable[Any] = (),
-        executors: Mapping[str, Executor] | None = None,
+        executors: Mapping[str, Any] | None = None,
         app_data: Any = None,
         allow_pickle: bool = False,
         echo: bool = True,
@@ -109,7 +109,6 @@ class DagFlow(Definitions, Records):
             _open[path] = weakref.ref(self)
         _latest = weakref.ref(self)
         at_exit(self, DagFlow.close)
-        self._session.closer = weakref.WeakMethod(self.close)
 
     def _take_over(self, older: DagFlow) -> None:
         """Go on with what an older flow on the same file has."""

@@ -389,10 +389,10 @@ def test_a_worker_process_does_not_keep_the_interpreter_either(script: Script) -
 wf = Workflow("far")
 wf.add("far", id="node")
 flow.start(wf, view=False)
-while not flow._session._processes or not flow._session._processes._processes:
+while not flow._session.executors.own_processes().pids:
     time.sleep(0.02)
 time.sleep(1)
-print(*flow._session._processes._processes, flush=True)
+print(*flow._session.executors.own_processes().pids, flush=True)
 """
     process = script.start(body)
     out, error = process.communicate(timeout=LIMIT)

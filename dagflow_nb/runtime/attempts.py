@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from ..actions import FunctionAction, NodeAction, NodeCtx, PreparedAction
 from ..core.model import NodeOutput
 from ..errors import ValidationError, shorten
 from .capture import CURRENT
+from .processes import Attempt, Processes
 from .threads import Threads
 
 PACKAGE = str(Path(__file__).parent.parent)
+_NOTHING = object()
 MOST_OUTPUT = 1_000_000  # characters that one attempt may print before the rest is dropped
 
 # what an attempt says: (kind, node_id, attempt, at, *data)
@@ -196,36 +199,82 @@ def run_in_thread(
 ) -> None:
     """Run an attempt in a thread; `done(result)` is called there."""
 
-    def call() -> Result:
-        CURRENT.set(talk)
-        try:
-            return Result(action.invoke(ctx), None, action)
-        except BaseException as error:
-            return Result(None, error, action)
+    threads.submit(lambda: done(context.run(_invoke, action, ctx, talk)))
 
-    threads.submit(lambda: done(context.run(call)))
+
+def _invoke(action: FunctionAction, ctx: NodeCtx, talk: Talk) -> Result:
+    CURRENT.set(talk)
+    try:
+        return Result(action.invoke(ctx), None, action)
+    except BaseException as error:
+        return Result(None, error, action)
 
 
 def run_in_executor(
     action: FunctionAction,
     ctx: NodeCtx,
+    talk: Talk,
+    context: Context,
     executor: Executor,
     done: Callable[[Result], None],
 ) -> Callable[[], bool]:
-    """Run an attempt in an executor of `concurrent.futures`; returns what cancels it."""
+    """Run an attempt in an executor of `concurrent.futures`; returns what cancels it.
+
+    In a pool of threads what it says arrives while it runs, elsewhere together with its result.
+    """
     from . import remote
 
+    if isinstance(executor, ThreadPoolExecutor):
+        return executor.submit(lambda: done(context.run(_invoke, action, ctx, talk))).cancel
     future = executor.submit(remote.call, remote.pack(action, ctx))
 
     def finish(future: Any) -> None:
         if future.cancelled():
             return
-        error = future.exception()
-        if error is None:
-            outcome, error = remote.unpack(future.result())
-            done(Result(outcome, error, action))
-        else:
-            done(Result(None, error, action))
+        try:
+            packed, said = future.result()
+            for kind, data in said:
+                hear(talk, context, kind, data)
+            outcome, error = remote.unpack(packed)
+        except BaseException as bad:
+            outcome, error = None, bad
+        done(Result(outcome, error, action))
 
     future.add_done_callback(finish)
     return future.cancel
+
+
+def run_in_process(
+    action: FunctionAction,
+    ctx: NodeCtx,
+    talk: Talk,
+    context: Context,
+    processes: Processes,
+    done: Callable[[Result], None],
+) -> Callable[[], None]:
+    """Run an attempt in a worker process; returns what ends it there."""
+    from . import remote
+
+    def find(namespace: str, key: str) -> list[Any]:
+        found = ctx.cache.get(namespace, key, _NOTHING)
+        return [] if found is _NOTHING else [found]
+
+    def end(packed: bytes | None, why: str) -> None:
+        try:
+            outcome, error = remote.unpack(packed) if packed is not None else (None, RuntimeError(why))
+        except Exception as bad:
+            outcome, error = None, TypeError(f"its result cannot be read from its process: {bad}")
+        done(Result(outcome, error, action))
+
+    attempt = Attempt(remote.pack(action, ctx), lambda kind, data: hear(talk, context, kind, data), find, end)
+    return processes.submit(attempt)
+
+
+def hear(talk: Talk, context: Context, kind: str, data: tuple[Any, ...]) -> None:
+    """Pass on what an attempt said in another process."""
+    if kind == "wrote":
+        lines = talk.wrote(*data)
+        if lines and talk.echo:
+            context.run(getattr(sys, data[0]).write, lines)
+    else:
+        getattr(talk, kind)(*data)

@@ -13,7 +13,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +28,7 @@ from ..store import Store, Unit
 from ..workflow.flatten import instantiate
 from . import capture
 from .asking import Asking
+from .executors import Executors
 from .growth import Growth
 from .rows import node_row, run_row
 from .values import Values
@@ -60,7 +60,7 @@ class RunCoordinator:
         cache: Any,
         clock: Clock,
         remember: Callable[[str, str, Any], None],
-        executor: Callable[[str], Executor],
+        executors: Executors,
         record: Callable[[str, str, Any], None] | None = None,
         taken: int = 0,
         app_data: Any = None,
@@ -72,7 +72,7 @@ class RunCoordinator:
         self.scheduler, self.store, self.codec, self.values = scheduler, store, codec, values
         self.run_id, self.dag_name = scheduler.run_id, scheduler.dag_name
         self.actions, self.cache, self.clock = actions, cache, clock
-        self.executor, self.app_data, self.echo, self.strict = executor, app_data, echo, strict
+        self.executors, self.app_data, self.echo, self.strict = executors, app_data, echo, strict
         self.context = context or contextvars.copy_context()
         self.loop = asyncio.get_running_loop()
         self.done: asyncio.Future[RunStatus] = self.loop.create_future()

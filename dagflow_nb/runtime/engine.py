@@ -128,16 +128,3 @@ def at_exit(owner: Any, close: Callable[[Any], None]) -> None:
 
     atexit.register(run)
     weakref.finalize(owner, atexit.unregister, run)
-
-
-def before_exit(owner: Any, close: Callable[[Any], None]) -> None:
-    """The same, but before Python waits for the processes of pools, which `atexit` comes after."""
-    reference = weakref.ref(owner)
-
-    def run() -> None:
-        alive = reference()
-        if alive is not None:
-            close(alive)
-
-    # what concurrent.futures itself uses; the last one registered is called first
-    getattr(threading, "_register_atexit", atexit.register)(run)

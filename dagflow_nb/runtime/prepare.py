@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,9 +14,7 @@ from ..core.model import NodeDef, iter_refs
 from ..errors import ActionNotFound, ValidationError, did_you_mean
 from ..workflow.builder import Workflow
 from ..workflow.naming import REQUIRED
-
-COROUTINES = 100  # attempts on the loop at once where nothing else is said
-BUILT_IN_EXECUTORS = ("async", "thread", "process")
+from .executors import Executors
 
 
 @dataclass(slots=True)
@@ -32,16 +28,6 @@ class Prepared:
     actions: dict[str, NodeAction]
     settings: dict[str, m.ActionSettings]
     cache: Cache = field(default_factory=Cache)
-
-
-def pool_sizes(executors: Mapping[str, Any]) -> dict[str, int]:
-    """How many attempts each executor holds at once."""
-    cores = os.cpu_count() or 1
-    sizes = {"async": COROUTINES, "thread": min(32, cores + 4), "process": cores}
-    for name, executor in executors.items():
-        workers = getattr(executor, "_max_workers", None)
-        sizes[name] = workers if isinstance(workers, int) and workers > 0 else COROUTINES
-    return sizes
 
 
 def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:
@@ -61,20 +47,17 @@ def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -
                 raise ActionNotFound(handler, actions, spec.id)
 
 
+def executor_of(spec: NodeDef, settings: Mapping[str, m.ActionSettings]) -> str:
+    """The name of the executor on which a node runs."""
+    return spec.executor or (settings[spec.action].executor if spec.action in settings else "async")
+
+
 def check_executors(
-    specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings], executors: Mapping[str, Executor]
+    specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings], executors: Executors
 ) -> None:
     """Every executor that nodes and their actions name is there."""
-    known = [*BUILT_IN_EXECUTORS, *executors]
     for spec in specs:
-        of_action = settings[spec.action].executor if spec.action in settings else "async"
-        name = spec.executor or of_action
-        if name not in known:
-            raise ValidationError(
-                f"node {spec.id!r} wants executor {name!r}, which this flow does not have: "
-                f"{did_you_mean(name, known)} (give it with DagFlow(executors={{{name!r}: ...}}))",
-                culprit=name,
-            )
+        executors.check(executor_of(spec, settings), spec.id)
 
 
 def gather_inputs(

@@ -9,7 +9,6 @@ import getpass
 import operator
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Executor
 from typing import Any
 
 from ..actions import ActionRegistry, NodeAction, as_action, prepared, settings_of
@@ -27,7 +26,7 @@ from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
 from . import prepare
 from .coordinator import RunCoordinator
-from .engine import before_exit
+from .executors import Executors
 from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay
 from .values import Values
@@ -88,7 +87,7 @@ class Session:
         config: DagConfig | Mapping[str, Any] | None = None,
         registry: ActionRegistry | None = None,
         hooks: Iterable[Any] = (),
-        executors: Mapping[str, Executor] | None = None,
+        executors: Mapping[str, Any] | None = None,
         app_data: Any = None,
         allow_pickle: bool = False,
         echo: bool = True,
@@ -101,7 +100,7 @@ class Session:
         self.hooks = HookSet()
         for hook in hooks:
             self.hooks.add(hook)
-        self.executors = dict(executors or {})
+        self.executors = Executors(executors)
         self.app_data, self.echo, self.strict = app_data, echo, strict
         self.codec = Codec(allow_pickle=allow_pickle)
         self.clock: Clock = clock or SystemClock()
@@ -110,10 +109,8 @@ class Session:
         self.memory: dict[tuple[str, str, str], Any] = {}
         self.store: Store | None = None
         self._auto: dict[str, Any] = {}
-        self._processes: Executor | None = None
         self._trees: dict[str, tuple[tuple[NodeDef, ...], str]] = {}
         self._opening: asyncio.Task[None] | None = None
-        self.closer: Callable[[], Callable[[], None] | None] | None = None  # what closes it at exit, weakly
 
     # --- definitions --------------------------------------------------------------------------
 
@@ -215,46 +212,15 @@ class Session:
         return Prepared(found, specs, full, merged, actions, settings, Cache(cached))
 
     def _executor_name(self, executor: Any) -> str | None:
-        if executor is None or isinstance(executor, str):
-            return executor
-        if hasattr(executor, "submit"):
-            name = f"given:{id(executor):x}"
-            self.executors[name] = executor
-            return name
-        raise ValidationError(
-            f"executor is a name or a concurrent.futures.Executor, not {type(executor).__name__}",
-            culprit="executor",
-        )
+        return executor if executor is None or isinstance(executor, str) else self.executors.add(executor)
 
-    def executor(self, name: str) -> Executor:
-        """An executor by name; worker processes are started when they are first needed."""
-        if self._processes is not None and getattr(self._processes, "_broken", False):
-            # one of its workers died: the pool takes nothing any more
-            del self.executors["process"]
-            self._end_workers()
-        if name == "process" and name not in self.executors:
-            from concurrent.futures import ProcessPoolExecutor
-            from multiprocessing import get_context
-
-            # forked children of a process with threads may hang
-            self.executors[name] = self._processes = ProcessPoolExecutor(mp_context=get_context("spawn"))
-            before_exit(self, Session._exit)
-        return self.executors[name]
-
-    def _exit(self) -> None:
-        close = self.closer() if self.closer is not None else None
-        if close is not None:
-            close()
-        self._end_workers()
-
-    def _end_workers(self) -> None:
-        # an action that never ends must not keep the interpreter, which waits for its worker processes
-        pool, self._processes = self._processes, None
-        if pool is not None:
-            workers = list((getattr(pool, "_processes", None) or {}).values())
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in workers:
-                worker.kill()
+    async def _open_executors(
+        self, specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings]
+    ) -> None:
+        """Connect to what the nodes need, before the run begins."""
+        names = {prepare.executor_of(spec, settings) for spec in specs}
+        if any(map(self.executors.is_slow_to_open, names)):
+            await asyncio.to_thread(self.executors.open_all, names)
 
     async def open(self) -> Store:
         """The store, opened on the running loop by the first who needs it."""
@@ -293,6 +259,7 @@ class Session:
     ) -> RunCoordinator:
         """A new run, stored and owned, that begins at once, or with `hold` when told to `go`."""
         store = await self.open()
+        await self._open_executors(prepared.specs, prepared.settings)
         run_id = run_id or uuid.uuid4().hex[:12]
         if run_id in self.live:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
@@ -328,7 +295,7 @@ class Session:
         config = prepared.config
         if max_parallel is not None:
             config = DagConfig.merge(config, {"max_parallel_nodes": max_parallel})
-        pools = prepare.pool_sizes(self.executors)
+        pools = self.executors.sizes()
         skipped = tuple(id for id in disabled if id in scheduler.nodes)
         coordinator.prepare_start(m.Begin(self.clock.now(), config, settings, pools, skipped))
         if not hold:
@@ -374,7 +341,7 @@ class Session:
             hooks=list(self.hooks if hooks is None else hooks),
             cache=cache,
             clock=self.clock,
-            executor=self.executor,
+            executors=self.executors,
             record=record,
             remember=lambda namespace, key, value: self.memory.__setitem__((run_id, namespace, key), value),
             taken=taken,
@@ -446,16 +413,17 @@ class Session:
             settings = prepare.with_executor(settings, actions, self._executor_name(executor))
             if to_run:
                 prepare.check_executors(still, settings, self.executors)
+                await self._open_executors(still, settings)
             base = DagConfig.of(self.codec.loads(loaded.row["config"]))
             at = self.clock.now()
             first: list[m.Input] = []
             more = then(loaded)
             now_config = DagConfig.merge(base, config)
             if scheduler.status == "pending":
-                first.append(m.Begin(at, now_config, settings, prepare.pool_sizes(self.executors)))
+                first.append(m.Begin(at, now_config, settings, self.executors.sizes()))
             else:
                 current = DagConfig.merge(getattr(scheduler, "config", base), config)
-                sizes = prepare.pool_sizes(self.executors)
+                sizes = self.executors.sizes()
                 first.append(m.Reopened(at, current, settings, sizes, lost_nodes(loaded, more)))
             first += more
             cache = RunCache(scheduler, merged, Stored(loaded.namespaces))
@@ -485,7 +453,7 @@ class Session:
         waiting = [c.done for c in self.live.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=10.0)
-        self._end_workers()
+        await asyncio.to_thread(self.executors.close)
         if self.store is not None:
             store, self.store = self.store, None
             await store.close()

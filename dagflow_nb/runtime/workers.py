@@ -15,7 +15,16 @@ from ..core.graph import Node
 from ..core.model import NodeOutput
 from ..errors import shorten
 from ..store import Unit
-from .attempts import Result, Said, Talk, describe, run_coroutine, run_in_executor, run_in_thread
+from .attempts import (
+    Result,
+    Said,
+    Talk,
+    describe,
+    run_coroutine,
+    run_in_executor,
+    run_in_process,
+    run_in_thread,
+)
 from .threads import Threads
 
 if TYPE_CHECKING:
@@ -97,8 +106,13 @@ class Workers:
             run_in_thread(action, ctx, own.talk, context, self._threads, self._in_thread(id, attempt))
         else:
             try:
-                executor = run.executor(where)
-                own.stop = run_in_executor(action, ctx, executor, self._in_thread(id, attempt))
+                done = self._in_thread(id, attempt)
+                if run.executors.in_processes(where):
+                    processes = run.executors.own_processes()
+                    own.stop = run_in_process(action, ctx, own.talk, context, processes, done)
+                else:
+                    executor = run.executors.open(where)
+                    own.stop = run_in_executor(action, ctx, own.talk, context, executor, done)
             except Exception as error:
                 self._fail_before(id, attempt, f"executor {where!r}: {error}", error)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 
 from dagflow_nb import ActionNotFound, DagFlow, ValidationError, Workflow, ref
-from dagflow_nb.runtime.prepare import pool_sizes
 from tests.flows import single
 
 
@@ -57,9 +54,3 @@ def test_failure_handlers_are_looked_for_too() -> None:
     """A handler that is not defined is `ActionNotFound` before the run."""
     with DagFlow(":memory:", echo=False) as flow, pytest.raises(ActionNotFound, match="mend"):
         flow._session.prepare(single(act, n=1, failure="mend"))
-
-
-def test_pools_hold_what_their_executors_hold() -> None:
-    """A pool of three workers takes three attempts at once."""
-    sizes = pool_sizes({"small": ThreadPoolExecutor(3), "odd": object()})
-    assert sizes["small"] == 3 and sizes["odd"] > 0 and sizes["async"] == 100 and sizes["thread"] >= 1
