@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import os
 from collections.abc import Iterable, Mapping
@@ -118,14 +119,14 @@ class Executors:
         self._clients.append(client)
         return client
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End worker processes and the Dask clients that were made here; what was given stays open."""
         processes, self.processes = self.processes, None
         if processes is not None:
             processes.close()
         clients, self._clients = self._clients, []
         for client in clients:
-            client.close()
+            await asyncio.to_thread(client.close)
         self._opened.clear()
 
 

@@ -453,7 +453,7 @@ class Session:
         waiting = [c.done for c in self.live.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=10.0)
-        await asyncio.to_thread(self.executors.close)
+        await self.executors.close()
         if self.store is not None:
             store, self.store = self.store, None
             await store.close()
