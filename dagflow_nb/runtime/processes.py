@@ -62,6 +62,11 @@ class Worker:
         except ProcessLookupError:
             self._program.kill()
 
+    def wait(self) -> None:
+        """Wait until a process that was killed is gone; its files are for who talks to it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._program.wait(5.0)
+
     def end(self) -> int:
         """End it and close its files; returns its exit code."""
         self.kill()
@@ -191,6 +196,8 @@ class Processes:
             busy = list(self._busy)
         for worker in (*idle, *busy):
             worker.kill()
+        for worker in (*idle, *busy):
+            worker.wait()
         for worker in idle:
             worker.end()
         self._threads.close()
