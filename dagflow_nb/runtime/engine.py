@@ -127,4 +127,5 @@ def at_exit(owner: Any, close: Callable[[Any], None]) -> None:
             close(alive)
 
     atexit.register(run)
-    weakref.finalize(owner, atexit.unregister, run)
+    # at exit itself it must not: `finalize` may come before `run`, and would take it back
+    weakref.finalize(owner, atexit.unregister, run).atexit = False

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -74,3 +76,17 @@ def test_a_future_of_the_engine_is_awaited_on_another_loop() -> None:
 
     asyncio.run(main())
     engine.close()
+
+
+def test_what_is_to_close_at_exit_does_even_if_nothing_was_finalized_before() -> None:
+    """`at_exit` calls its function when the interpreter exits, and not once its owner is gone."""
+    code = """
+from dagflow_nb.runtime.engine import at_exit
+class Owner: pass
+kept, gone = Owner(), Owner()
+at_exit(kept, lambda owner: print("closed"))
+at_exit(gone, lambda owner: print("never"))
+del gone
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("closed\n", "")
