@@ -38,6 +38,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class DagError(Exception):
     """Root of the package's errors."""
 
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows: the frames of the user's code, not those of the package."""
+        from .notebook.tracebacks import render
+
+        return render(self)
+
 
 class ValidationError(DagError, ValueError):
     """Something was written wrongly: a workflow, a setting, an argument, an answer.
