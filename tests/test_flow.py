@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -368,7 +369,8 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
         with DagFlow(database, echo=False) as flow:
             assert flow.run(single(one), view=False).success
     assert (tmp_path / name).exists()
-    assert len(sqlite3.connect(tmp_path / name).execute("select * from runs").fetchall()) == 2
+    with closing(sqlite3.connect(tmp_path / name)) as connection:
+        assert len(connection.execute("select * from runs").fetchall()) == 2
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:

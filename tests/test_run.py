@@ -290,9 +290,7 @@ def test_a_stream_that_is_left_does_no_harm(flow: DagFlow) -> None:
             break
         return run
 
-    loop = asyncio.new_event_loop()
-    run = loop.run_until_complete(main())
-    loop.close()
+    run = asyncio.run(main())
     gate.open()
     assert run.wait(PATIENCE).success
 
