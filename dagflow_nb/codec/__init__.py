@@ -5,7 +5,7 @@ enums), writes no pickle unless told to, and says what it cannot store. The func
 messages of a run with it.
 """
 
-from .base import MissingValue
+from .base import MissingValue, all_scalars
 from .classes import Unknown
 from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input
 from .values import Codec, Encoded
@@ -15,6 +15,7 @@ __all__ = [
     "Encoded",
     "MissingValue",
     "Unknown",
+    "all_scalars",
     "dump_defs",
     "dump_event",
     "dump_input",

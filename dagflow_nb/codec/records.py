@@ -59,8 +59,9 @@ def pack_fields(fields: tuple[_Field, ...], record: Any, packer: Packer) -> dict
     """The fields that differ from their defaults."""
     packed: dict[str, Any] = {}
     for field in fields:
-        name, value = field.name, getattr(record, field.name)
-        if field.is_default(value):
+        name = field.name
+        value = getattr(record, name)
+        if value is field.default or field.is_default(value):
             continue
         if field.is_tuple and type(value) is tuple:
             packed[name] = [packer.slot(item, (i,)) for i, item in enumerate(value)]

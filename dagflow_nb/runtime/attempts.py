@@ -29,12 +29,27 @@ Said = tuple[Any, ...]
 
 
 class Talk:
-    """The channel of one attempt: everything it says goes into the run's `outbox`, from any thread.
+    """One attempt that is under way: everything it says goes into the run's `outbox`, from any thread.
 
-    Nothing here blocks; `wake` tells the run that something is there.
+    Nothing here blocks; `wake` tells the run that something is there. `recorded`: the store knows that it
+    runs. `task` or `stop()` is what ends it, `result` how it ended.
     """
 
-    __slots__ = ("_lines", "_size", "_wake", "attempt", "cancelled", "echo", "node_id", "outbox")
+    __slots__ = (
+        "_lines",
+        "_size",
+        "_wake",
+        "attempt",
+        "cancelled",
+        "echo",
+        "node_id",
+        "outbox",
+        "recorded",
+        "result",
+        "started_at",
+        "stop",
+        "task",
+    )
 
     def __init__(
         self, node_id: str, attempt: int, outbox: deque[Said], wake: Callable[[], None], echo: bool
@@ -43,6 +58,16 @@ class Talk:
         self.cancelled = False
         self._lines: dict[str, str] | None = None
         self._size = 0
+        self.recorded = False
+        self.started_at = 0.0
+        self.task: asyncio.Task[None] | None = None
+        self.stop: Callable[[], Any] | None = None
+        self.result: Result | None = None
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether a line without an end is held back."""
+        return self._lines is not None
 
     def _say(self, kind: str, *data: Any) -> None:
         if not self.cancelled or kind == "usage":
@@ -170,23 +195,6 @@ def checked(action: NodeAction, outcome: Any) -> NodeOutput:
     if isinstance(outcome, NodeOutput):
         return outcome
     raise TypeError(f"{action.name!r} must return a NodeOutput from execute(), not {shorten(outcome)}")
-
-
-async def run_coroutine(action: NodeAction, ctx: NodeCtx, talk: Talk) -> Result:
-    """Run an attempt on the loop; raises `CancelledError` only when it is cancelled itself."""
-    CURRENT.set(talk)
-    try:
-        return Result(checked(action, await action.execute(ctx)), None, action)
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if talk.cancelled or (task is not None and task.cancelling()):
-            raise
-        return Result(None, error, action)
-    except (KeyboardInterrupt, SystemExit) as error:
-        # these would end the loop of everybody's runs
-        return Result(None, error, action)
-    except BaseException as error:
-        return Result(None, error, action)
 
 
 def run_in_thread(

@@ -18,7 +18,7 @@ from typing import Any
 
 from ..actions import NodeAction
 from ..clock import Clock, Handle
-from ..codec import Codec, dump_event, dump_input
+from ..codec import Codec, all_scalars, dump_event, dump_input
 from ..core import messages as m
 from ..core.model import RunStatus
 from ..core.scheduler import Scheduler
@@ -37,6 +37,7 @@ from .workers import Workers
 
 log = logging.getLogger("dagflow_nb")
 OVER = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
+MOST_INPUTS = 2000  # that share a unit of the store
 
 
 class RunCoordinator:
@@ -95,7 +96,10 @@ class RunCoordinator:
         self._values: list[Any] = []
         self._to_ask: list[Any] = []
         self._timer: Handle | None = None
+        self._unit: Unit | None = None  # what goes to the store next; the store may take it at any time
+        self._queued = False  # whether the store has it
         self._held_back: list[Unit] = []
+        self._own_context = self.context.copy()
         self._ended: m.RunEnded | None = None
         self._leaving: asyncio.Task[None] | None = None
         self._capturing = False
@@ -107,7 +111,7 @@ class RunCoordinator:
         self._inbox.extend(messages)
         if not self._scheduled and self._capturing and not self.done.done():
             self._scheduled = True
-            self.loop.call_soon(self._pump)
+            self.loop.call_soon(self._pump, context=self._own_context)
 
     def post_first(self, message: m.Input) -> None:
         """Take an input before those that wait: what a node said comes before its end."""
@@ -148,26 +152,53 @@ class RunCoordinator:
         self.post()
         self.asking.go()
 
+    def post_result(self, message: m.Input) -> None:
+        """Take the end of an attempt; where nothing else is under way there is nothing to wait for."""
+        self._inbox.append(message)
+        if not self._scheduled and self._capturing and not self.done.done():
+            if len(self._inbox) == 1 and self.workers.alone:
+                self._own_context.run(self._pump)
+            else:
+                self._scheduled = True
+                self.loop.call_soon(self._pump, context=self._own_context)
+
     def _pump(self) -> None:
         """Take everything that was posted."""
         self._scheduled = False
         if self.done.done():
             return
-        unit = Unit(self.run_id)
         starts: list[m.StartAttempt] = []
         try:
-            self.workers.listen(unit)
-            if self._values:
-                unit.artifacts, self._values = self._values, []
-            while self._inbox:
-                self._take(self._inbox.popleft(), unit, starts)
-            self._write(unit, starts)
+            with self.store.taking:
+                unit = self._unit
+                if unit is None:
+                    unit = self._unit = Unit(self.run_id, finish=self._finish, encode=self._encoded)
+                    self._queued = False
+                self._take_all(unit, starts)
+                ready = self._what_to_write(unit)
+            self._write(unit, starts, ready)
         except BaseException as error:
             self._fall_over(error)
             return
         if self._room is not None:
             self._room.set()
             self._room = None
+
+    def _take_all(self, unit: Unit, starts: list[m.StartAttempt]) -> None:
+        lists = (unit.journal, unit.events, unit.attempts, unit.logs)
+        before = [len(rows) for rows in lists]
+        try:
+            self.workers.listen(unit)
+            if self._values:
+                unit.artifacts += self._values
+                self._values = []
+            inbox = self._inbox
+            while inbox:
+                self._take(inbox.popleft(), unit, starts)
+        except BaseException:
+            for rows, length in zip(lists, before, strict=True):
+                del rows[length:]
+            raise
 
     def _take(self, message: m.Input, unit: Unit, starts: list[m.StartAttempt]) -> None:
         scheduler = self.scheduler
@@ -184,17 +215,18 @@ class RunCoordinator:
             scheduler.asked.clear()
         kind = type(message)
         kept: Any = message
-        if isinstance(message, m.GroupOpened) and message.children:
-            kept = replace(message, children=())  # they are made anew from the count
+        if kind is m.GroupOpened and kept.children:
+            kept = replace(kept, children=())  # they are made anew from the count
         unit.journal.append((self._n, message.at, kind.__name__, dump_input(self.codec, kept), asked))
-        if isinstance(message, m.AttemptEnded):
-            self.workers.record(message, unit)
+        if kind is m.AttemptEnded:
+            self.workers.record(kept, unit)
         for effect in effects:
-            if isinstance(effect, m.Emit):
-                self._emit(effect, unit)
-            elif isinstance(effect, m.StartAttempt):
-                starts.append(effect)
-                self.workers.register(effect, unit)
+            what = type(effect)
+            if what is m.Emit:
+                self._emit(effect, unit)  # type: ignore[arg-type]  # mypy does not narrow by `what`
+            elif what is m.StartAttempt:
+                starts.append(effect)  # type: ignore[arg-type]  # the same
+                self.workers.register(effect)  # type: ignore[arg-type]  # the same
             elif isinstance(effect, m.CancelAttempt):
                 self.workers.stop(effect, unit)
             elif isinstance(effect, m.OpenGroup):
@@ -203,44 +235,76 @@ class RunCoordinator:
                 self._close_group(effect)
             elif isinstance(effect, m.WakeAt):
                 self._wake_at(effect.at)
-            else:
+            elif isinstance(effect, m.RunEnded):
                 self._ended = effect
 
     # --- out ----------------------------------------------------------------------------------
 
-    def _write(self, unit: Unit, starts: list[m.StartAttempt]) -> None:
-        """Give the store what changed; attempts start and hooks are asked as durability allows."""
-        scheduler, ended = self.scheduler, self._ended
-        to_ask, self._to_ask = self._to_ask, []
-        for id in scheduler.changed:
-            node = scheduler.nodes.get(id)
-            unit.nodes[id] = None if node is None else node_row(node)
-            self.watch.node_changed(id, node)
-        scheduler.changed.clear()
+    def _finish(self, unit: Unit) -> None:
+        """A unit is taken: the nodes that its inputs changed are put in as they stand now.
+
+        Called holding `Store.taking`, by whatever thread takes it.
+        """
+        scheduler, nodes = self.scheduler, self.scheduler.nodes
+        if self._unit is unit:
+            self._unit = None
+        changed = scheduler.changed
+        if changed:
+            for id in changed:
+                node = nodes.get(id)
+                unit.nodes[id] = None if node is None else node_row(node)
+            self.watch.changed(changed)
+            changed.clear()
+        self.workers.record_running(unit)
+
+    def _what_to_write(self, unit: Unit) -> list[Unit]:
+        """The units that the store is to be given now; one that grows is given once."""
+        ended, careful = self._ended, self._is_careful()
         if ended is not None or self.watch.row_is_due():
-            unit.run = run_row(scheduler, ended)
-        config: Any = getattr(scheduler, "config", None)
-        durability = config.durability if config is not None else "async"
+            unit.run = run_row(self.scheduler, ended)
+        if not (unit.journal or unit.logs or unit.artifacts):
+            return []
+        full = len(unit.journal) >= MOST_INPUTS
+        if self._durability() == "exit" and ended is None and not careful:
+            if full:
+                unit.close()
+                self._held_back.append(unit)
+            return []
+        if careful or full:
+            unit.close()
+        if self._queued and not self._held_back:
+            return []
+        ready, self._held_back = [*self._held_back, unit], []
+        self._queued = True
+        return ready
+
+    def _durability(self) -> str:
+        config: Any = getattr(self.scheduler, "config", None)
+        return config.durability if config is not None else "async"
+
+    def _is_careful(self) -> bool:
         # of what must not run twice it has to be known after a crash that it ran
-        careful = durability == "sync" or any(self._runs_once(effect) for effect in starts)
-        stored = None
-        if durability == "exit" and ended is None and not careful:
-            self._held_back.append(unit)
-        elif unit.journal or unit.logs or unit.artifacts:
-            for held in self._held_back:
-                self.store.write(held)
-            self._held_back.clear()
-            stored = self.store.write(unit, wait=careful or ended is not None)
+        return self.workers.careful or self._durability() == "sync"
+
+    def _write(self, unit: Unit, starts: list[m.StartAttempt], ready: list[Unit]) -> None:
+        """Give the store what changed; attempts start and hooks are asked as durability allows."""
+        ended, store, stored = self._ended, self.store, None
+        to_ask, self._to_ask = self._to_ask, []
+        for one in ready:
+            store.write(one)
+        if ended is not None or self._is_careful():
+            self.workers.careful = False
+            if unit.journal or unit.logs or unit.artifacts:
+                stored = store.committed(self.run_id)
+        self.watch.look()
         if ended is not None:
             self._leaving = self.loop.create_task(self._leave(ended, stored))
         elif stored is not None:
-            stored.add_done_callback(lambda done: self._follow(starts, to_ask, done))
+            stored.add_done_callback(
+                lambda done: self._follow(starts, to_ask, done), context=self._own_context
+            )
         else:
             self._follow(starts, to_ask, None)
-
-    def _runs_once(self, effect: m.StartAttempt) -> bool:
-        node = self.scheduler.nodes.get(effect.node_id)
-        return node is not None and not self.scheduler.settings_of(node).idempotent
 
     def _follow(
         self, starts: list[m.StartAttempt], to_ask: list[Any], stored: asyncio.Future[None] | None
@@ -320,9 +384,25 @@ class RunCoordinator:
         except Exception as bad:
             self.post(m.AttemptEnded(node.id, effect.attempt, at, None, str(bad), bad, retryable=False))
 
-    def encode(self, namespace: str, values: Mapping[str, Any]) -> list[Any]:
+    def rows_of(self, node_id: str, outputs: Mapping[str, Any]) -> list[Any]:
+        """A node's outputs as they are handed to a unit: what nobody can change any more is encoded later."""
+        if type(outputs) is dict and all_scalars(map(type, outputs.values())):
+            return [(node_id, dict(outputs), self.clock.now())] if outputs else []
+        return self.encode(node_id, outputs)
+
+    def _encoded(self, rows: list[Any]) -> list[Any]:
+        """The rows of a unit's values; called in whatever thread writes them."""
+        found = []
+        for row in rows:
+            if len(row) == 3:
+                found += self.encode(*row)
+            else:
+                found.append(row)
+        return found
+
+    def encode(self, namespace: str, values: Mapping[str, Any], at: float | None = None) -> list[Any]:
         """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""
-        rows, at = [], self.clock.now()
+        rows, at = [], self.clock.now() if at is None else at
         for key, value in values.items():
             encoded = self.codec.encode(value)
             if encoded.codec == "memory":

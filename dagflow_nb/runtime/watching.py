@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core import messages as m
@@ -72,14 +72,13 @@ class Watch:
         for listener in list(self._listeners):
             listener(event)
 
-    def node_changed(self, id: str, node: Node | None) -> None:
-        """A node's record changed, or it is gone."""
-        if node is None:
-            self._nodes.pop(id, None)
-            self._stale.discard(id)
-        else:
-            self._stale.add(id)
-        if self._views:
+    def changed(self, ids: Iterable[str]) -> None:
+        """The records of these nodes changed, or they are gone."""
+        self._stale.update(ids)
+
+    def look(self) -> None:
+        """Inputs were taken: views are due where that changed a node."""
+        if self._views and self._run.scheduler.changed:
             self._dirty()
 
     def log(self, id: str, level: str, stream: str, message: str) -> None:
@@ -164,11 +163,13 @@ class Watch:
         s = self._run.scheduler
         if not self._nodes:
             self._nodes = {id: view_of(node, s, None) for id, node in s.nodes.items()}
-        for id in self._stale:
+        stale, self._stale = self._stale | s.changed, set()
+        for id in stale:
             node = s.nodes.get(id)
             if node is not None:
                 self._nodes[id] = view_of(node, s, self._progress.get(id))
-        self._stale.clear()
+            else:
+                self._nodes.pop(id, None)
         return snapshot_of(s, tuple(self._nodes.values()))
 
 

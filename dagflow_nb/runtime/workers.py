@@ -15,16 +15,8 @@ from ..core.graph import Node
 from ..core.model import NodeOutput
 from ..errors import shorten
 from ..store import Unit
-from .attempts import (
-    Result,
-    Said,
-    Talk,
-    describe,
-    run_coroutine,
-    run_in_executor,
-    run_in_process,
-    run_in_thread,
-)
+from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
+from .capture import CURRENT
 from .threads import Threads
 
 if TYPE_CHECKING:
@@ -36,39 +28,44 @@ LISTEN_EVERY = 0.05  # seconds between two looks at what attempts have said
 _STOPPED = {"interrupted": "interrupted", "its process ended": "interrupted", "withdrawn": "cancelled"}
 
 
-class UnderWay:
-    """One attempt that is under way."""
-
-    __slots__ = ("attempt", "started_at", "stop", "talk")
-
-    def __init__(self, attempt: int, started_at: float, talk: Talk) -> None:
-        self.attempt, self.started_at, self.talk = attempt, started_at, talk
-        self.stop: Callable[[], Any] | None = None
-
-
 class Workers:
     """Starts attempts where they belong and posts how they ended. Late results are dropped."""
 
     def __init__(self, coordinator: RunCoordinator) -> None:
         self._run = coordinator
         self._threads = Threads()
-        self._under_way: dict[str, UnderWay] = {}
+        self._under_way: dict[str, Talk] = {}
         # attempts that were under way when another process was left: (attempt, started_at) by node id
         self.left: dict[str, tuple[int, float]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._results: dict[str, Result] = {}
+        self._given_up: set[asyncio.Task[None]] = set()
+        self.careful = False  # something was registered that must not run twice
         self._outbox: deque[Said] = deque()
         self._flagged = False
 
     # --- start --------------------------------------------------------------------------------
 
-    def register(self, effect: m.StartAttempt, unit: Unit) -> None:
-        """An attempt is decided: it is recorded, and starts once that is stored as far as it must be."""
-        run = self._run
-        id, attempt, at = effect.node_id, effect.attempt, run.scheduler.now
-        self._under_way[id] = UnderWay(attempt, at, Talk(id, attempt, self._outbox, self._flag, run.echo))
-        action = run.scheduler.nodes[id].spec.action
-        unit.attempts.append((id, action, attempt, "running", at, None, None, None))
+    def register(self, effect: m.StartAttempt) -> None:
+        """An attempt is decided: it starts once that is stored as far as it must be."""
+        id, scheduler = effect.node_id, self._run.scheduler
+        own = Talk(id, effect.attempt, self._outbox, self._flag, self._run.echo)
+        own.started_at = scheduler.now
+        self._under_way[id] = own
+        if not scheduler.settings_of(scheduler.nodes[id]).idempotent:
+            self.careful = True
+
+    def record_running(self, unit: Unit) -> None:
+        """What is under way, and is not known to the store yet, is recorded."""
+        nodes = self._run.scheduler.nodes
+        for id, own in self._under_way.items():
+            if not own.recorded:
+                own.recorded = True
+                action = nodes[id].spec.action
+                unit.attempts.append((id, action, own.attempt, "running", own.started_at, None, None, None))
+
+    @property
+    def alone(self) -> bool:
+        """Whether just one attempt is under way."""
+        return len(self._under_way) == 1
 
     def start(self, effect: m.StartAttempt) -> None:
         """Start an attempt that was registered; one that was stopped meanwhile does not start."""
@@ -80,41 +77,38 @@ class Workers:
         node = run.scheduler.nodes[id]
         spec = node.spec
         if spec.kind == "branch":
-            self._decide(node, attempt)
+            self._decide(node, own)
             return
         action = run.actions.get(spec.action)
         if action is None:
-            self._fail_before(id, attempt, f"action {spec.action!r} is not defined", None)
+            self._fail_before(own, f"action {spec.action!r} is not defined", None)
             return
         try:
             inputs = self._inputs(node, action)
         except Exception as error:
-            self._fail_before(id, attempt, str(error), error)
+            self._fail_before(own, str(error), error)
             return
         ctx = NodeCtx(
-            run.dag_name, id, spec.action, run.run_id, attempt, inputs, run.cache, run.app_data, own.talk
+            run.dag_name, id, spec.action, run.run_id, attempt, inputs, run.cache, run.app_data, own
         )
         settings = run.scheduler.settings.get(spec.action)
         where = spec.executor or (settings.executor if settings is not None else "async")
         context = run.context.copy()
         if where == "async" or not isinstance(action, FunctionAction):
-            task = run.loop.create_task(self._coroutine(id, attempt, action, ctx, own.talk), context=context)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            own.stop = task.cancel
+            own.task = run.loop.create_task(self._coroutine(own, action, ctx), context=context)
         elif where == "thread":
-            run_in_thread(action, ctx, own.talk, context, self._threads, self._in_thread(id, attempt))
+            run_in_thread(action, ctx, own, context, self._threads, self._in_thread(own))
         else:
             try:
-                done = self._in_thread(id, attempt)
+                done = self._in_thread(own)
                 if run.executors.in_processes(where):
                     processes = run.executors.own_processes()
-                    own.stop = run_in_process(action, ctx, own.talk, context, processes, done)
+                    own.stop = run_in_process(action, ctx, own, context, processes, done)
                 else:
                     executor = run.executors.open(where)
-                    own.stop = run_in_executor(action, ctx, own.talk, context, executor, done)
+                    own.stop = run_in_executor(action, ctx, own, context, executor, done)
             except Exception as error:
-                self._fail_before(id, attempt, f"executor {where!r}: {error}", error)
+                self._fail_before(own, f"executor {where!r}: {error}", error)
 
     def _inputs(self, node: Node, action: NodeAction) -> dict[str, Any]:
         if not node.spec.inputs and node.spec.item is None and node.human is None and not node.answered:
@@ -125,81 +119,95 @@ class Workers:
             inputs = self._run.values.resolve(node, default_of, lenient=handles)
         return inputs
 
-    def _decide(self, node: Node, attempt: int) -> None:
+    def _decide(self, node: Node, own: Talk) -> None:
         """A branch node: which way is taken."""
         try:
             taken = bool(self._run.values.resolve(node)["condition"])
         except Exception as error:
-            self._fail_before(node.id, attempt, str(error), error)
+            self._fail_before(own, str(error), error)
             return
         outcome = NodeOutput({"result": taken}, metadata={"taken": taken}, returned="value")
-        result = Result(outcome, None, None)
-        result.rows = self._run.encode(node.id, outcome.outputs)
-        self._ended(node.id, attempt, result)
+        self._ended(own, self._with_rows(own, Result(outcome, None, None)))
 
-    def _fail_before(self, id: str, attempt: int, error: str, exception: Exception | None) -> None:
+    def _fail_before(self, own: Talk, error: str, exception: Exception | None) -> None:
         """An attempt that cannot even begin: a further one would do no better."""
         result = Result(None, None, None)
         result.error, result.exception = error, exception
-        self._ended(id, attempt, result)
+        self._ended(own, result)
 
     # --- end ----------------------------------------------------------------------------------
 
-    async def _coroutine(self, id: str, attempt: int, action: NodeAction, ctx: NodeCtx, talk: Talk) -> None:
-        result = self._with_rows(id, await run_coroutine(action, ctx, talk))
-        if self._run.is_full():
-            await self._run.room()
-        self._ended(id, attempt, result)
+    async def _coroutine(self, own: Talk, action: NodeAction, ctx: NodeCtx) -> None:
+        CURRENT.set(own)
+        try:
+            outcome = await action.execute(ctx)
+            if type(outcome) is not NodeOutput:
+                outcome = checked(action, outcome)
+            result = Result(outcome, None, action)
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if own.cancelled or (task is not None and task.cancelling()):
+                raise
+            result = Result(None, error, action)
+        except BaseException as error:
+            # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
+            result = Result(None, error, action)
+        self._with_rows(own, result)
+        run = self._run
+        if run.is_full():
+            await run.room()
+        self._ended(own, result, self._run.post_result)
 
-    def _in_thread(self, id: str, attempt: int) -> Callable[[Result], None]:
+    def _in_thread(self, own: Talk) -> Callable[[Result], None]:
         """What is called in the thread that ran an attempt: values are encoded there, not on the loop."""
 
         def done(result: Result) -> None:
-            result = self._with_rows(id, result)
+            self._with_rows(own, result)
             try:
-                self._run.loop.call_soon_threadsafe(self._ended, id, attempt, result)
+                self._run.loop.call_soon_threadsafe(self._ended, own, result)
             except RuntimeError:
-                log.debug("run %s: node %s came back after its loop had ended", self._run.run_id, id)
+                log.debug("run %s: node %s came back after its loop had ended", self._run.run_id, own.node_id)
 
         return done
 
-    def _with_rows(self, id: str, result: Result) -> Result:
+    def _with_rows(self, own: Talk, result: Result) -> Result:
         """A result with its outputs as they will be stored; outputs that cannot be read are its error."""
         if result.outcome is None:
             return result
         try:
-            for key in result.outcome.outputs:
+            outputs = result.outcome.outputs
+            for key in outputs:
                 if not isinstance(key, str):
                     raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
-            result.rows = self._run.encode(id, result.outcome.outputs)
+            result.rows = self._run.rows_of(own.node_id, outputs)
         except Exception as error:
-            result = Result(None, error, None)
+            result.outcome, result.exception = None, error
             result.error = f"its outputs cannot be read: {describe(error)}"
         return result
 
-    def _ended(self, id: str, attempt: int, result: Result) -> None:
-        own = self._under_way.get(id)
-        if own is None or own.attempt != attempt:
+    def _ended(self, own: Talk, result: Result, post: Callable[[m.AttemptEnded], None] | None = None) -> None:
+        id = own.node_id
+        if self._under_way.get(id) is not own:
             return
         run = self._run
-        self._results[id] = result
+        own.result = result
         at, outcome = run.clock.now(), result.outcome
         if outcome is not None:
-            run.post(m.AttemptEnded(id, attempt, at, outcome))
+            (post or run.post)(m.AttemptEnded(id, own.attempt, at, outcome))
             return
         error, exception, retryable = result.error, result.exception, result.retryable
-        run.post(m.AttemptEnded(id, attempt, at, None, error, exception, retryable, run.random.random()))
+        run.post(m.AttemptEnded(id, own.attempt, at, None, error, exception, retryable, run.random.random()))
 
     def record(self, message: m.AttemptEnded, unit: Unit) -> None:
         """The scheduler has taken an attempt's end: its rows are stored."""
         id = message.node_id
         own = self._under_way.get(id)
-        if own is None or own.attempt != message.attempt:
+        if own is None or own.attempt != message.attempt or own.result is None:
             return
         del self._under_way[id]
         run = self._run
-        result = self._results.pop(id)
-        self._last_lines(own.talk, unit)
+        if own.has_lines or self._outbox:
+            self._last_lines(own, unit)
         outcome = message.outcome
         if outcome is not None and outcome.success:
             status, error = "completed", None
@@ -207,12 +215,16 @@ class Workers:
             status, error = "failed", message.error if outcome is None else outcome.error
         node = run.scheduler.nodes.get(id)
         action = node.spec.action if node is not None else None
-        at = run.scheduler.now
-        unit.attempts.append((id, action, own.attempt, status, own.started_at, at, error, result.traceback))
-        if outcome is not None and own.attempt > 1:
-            unit.cleared.append(id)  # what an earlier run of the node gave is not its output any more
-        if result.rows and outcome is not None:
-            unit.artifacts += result.rows
+        at, traceback = run.scheduler.now, own.result.traceback
+        unit.attempts.append((id, action, own.attempt, status, own.started_at, at, error, traceback))
+        if outcome is None:
+            return
+        if own.attempt > 1:
+            # what an earlier run of the node gave is not its output any more
+            unit.cleared.append(id)
+            unit.artifacts = [row for row in unit.artifacts if row[0] != id]
+        if own.result.rows:
+            unit.artifacts += own.result.rows
             run.tell(id, outcome.outputs)
 
     def stop(self, effect: m.CancelAttempt, unit: Unit) -> None:
@@ -221,11 +233,8 @@ class Workers:
         own = self._under_way.get(id)
         if own is not None and own.attempt == effect.attempt:
             del self._under_way[id]
-            self._results.pop(id, None)
-            self._last_lines(own.talk, unit)
-            own.talk.cancelled = True
-            if own.stop is not None:
-                own.stop()
+            self._last_lines(own, unit)
+            self._give_up(own)
             started_at = own.started_at
         elif self.left.get(id, (0, 0.0))[0] == effect.attempt:
             started_at = self.left.pop(id)[1]
@@ -239,18 +248,26 @@ class Workers:
         at = run.scheduler.now
         unit.attempts.append((id, action, effect.attempt, status, started_at, at, effect.reason, None))
 
+    def _give_up(self, own: Talk) -> None:
+        own.cancelled = True
+        task = own.task
+        if task is not None and not task.done():
+            self._given_up.add(task)
+            task.add_done_callback(self._given_up.discard)
+            task.cancel()
+        elif own.stop is not None:
+            own.stop()
+
     def abandon(self) -> None:
         """Stop everything at once, recording nothing."""
         for own in self._under_way.values():
-            own.talk.cancelled = True
-            if own.stop is not None:
-                own.stop()
+            self._give_up(own)
         self._under_way.clear()
 
     async def finish(self) -> None:
         """Give cancelled coroutines time for their own clean-up."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=GRACE)
+        if self._given_up:
+            await asyncio.wait(self._given_up, timeout=GRACE)
 
     def close(self) -> None:
         """No more attempts."""

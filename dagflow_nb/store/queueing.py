@@ -26,7 +26,7 @@ from .writer import Job, Mark, Writer
 
 T = TypeVar("T")
 GATHER = 0.005  # seconds that units wait for others to share their transaction
-MANY = 5000  # units in memory that nobody has asked for, before they are brought in in the background
+MANY = 20_000  # inputs in memory that nobody has asked for, before they are brought in in the background
 SYNC_PATIENCE = 10.0
 
 
@@ -43,6 +43,7 @@ class QueueingStore:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._queue = writer.queue
+        self.taking = writer.taking
         self._memory = path == MEMORY
         self._db: aiosqlite.Connection | None = None
         self._armed = False  # whether something is under way that will empty the queue
@@ -63,17 +64,21 @@ class QueueingStore:
         writer.on_broken = on_broken
 
     def write(self, unit: Unit, *, wait: bool = False) -> asyncio.Future[None] | None:
-        """Queue what one input changed; from the loop. It must not be changed any more.
+        """Queue what inputs changed; from the loop. It must not be changed any more, but for an open one.
 
         With `wait` the result is a future that is done once the unit is committed, or raises why it
         could not be. Raises `InvalidState` after `close`.
         """
         self._queue.append(unit)
         if wait:
-            return self._mark(unit.run_id)
+            return self.committed(unit.run_id)
         if not self._armed:
             self._arm()
         return None
+
+    def committed(self, run_id: str) -> asyncio.Future[None]:
+        """A future that is done once all that is queued of a run is committed, or raises why it is not."""
+        return self._mark(run_id)
 
     @property
     def queued(self) -> int:
@@ -137,7 +142,7 @@ class QueueingStore:
     def _arm(self) -> None:
         self._check_open()
         if self._memory:
-            if len(self._queue) > MANY:
+            if sum(len(item.journal) for item in list(self._queue) if type(item) is Unit) > MANY:
                 self._armed = True
                 self._bringing = self._loop.create_task(self._bring_in())
         elif self._loop_ends:

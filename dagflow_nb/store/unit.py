@@ -5,7 +5,7 @@ A row is a tuple in the order of the columns listed here, without the run's id w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from sqlite3 import Connection
@@ -61,15 +61,19 @@ TOO_BIG = f"larger than {BLOB_LIMIT // 1_000_000} MB, the most that the database
 
 @dataclass(slots=True)
 class Unit:
-    """All that one input of a run's scheduler changed: written in one piece or not at all.
+    """What some inputs of a run's scheduler changed: written in one piece or not at all.
 
     `journal`: rows (n, at, kind, data, asked). `events`: (seq, occurred_at, kind, node_id, data).
     `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
     action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
     codec, data, size_bytes, reason, updated_at): these three replace what is there. `logs`: (node_id,
     attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go
-    first. `run`: changed columns of the run's own row. Nothing of it may be changed once it has been
-    given to `Store.write`.
+    first. `run`: changed columns of the run's own row.
+
+    A unit may be given to `Store.write` while it grows: as long as it has `finish`, who made it may add
+    to it, holding `Store.taking`. Who takes it out of the queue holds that lock too and calls `close`,
+    which lets `finish(unit)` put in what was put off. `encode(rows)`: makes the rows of `artifacts` when
+    they are to be written, off the loop.
     """
 
     run_id: str
@@ -81,6 +85,20 @@ class Unit:
     logs: list[Row] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
     run: dict[str, Any] | None = None
+    finish: Callable[[Unit], None] | None = None
+    encode: Callable[[list[Row]], list[Row]] | None = None
+
+    def close(self) -> None:
+        """Nothing is added from now on."""
+        finish, self.finish = self.finish, None
+        if finish is not None:
+            finish(self)
+
+    def make_rows(self) -> None:
+        """Encode the values that are still to be encoded."""
+        encode, self.encode = self.encode, None
+        if encode is not None:
+            self.artifacts = encode(self.artifacts)
 
 
 @dataclass(frozen=True, slots=True)

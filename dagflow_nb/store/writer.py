@@ -89,6 +89,8 @@ class Writer:
         self.path, self.connection, self.owner = path, connection, owner
         self.queue: deque[Unit | Mark | Job] = deque()
         self.lock = threading.RLock()
+        # held for moments: by who adds to a unit that is queued already, and by who takes units out
+        self.taking = threading.RLock()
         self.broken: dict[str, Exception] = {}
         self.unreported: Exception | None = None
         self.closed = False
@@ -135,7 +137,10 @@ class Writer:
         job: Job | None = None
         taken = 0
         while taken < most and len(batch) < MAX_UNITS and job is None:
-            item = self.queue.popleft()
+            with self.taking:
+                item = self.queue.popleft()
+                if type(item) is Unit:
+                    item.close()
             taken += 1
             if type(item) is Unit:
                 batch.append(item)
@@ -143,6 +148,8 @@ class Writer:
                 marks.append(item)
             elif type(item) is Job:
                 job = item
+        for unit in batch:
+            unit.make_rows()
         self._write(batch)
         for mark in marks:
             mark.reached()
