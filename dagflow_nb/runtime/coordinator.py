@@ -290,12 +290,12 @@ class RunCoordinator:
         """Give the store what changed; attempts start and hooks are asked as durability allows."""
         ended, store, stored = self._ended, self.store, None
         to_ask, self._to_ask = self._to_ask, []
+        must_wait = ended is not None or self._is_careful()
+        self.workers.careful = False
         for one in ready:
-            store.write(one)
-        if ended is not None or self._is_careful():
-            self.workers.careful = False
-            if unit.journal or unit.logs or unit.artifacts:
-                stored = store.committed(self.run_id)
+            stored = store.write(one, wait=must_wait)
+        if must_wait and stored is None and (unit.journal or unit.logs or unit.artifacts):
+            stored = store.committed(self.run_id)
         self.watch.look()
         if ended is not None:
             self._leaving = self.loop.create_task(self._leave(ended, stored))
