@@ -166,10 +166,9 @@ class DagFlow(Definitions, Records):
         view: bool | str,
         made: list[Run] | None = None,
     ) -> Any:
-        if view is not False:
-            from .notebook.bar import check_view
+        from .notebook.bar import check_view
 
-            check_view(view)
+        check_view(view)
         if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
             raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
         prepared = self._session.prepare(
@@ -294,8 +293,6 @@ class DagFlow(Definitions, Records):
         return run
 
     def _display(self, run: Run, view: bool | str) -> Any:
-        if view is False:
-            return None
         from .notebook.bar import choose_view
 
         chosen = choose_view(view, Controls(run))

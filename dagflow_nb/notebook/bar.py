@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ValidationError, shorten
-from .drawing import leaf_counts
 
 if TYPE_CHECKING:
     from ..runtime.snapshot import Snapshot
@@ -74,6 +73,8 @@ class TerminalView:
     def update(self, snapshot: Snapshot) -> None:
         """Moves the bar on."""
         from tqdm import tqdm
+
+        from .drawing import leaf_counts
 
         counts = leaf_counts(snapshot)
         if self._bar is None:
