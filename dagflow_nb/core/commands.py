@@ -129,7 +129,8 @@ def _retry(s: State, command: m.RetryNode, context: Context) -> None:
         spending.count_depth(s, node)
 
 
-def _set_outputs(s: State, command: m.SetNodeOutputs, context: Context) -> None:
+def set_outputs(s: State, command: m.SetNodeOutputs, context: Context) -> None:
+    """A node gets its outputs from outside: it is `recovered`."""
     node = find(s, command.node_id)
     if node.status not in _TAKES_OUTPUTS or node.cut:
         state = "in a cancelled branch" if node.cut else str(node.status)
@@ -159,6 +160,6 @@ HANDLERS: dict[type, Callable[[State, Any, Context], None]] = {
     m.EnableNodes: _enable,
     m.DisableNodes: _disable,
     m.RetryNode: _retry,
-    m.SetNodeOutputs: _set_outputs,
+    m.SetNodeOutputs: set_outputs,
     m.EmitEvent: _emit,
 }

@@ -223,6 +223,11 @@ class Graph:
         if gone:
             self.version += 1
 
+    def restart(self, ids: Iterable[str]) -> None:
+        """Nodes that are gone have never been there: no result of theirs will come, attempts count anew."""
+        for id in ids:
+            self._attempts.pop(id, None)
+
     def branch(self, root: str) -> Iterator[Node]:
         """A node and all its present descendants, each once; a group's children belong to it."""
         nodes, seen, stack = self.nodes, {root}, [root]

@@ -322,6 +322,19 @@ class Reopened:
 
 
 @dataclass(frozen=True, slots=True)
+class Forked:
+    """The run goes on as another one, in which `nodes` and what comes after them have not run.
+
+    `outputs` are given to these nodes (id -> name -> value) in place of their own; what comes after them
+    has not run either. What was under way has not begun. Nothing moves before `Reopened`.
+    """
+
+    at: float
+    nodes: tuple[str, ...] = ()
+    outputs: Mapping[str, Mapping[str, Any]] = EMPTY
+
+
+@dataclass(frozen=True, slots=True)
 class RetryNodes:
     """Run failed nodes (or `node_id`) again, and with `cascade` what comes after them."""
 
@@ -362,6 +375,7 @@ Input = (
     | FailRun
     | Interrupt
     | Reopened
+    | Forked
     | RetryNodes
     | UsageReported
     | Tick

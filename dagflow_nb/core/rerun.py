@@ -19,7 +19,7 @@ from .state import OVER, RUN, Pause, State
 _WITHOUT_A_RUN = frozenset({NodeStatus.SKIPPED, NodeStatus.CANCELLED})
 
 
-class _Again:
+class Again:
     """What is to run again, collected before anything changes.
 
     `full`: nodes that start from nothing. `half`: groups that wait anew for those of their children
@@ -32,10 +32,13 @@ class _Again:
         self.half: dict[str, Node] = {}
         self.gone: dict[str, Node] = {}
 
-    def collect(self, targets: Iterable[Node], cascade: bool) -> None:
-        """Targets, and with `cascade` what comes after them or ended because of them."""
+    def collect(self, targets: Iterable[Node], cascade: bool, *, mend: bool = True) -> None:
+        """Targets, and with `cascade` what comes after them or ended because of them.
+
+        `mend`: of a group among the targets that failed, what did not fail is kept.
+        """
         nodes = self.s.nodes
-        stack = [(node, True) for node in targets]
+        stack = [(node, mend) for node in targets]
         while stack:
             node, asked_for = stack.pop()
             if node.cut or node.id in self.full:
@@ -115,7 +118,7 @@ class _Again:
 
 def run_again(s: State, targets: Iterable[Node], *, cascade: bool) -> None:
     """Reset these nodes and, with `cascade`, what depends on them or ended because of them."""
-    again = _Again(s)
+    again = Again(s)
     chosen = list(targets)
     again.collect(chosen, cascade)
     again.withdraw()
@@ -126,7 +129,7 @@ def run_again(s: State, targets: Iterable[Node], *, cascade: bool) -> None:
 def give_turn(s: State, node: Node) -> None:
     """What was skipped because this node had failed has its turn again, now that it has outputs."""
     unrelease(s, node)
-    again = _Again(s)
+    again = Again(s)
     stack = [node]
     while stack:
         ended = stack.pop()

@@ -18,7 +18,19 @@ from math import inf, isfinite
 from typing import Any
 
 from ..errors import DagError, InvalidState, shorten
-from . import attempts, branches, commands, finish, human, judging, messages as m, recovery, rerun, spending
+from . import (
+    attempts,
+    branches,
+    commands,
+    finish,
+    forking,
+    human,
+    judging,
+    messages as m,
+    recovery,
+    rerun,
+    spending,
+)
 from .graph import Node
 from .growth import Context
 from .model import NodeDef, RunStatus
@@ -63,7 +75,7 @@ class Scheduler(State):
         """Take one input; returns what the runtime is to do, in order.
 
         Raises `InvalidState`, or another `DagError`, for an input that does not fit; nothing has
-        changed then. A run that is paused or over takes nothing but `Reopened`; late results are ignored.
+        changed then. A run that is paused or over takes nothing but `Reopened` and `Forked`; late results are ignored.
         """
         handler = HANDLERS.get(type(message))
         if handler is None:
@@ -268,6 +280,7 @@ HANDLERS: Mapping[type, Callable[[Scheduler, Any], None]] = {
     m.FailRun: Scheduler._fail_run,
     m.Interrupt: Scheduler._interrupt,
     m.Reopened: Scheduler._reopened,
+    m.Forked: forking.fork,
     m.RetryNodes: Scheduler._retry_nodes,
     m.UsageReported: Scheduler._usage,
     m.Tick: Scheduler._tick,

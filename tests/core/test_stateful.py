@@ -256,7 +256,8 @@ class Program:
         if waiting and not b.chance(4):
             b.one(waiting)()
         else:
-            b.one((self.apply, self.apply, self.apply, self.outside, self.absurd, self.crash, self.use))()
+            others = (self.apply, self.apply, self.apply, self.outside, self.absurd, self.crash, self.use)
+            b.one((*others, self.fork))()
 
     def end_attempt(self) -> None:
         """An attempt comes back."""
@@ -384,9 +385,28 @@ class Program:
         if self.b.chance(2):
             self.take_up()
 
+    def fork(self) -> None:
+        """From here on it is another run, which has left out some of what has happened."""
+        b, s = self.b, self.d.s
+        nodes = tuple(dict.fromkeys(self.some() for _ in range(b.pick(3))))
+        outputs = {self.some(): {"x": 7}} if b.chance(3) else {}
+        running = s.status is RunStatus.RUNNING
+        if not self.send(m.Forked(self.d.at, nodes, outputs)):
+            return
+        assert s.status is not RunStatus.RUNNING
+        for id in (*nodes, *outputs):
+            assert s.nodes[id].attempt == 0 if id in s.nodes else id not in outputs
+        if running or nodes or outputs:
+            assert s.status is RunStatus.INTERRUPTED
+        for left in (self.d.started, self.d.opening, self.d.closing):
+            left.clear()
+        self.d.asked = {seq: ask.event for seq, ask in s.asks.items()}
+
     def take_up(self) -> None:
-        """The run is taken up, perhaps with more money."""
+        """The run is taken up, perhaps with more money, perhaps as another one."""
         b, d = self.b, self.d
+        if b.chance(5):
+            self.fork()
         if b.chance(3):
             d.config = DagConfig.merge(d.config, {"max_tokens": 50, "max_nodes": 50, "max_iterations": 9})
         d.at += b.pick(200)
