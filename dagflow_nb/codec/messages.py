@@ -14,7 +14,7 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from ..core import messages
-from ..core.messages import Answered, AttemptEnded, Event, Input, NodeCompleted, NodeStarted
+from ..core.messages import Answered, AttemptEnded, Event, Forked, Input, NodeCompleted, NodeStarted
 from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef
 from ..errors import SerializationError, shorten
 from .base import TAG
@@ -48,7 +48,8 @@ def _is_usual(outcome: NodeOutput) -> bool:
 def dump_input(codec: Codec, input: Input) -> str:
     """The row of the journal for an input of the scheduler; never raises.
 
-    An `AttemptEnded` is written without its outputs, and without its exception.
+    An `AttemptEnded` is written without its outputs, and without its exception; of the outputs that a
+    `Forked` gives the names are.
     """
     if isinstance(input, AttemptEnded):
         return _dump_attempt(codec, input)
@@ -56,6 +57,9 @@ def dump_input(codec: Codec, input: Input) -> str:
         seq, at = input.seq, input.at
         if type(seq) is int and type(at) is float:
             return f'{{"{TAG}":"Answered","v":{{"seq":{seq},"at":{at!r}}}}}'
+    if isinstance(input, Forked) and input.outputs:
+        names = {id: dict.fromkeys(outputs) for id, outputs in input.outputs.items()}
+        return codec.dumps(replace(input, outputs=names))
     return codec.dumps(input)
 
 

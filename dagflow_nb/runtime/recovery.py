@@ -71,8 +71,12 @@ class Loaded:
     started: dict[str, tuple[int, float]]
 
 
-def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
-    """Bring a stored run back to the state in which it was last written; raises `DatabaseError`."""
+def replay(stored: StoredRun, codec: Codec, recall: Recall, *, until: int | None = None) -> Loaded:
+    """Bring a stored run back to the state in which it was last written; raises `DatabaseError`.
+
+    `until`: only up to the input that brought the event of this number. The values are the latest ones
+    all the same: see `runtime.forking` for what that means.
+    """
     row = stored.row
     run_id = row["run_id"]
     if stored.tree is None:
@@ -84,7 +88,11 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
     scheduler = Scheduler(
         row["dag_name"], run_id, load_defs(codec, stored.tree), listens=lambda event: event.seq in asked
     )
-    for _, _, _, data, text in stored.journal:
+    taken = 0
+    for n, _, _, data, text in stored.journal:
+        if until is not None and scheduler.seq >= until:
+            break
+        taken = n
         asked.clear()
         if text:
             asked.update(map(int, text.split(",")))
@@ -114,8 +122,7 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall) -> Loaded:
             if node.spec.outputs and outputs:
                 outputs = {k: outputs[k] for k in (*node.spec.outputs, *outputs) if k in outputs}
             node.outcome = replace(node.outcome, outputs=outputs)
-    n = stored.journal[-1][0] if stored.journal else 0
-    return Loaded(scheduler, values, row, n, extra, inputs, namespaces, started)
+    return Loaded(scheduler, values, row, taken, extra, inputs, namespaces, started)
 
 
 def _namespaces(stored: StoredRun, codec: Codec, recall: Recall) -> dict[str, Mapping[str, Any]]:

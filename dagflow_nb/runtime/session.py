@@ -272,7 +272,7 @@ class Session:
                 "status": "pending",
                 "nodes": len(prepared.specs),
                 "tree": self._tree(name, prepared.specs),
-                "inputs": self.codec.dumps(self._in_short(prepared.inputs)),
+                "inputs": self.codec.dumps(self.in_short(prepared.inputs)),
                 "config": self.codec.dumps(prepared.config.settings()),
                 "parent_run_id": parent,
                 "extra": self.codec.dumps({"result": prepared.workflow.result}),
@@ -302,7 +302,7 @@ class Session:
             coordinator.go()
         return coordinator
 
-    def _in_short(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def in_short(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs for the run's own row: what is big stands there by its type and size only."""
         short = {}
         for name, value in inputs.items():

@@ -1,7 +1,8 @@
 """Runs on disk (or in memory): one writer, any number of readers and processes."""
 
+from .copying import Copy
 from .database import parse_database
 from .sqlite import Store
 from .unit import NODE_COLUMNS, RUN_COLUMNS, StoredRun, Unit
 
-__all__ = ["NODE_COLUMNS", "RUN_COLUMNS", "Store", "StoredRun", "Unit", "parse_database"]
+__all__ = ["NODE_COLUMNS", "RUN_COLUMNS", "Copy", "Store", "StoredRun", "Unit", "parse_database"]

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ..errors import InvalidState, ValidationError, did_you_mean
 from . import maintain, owners, read
 from .base import BaseStore
+from .copying import Copy, copy_run
 from .database import explain, reader
 from .memory import MemoryReader
 from .unit import RUN_COLUMNS, Row, StoredRun, insert_artifacts
@@ -74,6 +75,10 @@ class Store(BaseStore):
 
         await self._call(work, at_once=True)
         self._own(run_id)
+
+    async def copy_run(self, copy: Copy) -> bool:
+        """Write a run that begins with rows of another one; False if that one has run nodes again since."""
+        return await self._call(lambda c: copy_run(c, copy))
 
     async def claim(self, run_id: str) -> None:
         """Drive a run from now on; `InvalidState` if there is no such run, or a live owner has it."""

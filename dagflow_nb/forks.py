@@ -1,0 +1,83 @@
+"""Forks: a new run that begins as a copy of an old one."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from .config import DagConfig
+from .run import Run
+from .runtime.engine import Engine
+from .runtime.forking import Wanted, fork
+from .runtime.session import Session
+
+if TYPE_CHECKING:
+    from .flow import DagFlow
+
+
+class Forks:
+    """The part of `DagFlow` that forks runs."""
+
+    _session: Session
+    _engine: Engine
+
+    def fork(
+        self,
+        run: Run | str | None = None,
+        *,
+        at: Any = None,
+        node: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Mapping[str, Any]] | None = None,
+        config: DagConfig | Mapping[str, Any] | None = None,
+        view: bool | str = "auto",
+        executor: Any = None,
+        raise_on_failure: bool = True,
+    ) -> Run:
+        """Make a new run from an old one, which is left as it is, and wait until it has ended or is paused.
+
+        The new run has all of the old one but what is asked to be different, and goes on from there:
+
+        - `at`: the number of an event (`run.events().seq`), or the event: nothing after it has happened; what
+          was under way begins anew. An input of the engine that brought several events counts whole.
+        - `node`: this node, and all that comes after it, has not run.
+        - `inputs`: the run's inputs by name; what refers to one that differs has not run, nor what follows.
+        - `outputs`: node id -> name -> value: the node is `recovered` with these in place of its own
+          (others are kept), what comes after it has not run, and hooks are asked about it anew.
+        - nothing: what failed or was cancelled runs again, as `flow.resume` would have it in the old run.
+
+        Kept nodes keep their states, times and values (which are shared, not run again); `parent_run_id`
+        names the old run. It may lie in the database, be paused, or be under way, also elsewhere; the
+        actions to run must be defined, the workflow need not be loaded. `view`, `config`, `executor` and
+        `raise_on_failure` as in `run`. Raises `ValidationError` for an event, input or output that is not
+        there, `NodeNotFound`, and `InvalidState` for a node in a cancelled branch.
+
+        >>> from dagflow_nb import DagFlow, Workflow
+        >>> with DagFlow(":memory:") as flow:
+        ...     wf = Workflow("sums", inputs={"n": 3})
+        ...     rows = wf.add(lambda n: list(range(n)), id="rows", n=ref("inputs.n"))
+        ...     total = wf.add(sum, id="total", inputs={"iterable": rows["result"]})
+        ...     run = flow.run(wf, view=False)
+        ...     other = flow.fork(run, outputs={"rows": {"result": [5, 5]}}, view=False)
+        ...     run.result, other.result
+        (3, 10)
+        """
+        from .notebook.bar import check_view
+
+        check_view(view)
+        flow = cast("DagFlow", self)
+        found = self._fork(flow.get(run), Wanted(at, node, inputs, outputs), config=config, executor=executor)
+        found._raise = raise_on_failure
+        return flow._block(flow._keep(found), view)
+
+    def _fork(self, run: Run, wanted: Wanted, **settings: Any) -> Run:
+        """Make the new run, and let it go on."""
+        flow = cast("DagFlow", self)
+        # the loop is asked first: in the middle of a run the journal may not be written yet
+        run_id, then = self._engine.call(fork(self._session, run.run_id, wanted))
+        made = Run(flow, run_id)
+        if then is not None:
+            flow._reopen(made, lambda loaded: then, in_view=False, **settings)
+        flow._runs[run_id] = made
+        return made
