@@ -13,7 +13,7 @@ import sys
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .actions import ActionRegistry
 from .answers import check_answers_of, time_is_over
@@ -24,6 +24,7 @@ from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
 from .errors import DagNotFound, InvalidState, ValidationError
+from .forks import Forks
 from .hooks import make_hook
 from .records import Records
 from .run import Run
@@ -32,9 +33,6 @@ from .runtime.engine import Engine, at_exit, wait_async
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
 from .workflow.builder import Workflow
-
-if TYPE_CHECKING:
-    pass
 
 STOP_WITHIN = 15.0  # seconds that a run, or all of a flow, has to stop in
 _open: dict[str, weakref.ref[DagFlow]] = {}
@@ -46,7 +44,7 @@ def latest_flow() -> DagFlow | None:
     return _latest() if _latest is not None else None
 
 
-class DagFlow(Definitions, Records):
+class DagFlow(Definitions, Records, Forks):
     """One notebook session on one database.
 
     `database`: `"sqlite:PATH"`, a path, or `":memory:"`. `config`: a `DagConfig` or a mapping, for all

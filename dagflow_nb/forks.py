@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,15 +52,21 @@ class Forks:
         `raise_on_failure` as in `run`. Raises `ValidationError` for an event, input or output that is not
         there, `NodeNotFound`, and `InvalidState` for a node in a cancelled branch.
 
-        >>> from dagflow_nb import DagFlow, Workflow
+        >>> from dagflow_nb import DagFlow
         >>> with DagFlow(":memory:") as flow:
-        ...     wf = Workflow("sums", inputs={"n": 3})
-        ...     rows = wf.add(lambda n: list(range(n)), id="rows", n=ref("inputs.n"))
-        ...     total = wf.add(sum, id="total", inputs={"iterable": rows["result"]})
-        ...     run = flow.run(wf, view=False)
+        ...     @flow.action
+        ...     def rows(n):
+        ...         return list(range(n))
+        ...     @flow.action
+        ...     def total(rows):
+        ...         return sum(rows)
+        ...     @flow.workflow
+        ...     def sums(n=3):
+        ...         return total(rows(n))
+        ...     run = flow.run("sums", view=False)
         ...     other = flow.fork(run, outputs={"rows": {"result": [5, 5]}}, view=False)
-        ...     run.result, other.result
-        (3, 10)
+        ...     run.result, other.result, other.outputs["rows"]["result"]
+        (3, 10, [5, 5])
         """
         from .notebook.bar import check_view
 
@@ -74,8 +79,9 @@ class Forks:
     def _fork(self, run: Run, wanted: Wanted, **settings: Any) -> Run:
         """Make the new run, and let it go on."""
         flow = cast("DagFlow", self)
-        # the loop is asked first: in the middle of a run the journal may not be written yet
-        run_id, then = self._engine.call(fork(self._session, run.run_id, wanted))
+        DagConfig.of(settings.get("config"))
+        making = fork(self._session, run.run_id, wanted, settings.get("executor"))
+        run_id, then = self._engine.call(making)
         made = Run(flow, run_id)
         if then is not None:
             flow._reopen(made, lambda loaded: then, in_view=False, **settings)

@@ -18,11 +18,12 @@ from .errors import (
     DagError,
     InvalidState,
     NodeNotFound,
-    ValidationError,
 )
+from .looking import Looking
 from .outcomes import ExecutionReport, Outputs, error_of, report_of
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
+from .runtime.forking import Wanted
 from .runtime.recovery import Loaded
 from .runtime.session import who
 from .runtime.snapshot import Snapshot, Waiting
@@ -30,13 +31,10 @@ from .runtime.values import MissingReference, Values, returned
 from .runtime.watching import snapshot_of, waiting_of
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from .flow import DagFlow
-    from .notebook.picture import Picture
 
 
-class Run:
+class Run(Looking):
     """One run: look at it, wait for it, control it from any thread.
 
     Made by `flow.run`, `flow.start` and `flow.get`; never by hand.
@@ -373,6 +371,20 @@ class Run:
         """Run what failed (or `node`) again, with what comes after it; returns at once."""
         return self._flow._retry(self, node, cascade=True)
 
+    def fork(
+        self,
+        *,
+        at: Any = None,
+        node: str | None = None,
+        inputs: Mapping[str, Any] | None = None,
+        outputs: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Run:
+        """A new run that begins with what this one has, but for what is to be different; see `flow.fork`.
+
+        Returns at once; this run is left as it is.
+        """
+        return self._flow._fork(self, Wanted(at, node, inputs, outputs))
+
     def apply(self, *commands: Any) -> Run:
         """Apply commands to the run: what is refused is reported as `CommandRejected`."""
         checked = [found for command in commands for found in commands_in(command)]
@@ -390,95 +402,7 @@ class Run:
             return self
         return self._flow._apply_stored(self, make)
 
-    # --- looking ------------------------------------------------------------------------------
-
-    def nodes(self, **filters: Any) -> pd.DataFrame:
-        """A row a node."""
-        return self._flow._history.nodes(run_id=self.run_id, **filters)
-
-    def attempts(self, **filters: Any) -> pd.DataFrame:
-        """A row an attempt."""
-        return self._flow._history.attempts(run_id=self.run_id, **filters)
-
-    def events(self, **filters: Any) -> pd.DataFrame:
-        """A row an event."""
-        return self._flow._history.events(run_id=self.run_id, **filters)
-
-    def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
-        """What actions printed and logged, a row a line."""
-        if node is not None:
-            filters["node_id"] = node
-        return self._flow._history.logs(run_id=self.run_id, **filters)
-
-    def cache(self, **filters: Any) -> pd.DataFrame:
-        """Inputs, outputs and human input, a row a value."""
-        return self._flow._history.cache(run_id=self.run_id, **filters)
-
-    def metrics(self) -> pd.DataFrame:
-        """A row an action: how often it ran here, for how long, and how it ended."""
-        return self._flow._history.metrics(run_id=self.run_id)
-
-    def table(self, node: str) -> pd.DataFrame:
-        """A map's varied inputs, its items' outputs, `status` and `error`, a row an item."""
-        import pandas as pd
-
-        scheduler, values, _ = self._state()
-        if node not in scheduler.nodes:
-            raise NodeNotFound(node, scheduler.nodes)
-        group = scheduler.nodes[node]
-        if group.spec.kind != "map":
-            raise ValidationError(
-                f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node
-            )
-        rows = []
-        columns: dict[str, None] = {}  # an item that failed has no outputs: the others name them
-        varied = values.combinations(group) if group.children else []
-        for id, inputs in zip(group.children, varied, strict=False):
-            item = scheduler.nodes[id]
-            outputs = dict(item.outcome.outputs) if item.outcome is not None else {}
-            own = {"status": str(item.status), "error": item.error, "node_id": id}
-            told = inputs | {f"{k}_out" if k in inputs or k in own else k: v for k, v in outputs.items()}
-            columns |= dict.fromkeys(told)
-            rows.append({**told, **own})
-        return pd.DataFrame(rows, columns=list(columns | dict.fromkeys(("status", "error", "node_id"))))
-
-    def graph(self, other: Any = None) -> Picture:
-        """The picture of the run's graph as it stands; with `other` (a run) the difference."""
-        from .notebook.picture import diff_picture, snapshot_picture
-
-        if other is not None:
-            return diff_picture(self._flow.get(other).snapshot(), self.snapshot())
-        return snapshot_picture(self.snapshot())
-
-    def dot(self) -> str:
-        """The graph in Graphviz's language."""
-        return self.graph().source
-
-    def timeline(self) -> Picture:
-        """The attempts over time."""
-        from .notebook.timeline import timeline_picture
-
-        found: list[dict[Any, Any]] = self.attempts().to_dict("records")
-        rows = [
-            (
-                str(row["node_id"]),
-                int(row["attempt"]),
-                str(row["status"]),
-                row["started_at"].timestamp(),
-                row["finished_at"].timestamp() if row["finished_at"] == row["finished_at"] else None,
-            )
-            for row in found
-        ]
-        return timeline_picture(rows)
-
-    def to_yaml(self) -> str:
-        """The grown graph as a static workflow, in YAML."""
-        return self._flow._grown_yaml(self)
-
-    def view(self) -> Run:
-        """The live view again, in this cell."""
-        self._flow._show(self, True)
-        return self
+    # --- as text and picture -------------------------------------------------------------------
 
     def __repr__(self) -> str:
         try:

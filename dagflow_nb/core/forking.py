@@ -54,7 +54,9 @@ def fork(s: State, message: m.Forked) -> None:
         s.reviewed = min(s.reviewed, max(node.depth for node in s.nodes.values()))
         forgive(s)
     for node in given:
-        commands.set_outputs(s, m.SetNodeOutputs(node.id, message.outputs[node.id]), Context(None, None, None))
+        commands.set_outputs(
+            s, m.SetNodeOutputs(node.id, message.outputs[node.id]), Context(None, None, None)
+        )
     if s.status is RunStatus.RUNNING:
         finish.leave(s, RunStatus.INTERRUPTED)
     elif chosen:

@@ -75,7 +75,8 @@ class Scheduler(State):
         """Take one input; returns what the runtime is to do, in order.
 
         Raises `InvalidState`, or another `DagError`, for an input that does not fit; nothing has
-        changed then. A run that is paused or over takes nothing but `Reopened` and `Forked`; late results are ignored.
+        changed then. A run that is paused or over takes nothing but `Reopened` and `Forked`; late results
+        are ignored.
         """
         handler = HANDLERS.get(type(message))
         if handler is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..actions import prepared
+from ..actions import prepared, settings_of
 from ..codec import dump_event, dump_input
 from ..core import messages as m
 from ..core.graph import Node
@@ -42,7 +42,9 @@ class Wanted:
     outputs: Mapping[str, Mapping[str, Any]] | None = None
 
 
-async def fork(session: Session, run_id: str, wanted: Wanted) -> tuple[str, list[m.Input] | None]:
+async def fork(
+    session: Session, run_id: str, wanted: Wanted, executor: Any = None
+) -> tuple[str, list[m.Input] | None]:
     """Store the new run; returns its id, and what it goes on with (None: there is nothing to run).
 
     Raises `ValidationError`, `NodeNotFound`, `ActionNotFound` or `InvalidState` before anything is stored.
@@ -52,7 +54,7 @@ async def fork(session: Session, run_id: str, wanted: Wanted) -> tuple[str, list
         stored = await store.load(run_id)
         if stored is None:
             raise DagNotFound(run_id, store.match_run_ids(""), what="run")
-        made = _Fork(session, stored, wanted)
+        made = _Fork(session, stored, wanted, executor)
         if await store.copy_run(made.copy):
             for namespace, key in made.copy.values:
                 if (run_id, namespace, key) in session.memory:
@@ -65,7 +67,7 @@ async def fork(session: Session, run_id: str, wanted: Wanted) -> tuple[str, list
 class _Fork:
     """One fork, worked out and not yet stored."""
 
-    def __init__(self, session: Session, stored: StoredRun, wanted: Wanted) -> None:
+    def __init__(self, session: Session, stored: StoredRun, wanted: Wanted, executor: Any) -> None:
         self.session, self.source = session, stored.row["run_id"]
         self.run_id, self.now = uuid.uuid4().hex[:12], session.clock.now()
         self.memory: dict[tuple[str, str, str], Any] = {}
@@ -88,7 +90,7 @@ class _Fork:
             for id, course in before.items()
             if id not in self.s.nodes or _course(self.s.nodes[id]) != course
         }
-        self._check_actions()
+        self._check_actions(executor)
         values = self._values(without, inputs)
         unit.artifacts = [*self._encoded("inputs", inputs)]
         for id, given in outputs.items():
@@ -138,7 +140,7 @@ class _Fork:
         return {k: v for k, v in given.items() if not self._is_same(self.loaded.inputs, k, v)}
 
     def _changed_outputs(self, given: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-        """For each node whose outputs are given: all of its outputs, those that are given in place of its own."""
+        """All outputs of each node of which some are given: those, and what it had of the others."""
         if given is None:
             return {}
         if not isinstance(given, Mapping):
@@ -214,16 +216,17 @@ class _Fork:
         unit.journal.append((taken + 1, self.now, "Forked", dump_input(codec, message), asked))
         return unit
 
-    def _check_actions(self) -> None:
-        """What is still to run is defined."""
-        registry = self.session.registry
-        actions = {name: prepared(registry.need(name)) for name in registry}
+    def _check_actions(self, executor: Any) -> None:
+        """What is still to run is defined, and there is where it runs."""
+        session = self.session
+        actions = {name: prepared(session.registry.need(name)) for name in session.registry}
         still = [n.spec for n in self.s.nodes.values() if not n.final]
         prepare.check_actions(still, actions)
+        settings = {name: settings_of(action) for name, action in actions.items()}
+        settings = prepare.with_executor(settings, actions, session.executor_name(executor))
+        prepare.check_executors(still, settings, session.executors)
 
-    def _values(
-        self, without: set[str], inputs: Mapping[str, Any]
-    ) -> list[tuple[str, str]]:
+    def _values(self, without: set[str], inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The stored values that the new run shares with the old one."""
         s, latest = self.s, self.full.scheduler.nodes
         found = []

@@ -122,6 +122,11 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall, *, until: int | None
             if node.spec.outputs and outputs:
                 outputs = {k: outputs[k] for k in (*node.spec.outputs, *outputs) if k in outputs}
             node.outcome = replace(node.outcome, outputs=outputs)
+    for seq, ask in scheduler.asks.items():
+        about = scheduler.nodes.get(ask.node_id) if ask.node_id is not None else None
+        if type(ask.event) is m.NodeCompleted and about is not None and about.ended == seq and about.outcome:
+            # hooks that had not answered are asked again, and look at the outputs
+            scheduler.asks[seq] = replace(ask, event=replace(ask.event, outcome=about.outcome))
     return Loaded(scheduler, values, row, taken, extra, inputs, namespaces, started)
 
 

@@ -199,7 +199,7 @@ class Session:
         actions: dict[str, NodeAction] = {name: prepared(self.registry.need(name)) for name in self.registry}
         prepare.check_actions(specs, actions)
         settings = {name: settings_of(action) for name, action in actions.items()}
-        settings = prepare.with_executor(settings, actions, self._executor_name(executor))
+        settings = prepare.with_executor(settings, actions, self.executor_name(executor))
         prepare.check_executors(specs, settings, self.executors)
         cached = cache.as_dict() if cache is not None else {}
         merged: dict[str, Any] = {}
@@ -211,7 +211,7 @@ class Session:
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
         return Prepared(found, specs, full, merged, actions, settings, Cache(cached))
 
-    def _executor_name(self, executor: Any) -> str | None:
+    def executor_name(self, executor: Any) -> str | None:
         return executor if executor is None or isinstance(executor, str) else self.executors.add(executor)
 
     async def _open_executors(
@@ -410,7 +410,7 @@ class Session:
             if to_run:
                 prepare.check_actions(still, actions)
             settings = {name: settings_of(action) for name, action in actions.items()}
-            settings = prepare.with_executor(settings, actions, self._executor_name(executor))
+            settings = prepare.with_executor(settings, actions, self.executor_name(executor))
             if to_run:
                 prepare.check_executors(still, settings, self.executors)
                 await self._open_executors(still, settings)

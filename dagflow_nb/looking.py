@@ -1,0 +1,115 @@
+"""What a run shows of itself: frames, pictures, text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from .errors import NodeNotFound, ValidationError
+from .runtime.snapshot import Snapshot
+from .runtime.values import Values
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .flow import DagFlow
+    from .notebook.picture import Picture
+    from .run import Run
+
+
+class Looking:
+    """The part of `Run` that looks: nothing here changes the run."""
+
+    run_id: str
+    _flow: DagFlow
+
+    if TYPE_CHECKING:
+
+        def _state(self) -> tuple[Any, Values, dict[str, Any]]: ...
+        def snapshot(self) -> Snapshot: ...
+
+    def nodes(self, **filters: Any) -> pd.DataFrame:
+        """A row a node."""
+        return self._flow._history.nodes(run_id=self.run_id, **filters)
+
+    def attempts(self, **filters: Any) -> pd.DataFrame:
+        """A row an attempt."""
+        return self._flow._history.attempts(run_id=self.run_id, **filters)
+
+    def events(self, **filters: Any) -> pd.DataFrame:
+        """A row an event."""
+        return self._flow._history.events(run_id=self.run_id, **filters)
+
+    def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
+        """What actions printed and logged, a row a line."""
+        if node is not None:
+            filters["node_id"] = node
+        return self._flow._history.logs(run_id=self.run_id, **filters)
+
+    def cache(self, **filters: Any) -> pd.DataFrame:
+        """Inputs, outputs and human input, a row a value."""
+        return self._flow._history.cache(run_id=self.run_id, **filters)
+
+    def metrics(self) -> pd.DataFrame:
+        """A row an action: how often it ran here, for how long, and how it ended."""
+        return self._flow._history.metrics(run_id=self.run_id)
+
+    def table(self, node: str) -> pd.DataFrame:
+        """A map's varied inputs, its items' outputs, `status` and `error`, a row an item."""
+        import pandas as pd
+
+        scheduler, values, _ = self._state()
+        if node not in scheduler.nodes:
+            raise NodeNotFound(node, scheduler.nodes)
+        group = scheduler.nodes[node]
+        if group.spec.kind != "map":
+            raise ValidationError(
+                f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node
+            )
+        rows = []
+        columns: dict[str, None] = {}  # an item that failed has no outputs: the others name them
+        varied = values.combinations(group) if group.children else []
+        for id, inputs in zip(group.children, varied, strict=False):
+            item = scheduler.nodes[id]
+            outputs = dict(item.outcome.outputs) if item.outcome is not None else {}
+            own = {"status": str(item.status), "error": item.error, "node_id": id}
+            told = inputs | {f"{k}_out" if k in inputs or k in own else k: v for k, v in outputs.items()}
+            columns |= dict.fromkeys(told)
+            rows.append({**told, **own})
+        return pd.DataFrame(rows, columns=list(columns | dict.fromkeys(("status", "error", "node_id"))))
+
+    def graph(self, other: Any = None) -> Picture:
+        """The picture of the run's graph as it stands; with `other` (a run) the difference."""
+        from .notebook.picture import diff_picture, snapshot_picture
+
+        if other is not None:
+            return diff_picture(self._flow.get(other).snapshot(), self.snapshot())
+        return snapshot_picture(self.snapshot())
+
+    def dot(self) -> str:
+        """The graph in Graphviz's language."""
+        return self.graph().source
+
+    def timeline(self) -> Picture:
+        """The attempts over time."""
+        from .notebook.timeline import timeline_picture
+
+        found: list[dict[Any, Any]] = self.attempts().to_dict("records")
+        rows = [
+            (
+                str(row["node_id"]),
+                int(row["attempt"]),
+                str(row["status"]),
+                row["started_at"].timestamp(),
+                row["finished_at"].timestamp() if row["finished_at"] == row["finished_at"] else None,
+            )
+            for row in found
+        ]
+        return timeline_picture(rows)
+
+    def to_yaml(self) -> str:
+        """The grown graph as a static workflow, in YAML."""
+        return self._flow._grown_yaml(cast("Run", self))
+
+    def view(self) -> Run:
+        """The live view again, in this cell."""
+        return self._flow._show(cast("Run", self), True)
