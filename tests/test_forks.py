@@ -392,10 +392,10 @@ def test_run_fork_returns_at_once(setting: Setting) -> None:
     assert other.wait().result == "SUM 6" and setting.ran == ["total"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_fork_at_any_event_comes_to_the_same_end(data: st.DataObject) -> None:
-    """Generated graphs with failures, retries, growth and rules: states and outputs are those of the old run."""
+    """Generated graphs with failures, retries, growth and rules: states and outputs are as in the old run."""
     size = data.draw(st.integers(1, 7), label="size")
     with DagFlow(":memory:", echo=False) as flow:
 
