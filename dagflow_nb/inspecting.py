@@ -251,13 +251,7 @@ class GuideStore:
                 cache.insert(namespace, key, value)
             await store.save_snapshot(None, dag_name, "cache", cache.to_json(indent=None))
             return
-        rows: list[tuple[Any, ...]] = []
-        at = self._session.clock.now()
-        for namespace, key, value in _flat(values):
-            e = self._session.codec.encode(value)
-            if e.codec == "memory":
-                self._session.memory[run_id, namespace, key] = value
-            rows.append((namespace, key, e.codec, e.data, e.size, e.reason, at))
+        rows = [row for ns, found in values.items() for row in self._session.encoded(run_id, ns, found)]
         await store.save_artifacts(run_id, rows)
 
     async def load_execution_tree(self, dag_name: str) -> ExecutionTree | None:

@@ -59,7 +59,6 @@ async def fork(
             for namespace, key in made.copy.values:
                 if (run_id, namespace, key) in session.memory:
                     session.memory[made.run_id, namespace, key] = session.memory[run_id, namespace, key]
-            session.memory.update(made.memory)
             return made.run_id, made.then
     raise InvalidState(f"run {run_id!r} goes on too fast to be forked: pause it first", culprit=run_id)
 
@@ -70,7 +69,6 @@ class _Fork:
     def __init__(self, session: Session, stored: StoredRun, wanted: Wanted, executor: Any) -> None:
         self.session, self.source = session, stored.row["run_id"]
         self.run_id, self.now = uuid.uuid4().hex[:12], session.clock.now()
-        self.memory: dict[tuple[str, str, str], Any] = {}
         full = replay(stored, session.codec, session.recall)
         at = None if wanted.at is None else _event_number(wanted.at, full)
         early = full if at is None else replay(stored, session.codec, session.recall, until=at)
@@ -92,11 +90,10 @@ class _Fork:
         }
         self._check_actions(executor)
         values = self._values(without, inputs)
-        unit.artifacts = [*self._encoded("inputs", inputs)]
-        for id, given in outputs.items():
-            unit.artifacts += self._encoded(id, given)
+        for namespace, given in {"inputs": inputs, **outputs}.items():
+            unit.artifacts += session.encoded(self.run_id, namespace, given)
         unit.nodes = {id: node_row(node) for id, node in self.s.nodes.items()}
-        self.then = self._then(bool(nodes or outputs))
+        self.then = self._then(as_it_is=wanted == Wanted())
         self.copy = Copy(
             source=self.source,
             row=self._row(stored.row, {**early.inputs, **inputs}, seen),
@@ -244,13 +241,6 @@ class _Fork:
                 found.append((namespace, key))
         return found
 
-    def _encoded(self, namespace: str, values: Mapping[str, Any]) -> Iterable[tuple[Any, ...]]:
-        for key, value in values.items():
-            e = self.session.codec.encode(value)
-            if e.codec == "memory":
-                self.memory[self.run_id, namespace, key] = value
-            yield (namespace, key, e.codec, e.data, e.size, e.reason, self.now)
-
     def _row(self, old: Mapping[str, Any], inputs: Mapping[str, Any], seen: int) -> dict[str, Any]:
         codec = self.session.codec
         kept = ("dag_name", "config", "settings", "code", "version")
@@ -265,14 +255,14 @@ class _Fork:
             "extra": codec.dumps({**self.loaded.extra, "forked": {"run_id": self.source, "seq": seen}}),
         }
 
-    def _then(self, changed: bool) -> list[m.Input] | None:
+    def _then(self, as_it_is: bool) -> list[m.Input] | None:
+        """What the new run goes on with; a copy of a run that failed or was cancelled tries again."""
         status, pauses = self.s.status, self.s.pauses.values()
-        if status is RunStatus.COMPLETED:
-            return None
+        if status not in OVER and status is not RunStatus.PAUSED:
+            return [m.Tick(self.now)]
         by_failure = status is RunStatus.PAUSED and all(pause.kind == "failure" for pause in pauses)
-        if status in OVER or by_failure:
-            return [m.RetryNodes(self.now)]
-        return None if status is RunStatus.PAUSED else [m.Tick(self.now)]
+        mends = as_it_is and status is not RunStatus.COMPLETED and (status in OVER or by_failure)
+        return [m.RetryNodes(self.now)] if mends else None
 
 
 def _event_number(at: Any, full: Loaded) -> int:

@@ -265,6 +265,8 @@ class Session:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
         name = prepared.workflow.name
         scheduler = Scheduler(name, run_id, prepared.specs)
+        given = {**prepared.cache.as_dict(), "inputs": prepared.inputs}
+        rows = [row for namespace in given for row in self.encoded(run_id, namespace, given[namespace])]
         await store.create_run(
             {
                 "run_id": run_id,
@@ -276,7 +278,8 @@ class Session:
                 "config": self.codec.dumps(prepared.config.settings()),
                 "parent_run_id": parent,
                 "extra": self.codec.dumps({"result": prepared.workflow.result}),
-            }
+            },
+            rows,
         )
         values = Values(scheduler.nodes, prepared.inputs)
         cache = RunCache(scheduler, prepared.inputs, prepared.cache)
@@ -284,13 +287,6 @@ class Session:
             scheduler, values, prepared.actions, cache, context, hooks, capacity, 0, record
         )
         coordinator.extra = {"result": prepared.workflow.result}
-        unit = Unit(run_id)
-        unit.artifacts += coordinator.encode("inputs", prepared.inputs)
-        for namespace in prepared.cache.namespaces():
-            if namespace != "inputs":
-                unit.artifacts += coordinator.encode(namespace, prepared.cache.as_dict()[namespace])
-        if unit.artifacts:
-            store.write(unit)
         settings = prepared.settings
         config = prepared.config
         if max_parallel is not None:
@@ -301,6 +297,16 @@ class Session:
         if not hold:
             coordinator.go()
         return coordinator
+
+    def encoded(self, run_id: str, namespace: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""
+        rows, at = [], self.clock.now()
+        for key, value in values.items():
+            e = self.codec.encode(value)
+            if e.codec == "memory":
+                self.memory[run_id, namespace, key] = value
+            rows.append((namespace, key, e.codec, e.data, e.size, e.reason, at))
+        return rows
 
     def in_short(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The inputs for the run's own row: what is big stands there by its type and size only."""

@@ -39,11 +39,12 @@ class Store(BaseStore):
 
     # --- runs and who drives them -------------------------------------------------------------
 
-    async def create_run(self, row: Mapping[str, Any]) -> None:
+    async def create_run(self, row: Mapping[str, Any], artifacts: Iterable[Row] = ()) -> None:
         """Insert a run's row, driven by this store. A `run_id` that is taken raises `InvalidState`.
 
         `row`: columns of `runs` (`run_id` and `dag_name` at least; `created_at` is now by default), and
-        `tree`: JSON text of the nodes at the start. An unknown column raises `ValidationError`.
+        `tree`: JSON text of the nodes at the start. `artifacts`: values it begins with, as in a `Unit`. An
+        unknown column raises `ValidationError`.
         """
         values = dict(row)
         tree = values.pop("tree", None)
@@ -53,6 +54,7 @@ class Store(BaseStore):
                     f"a run has no column {column!r}: {did_you_mean(column, RUN_COLUMNS)}", culprit=column
                 )
         run_id, now = values["run_id"], self._now()
+        begins_with = [(run_id, artifact) for artifact in artifacts]
         if values.get("created_at") is None:
             values["created_at"] = now
         values["owner"] = self._writer.owner.owner
@@ -72,6 +74,7 @@ class Store(BaseStore):
                     "insert into execution_trees (run_id, dag_name, created_at, tree) values (?, ?, ?, ?)",
                     (run_id, values["dag_name"], values["created_at"], tree),
                 )
+            insert_artifacts(connection, begins_with)
 
         await self._call(work, at_once=True)
         self._own(run_id)
