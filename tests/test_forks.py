@@ -304,6 +304,7 @@ def test_a_run_that_is_under_way(tmp_path: Path) -> None:
 
         run = one.flow.start(one.wf, view=False)
         gate.wait_for(1)
+        one.flow._store.sync()
         other = two.fork(run.run_id)
         assert other.result == "SUM 6" and "clean" in two.ran and "fetch" not in two.ran
         mine = one.flow.fork(run, outputs={"clean": {"rows": [9], "complete": True}}, view=False)
