@@ -23,10 +23,18 @@ def commands_in(answer: Any) -> list[Any]:
 
 
 def check_answers_of(
-    scheduler: Any, branch: str | None, answers: Mapping[str, Any], models: Mapping[str, Any]
+    scheduler: Any,
+    branch: str | None,
+    answers: Mapping[str, Any],
+    models: Mapping[str, Any],
+    *,
+    closed: bool = True,
 ) -> dict[str, Any]:
-    """The answers, checked by the forms of what waits; raises `ValidationError` or `InvalidState`."""
-    from .forms import check_answers
+    """The answers, checked by the forms of what waits; raises `ValidationError` or `InvalidState`.
+
+    `closed`: a name that no form knows is refused, unless one of them allows any.
+    """
+    from .forms import check_answers, refuse_unknown
 
     pauses = dict(scheduler.pauses)
     if branch is not None:
@@ -38,6 +46,8 @@ def check_answers_of(
             why = "was cancelled" if node is not None and node.cut else f"is not paused (paused: {paused})"
             raise InvalidState(f"branch {branch!r} {why}: it cannot be resumed", culprit=branch)
         pauses = {branch: pauses[branch]}
+    if closed:
+        refuse_unknown([pause.form for pause in pauses.values()], answers)
     checked = dict(answers)
     for root, pause in pauses.items():
         if pause.form is not None:

@@ -21,6 +21,7 @@ from .errors import (
     ValidationError,
     shorten,
 )
+from .forms import load_checker
 from .hooks import HookSet, make_hook
 from .legacy import DRIVER
 from .outcomes import ExecutionReport, error_of, report_of
@@ -216,6 +217,8 @@ class Coordinator:
             config = DagConfig.merge(config, {"max_parallel_nodes": self.max_parallel})
         brought = _brought_along(cache, run_id)
         inputs, answers = brought.pop("inputs", None), brought.pop("human_input", {})
+        if answers:
+            await asyncio.to_thread(load_checker)
 
         def then(loaded: Loaded) -> list[m.Input]:
             for namespace, key, value in stored_values(loaded):
@@ -276,7 +279,9 @@ def _go_on(loaded: Loaded, answers: Mapping[str, Any], at: float) -> list[m.Inpu
         return [m.Tick(at)]
     if not answers and time_is_over(scheduler, None, at):
         return [m.Tick(at)]  # nobody answered in time: what the config says for that applies
-    return [m.Resume(at, None, check_answers_of(scheduler, None, answers, {}), who())]
+    # the namespace may hold what other runs and nodes were told
+    checked = check_answers_of(scheduler, None, answers, {}, closed=False)
+    return [m.Resume(at, None, checked, who())]
 
 
 def raise_failure(coordinator: RunCoordinator) -> None:

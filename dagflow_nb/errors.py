@@ -7,7 +7,7 @@ messages are shortened, so that a megabyte of data never becomes a megabyte of m
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ class ValidationError(DagError, ValueError):
     """Something was written wrongly: a workflow, a setting, an argument, an answer.
 
     `culprit` is what is at fault (a name, an id, a field), `file` and `line` where it stands if it
-    came from a file, `value` the value that was refused.
+    came from a file, `value` the value that was refused. Of answers to a form `fields` tells what is wrong
+    with each field, by its path (`"address.street"`); the key `""` is for the form as a whole.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class ValidationError(DagError, ValueError):
         value: Any = None,
         file: str | None = None,
         line: int | None = None,
+        fields: Mapping[str, str] | None = None,
     ) -> None:
         self.culprit, self.value, self.file, self.line = culprit, value, file, line
+        self.fields: dict[str, str] = dict(fields or {})
         self.message = message
         place = f"{file or '<text>'}:{line}: " if line is not None else f"{file}: " if file else ""
         super().__init__(place + message)

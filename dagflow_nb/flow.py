@@ -23,8 +23,9 @@ from .controls import Controls
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
-from .errors import DagNotFound, InvalidState, ValidationError
+from .errors import DagNotFound, InvalidState, NodeNotFound, ValidationError
 from .forks import Forks
+from .forms import load_checker
 from .hooks import make_hook
 from .records import Records
 from .run import Run
@@ -354,6 +355,8 @@ class DagFlow(Definitions, Records, Forks):
     ) -> Run:
         clock = self._session.clock
         models = run._models()
+        if answers:
+            load_checker()  # here, not on the loop that all runs share
 
         def then(loaded: Loaded) -> list[m.Input]:
             scheduler = loaded.scheduler
@@ -395,8 +398,6 @@ class DagFlow(Definitions, Records, Forks):
     def _retry(self, run: Run, node: str | None, *, cascade: bool, **settings: Any) -> Run:
         scheduler = run._scheduler
         if node is not None and node not in scheduler.nodes:
-            from .errors import NodeNotFound
-
             raise NodeNotFound(node, scheduler.nodes)
         if node is not None and not scheduler.nodes[node].final:
             raise InvalidState(

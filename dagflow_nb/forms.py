@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import pydantic
 from pydantic import BaseModel, TypeAdapter
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from jsonschema import Draft202012Validator
 
 _SCHEMA_WORDS = ("$schema", "$ref", "allOf", "anyOf", "oneOf", "$defs")
+_models: WeakValueDictionary[str, type] = WeakValueDictionary()
+"""The models that were asked for, by their schemas: forms are stored as schemas, but a model's own validators
+are to be obeyed wherever its class is there."""
 _TYPES = ("object", "string", "number", "integer", "boolean", "array", "null")
 APPROVED = "approved"
 
@@ -57,6 +61,33 @@ def as_form(ask: Any, question: str = "") -> Form | None:
     return Form(question or str(schema.get("title", "")), schema, _defaults(schema))
 
 
+def load_checker() -> None:
+    """Import what checks answers (half a second, once), where that holds up nobody: not on a run's loop."""
+    import jsonschema
+    import referencing
+
+    assert jsonschema and referencing
+
+
+def refuse_unknown(forms: Iterable[Form | None], answers: Mapping[str, Any]) -> None:
+    """Raise `ValidationError` for a name that none of these forms has; one that allows any name allows it.
+
+    A question without a schema takes anything, and a schema that says `additionalProperties`, too.
+    """
+    known: dict[str, None] = {APPROVED: None}
+    for form in forms:
+        if form is None or form.schema is None:
+            return
+        top = _top(form.schema)
+        if "properties" not in top or top.get("additionalProperties") or "patternProperties" in top:
+            return
+        known |= dict.fromkeys(_properties(form.schema))
+    for name in answers:
+        if name not in known:
+            problem = f"the form has no {name!r}: {did_you_mean(str(name), known)}"
+            raise ValidationError(problem, culprit=name, fields={str(name): problem})
+
+
 def check_answers(form: Form, answers: Any, model: Any = None) -> dict[str, Any]:
     """The answers as they are to be stored, or `ValidationError` that names field, value and expectation.
 
@@ -71,17 +102,24 @@ def check_answers(form: Form, answers: Any, model: Any = None) -> dict[str, Any]
         raise ValidationError(
             f"answers are a mapping of names to values, not {shorten(answers)}", culprit="answers"
         )
+    schema = form.schema
+    if model is None and schema is not None:
+        model = _models.get(_key(schema))
     if isinstance(model, type) and model is not bool:
         return _by_model(model, answers)
-    schema = form.schema
     if schema is None:
         return dict(answers)
     fields = _properties(schema)
     own = {k: v for k, v in answers.items() if k != APPROVED or APPROVED in fields}
     given = {k: copy.deepcopy(f["default"]) for k, f in fields.items() if "default" in f} | own
     secrets = {name for name, field in fields.items() if _is_secret(field)}
-    for error in _problems(schema, _plain(given, secrets)):
-        raise _refused(error, fields, secrets)
+    if problems := _problems(schema, _plain(given, secrets)):
+        found = [_refused(problem, fields, secrets) for problem in problems]
+        told: dict[str, str] = {}
+        for problem, refused in zip(reversed(problems), reversed(found), strict=True):
+            told |= _told(problem, refused)
+        found[0].fields = told
+        raise found[0]
     kept = {k: _hide(v) if k in secrets else v for k, v in given.items()}
     return {**answers, **kept}
 
@@ -101,6 +139,7 @@ def _of_model(model: type, question: str) -> Form:
         )
     own = vars(model).get("__doc__") if issubclass(model, BaseModel) else None
     text = question or str(own or "").strip()
+    _models[_key(schema)] = model
     defaults = _defaults(schema)
     if defaults is not None and issubclass(model, BaseModel):
         try:  # also those that a factory makes, which no schema tells
@@ -109,6 +148,10 @@ def _of_model(model: type, question: str) -> Form:
         except Exception:  # a validator that refuses the defaults: there is no complete set of them
             defaults = None
     return Form(text, schema, defaults)
+
+
+def _key(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, sort_keys=True, default=repr)
 
 
 def _is_schema(given: Mapping[Any, Any]) -> bool:
@@ -213,10 +256,13 @@ def _by_model(model: type, answers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _explain(bad: pydantic.ValidationError, fields: Mapping[str, Any]) -> ValidationError:
     texts, culprit, value = [], None, None
+    told: dict[str, str] = {}
     for found in bad.errors(include_url=False, include_context=False):
         place = ".".join(map(str, found["loc"]))
         top = str(found["loc"][0]) if found["loc"] else ""
-        why = found["msg"][0].lower() + found["msg"][1:]
+        why = found["msg"].removeprefix("Value error, ")
+        why = why[0].lower() + why[1:]
+        told.setdefault(place, "this is required" if found["type"] == "missing" else why)
         secret = top == "" or _is_secret(fields.get(top, {}))
         if found["type"] == "missing":
             texts.append(f"the answer {place!r} is missing")
@@ -227,7 +273,7 @@ def _explain(bad: pydantic.ValidationError, fields: Mapping[str, Any]) -> Valida
             texts.append(f"the answer {place!r}: {why}{shown}" if place else f"the answers: {why}")
         if culprit is None:
             culprit, value = top or "answers", None if secret else found["input"]
-    return ValidationError("; ".join(texts), culprit=culprit, value=value)
+    return ValidationError("; ".join(texts), culprit=culprit, value=value, fields=told)
 
 
 def _problems(schema: Mapping[str, Any], answers: Any) -> list[Any]:
@@ -289,6 +335,38 @@ def _refused(error: Any, fields: Mapping[str, Any], secrets: set[str]) -> Valida
         culprit=path[0],
         value=error.instance,
     )
+
+
+_WORDS = {
+    "minLength": "at least {} characters",
+    "maxLength": "at most {} characters",
+    "minimum": "at least {}",
+    "maximum": "at most {}",
+    "exclusiveMinimum": "more than {}",
+    "exclusiveMaximum": "less than {}",
+    "minItems": "at least {} of them",
+    "maxItems": "at most {} of them",
+    "uniqueItems": "each only once",
+    "type": "must be of type {}",
+    "format": "must be a {}",
+    "pattern": "must match {}",
+    "enum": "must be one of {}",
+    "const": "must be {}",
+    "multipleOf": "must be a multiple of {}",
+}
+
+
+def _told(error: Any, refused: ValidationError) -> dict[str, str]:
+    """A problem beside the field that has it: its path -> a few words."""
+    path = [str(part) for part in error.absolute_path]
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return {".".join([*path, name]): "this is required" for name in missing}
+    words = _WORDS.get(error.validator)
+    if not path or words is None:
+        return {".".join(path): refused.message}
+    value = error.validator_value
+    return {".".join(path): words.format(", ".join(map(str, value)) if isinstance(value, list) else value)}
 
 
 def _depth(error: Any) -> tuple[int, str]:

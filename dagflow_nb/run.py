@@ -14,11 +14,7 @@ from .answers import check_answers_of, commands_in
 from .core import messages as m
 from .core.model import Ref, RunStatus, map_refs
 from .core.state import OVER
-from .errors import (
-    DagError,
-    InvalidState,
-    NodeNotFound,
-)
+from .errors import DagError, InvalidState, NodeNotFound
 from .looking import Looking
 from .outcomes import ExecutionReport, Outputs, error_of, report_of
 from .runtime.coordinator import RunCoordinator
@@ -185,8 +181,7 @@ class Run(Looking):
         coordinator = self._coordinator
         if coordinator is not None and self._live:
             return snapshot_of(coordinator.scheduler)
-        snapshot = snapshot_of(self._scheduler)
-        return snapshot
+        return snapshot_of(self._scheduler)
 
     # --- waiting ------------------------------------------------------------------------------
 
@@ -322,7 +317,8 @@ class Run(Looking):
     def resume(self, branch: str | None = None, **human_input: Any) -> Run:
         """Let a branch, or the run with all its branches, go on; what was asked is answered by keyword.
 
-        The answers are checked by the form of what waits: `ValidationError` names the field.
+        The answers are checked by the form of what waits: `ValidationError` names the field, also one that
+        no form knows. `approved=False` cancels a node that asks (`ask=`), unless its form has that field.
         """
         return self._resume(branch, human_input)
 
@@ -344,8 +340,11 @@ class Run(Looking):
         return self._resume(branch, {"approved": True, **human_input})
 
     def reject(self, branch: str | None = None, reason: str | None = None) -> Run:
-        """Cancel the branch that waits; None: the one that does."""
-        waiting = [w.branch_id for w in self.waiting if w.branch_id is not None]
+        """Cancel the branch that waits; None: the one that does, or the run, where it waits as a whole."""
+        found = self.waiting
+        waiting = [w.branch_id for w in found if w.branch_id is not None]
+        if branch is None and found and not waiting:
+            return self.cancel(None, reason or "rejected")
         if branch is None:
             if len(waiting) != 1:
                 names = ", ".join(map(repr, waiting)) or "none"

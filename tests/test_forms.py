@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 from datetime import date, datetime
 from typing import Any
 
 import pandas as pd
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from dagflow_nb.core.model import Form
 from dagflow_nb.errors import ValidationError
-from dagflow_nb.forms import as_form, check_answers
+from dagflow_nb.forms import as_form, check_answers, refuse_unknown
 
 
 class Mode(enum.Enum):
@@ -227,8 +228,8 @@ def test_answers_by_model():
 
 
 def test_a_form_of_a_model_without_the_model():
-    """Its stored schema checks the answers too, without conversion."""
-    form = as_form(Required)
+    """Where the model's class is not there its stored schema checks the answers too, without conversion."""
+    form = as_form({**as_form(Required).schema, "title": "made elsewhere"})
     assert check_answers(form, {"limit": 1}) == {"limit": 1, "day": "2026-01-02"}
     assert check_answers(form, {"limit": 1, "day": date(2026, 2, 3)})["day"] == date(2026, 2, 3)
     with pytest.raises(ValidationError):
@@ -253,3 +254,57 @@ def test_refused_secrets_are_not_shown():
         with pytest.raises(ValidationError, match="'password'") as found:
             check_answers(form, answers, model)
         assert "pw" not in str(found.value) + repr(vars(found.value)) and found.value.__context__ is None
+
+
+def test_each_problem_is_told_beside_its_field():
+    """What is wrong is told by the path of its field, for schemas and for models alike, all of it at once."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "limit": {"type": "integer", "maximum": 5},
+            "home": {"type": "object", "properties": {"street": {"type": "string", "minLength": 2}}},
+            "name": {"type": "string"},
+        },
+        "required": ["name"],
+    }
+    with pytest.raises(ValidationError) as bad:
+        check_answers(as_form(schema), {"limit": 7, "home": {"street": "x"}})
+    assert bad.value.fields == {
+        "limit": "at most 5",
+        "home.street": "at least 2 characters",
+        "name": "this is required",
+    }
+    with pytest.raises(ValidationError) as bad:
+        check_answers(as_form(Review), {"limit": -1, "tags": 3}, Review)
+    assert set(bad.value.fields) == {"limit", "tags"}
+
+
+class Checked(BaseModel):
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Checked:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+def test_a_models_own_validators_hold_also_for_its_stored_form():
+    """A form that comes back as a schema is checked by its model, if that is defined in this process."""
+    form = Form("?", json.loads(json.dumps(as_form(Checked).schema)))
+    with pytest.raises(ValidationError, match="low is above high") as bad:
+        check_answers(form, {"low": 2, "high": 1})
+    assert bad.value.fields == {"": "low is above high"}
+    assert check_answers(form, {"low": 1, "high": 2}) == {"low": 1, "high": 2}
+
+
+def test_names_that_no_form_has_are_refused():
+    """An unknown name is refused with the nearest one, unless a form takes any name."""
+    closed, other = as_form({"limit": int}), as_form({"note": str})
+    refuse_unknown([closed, other], {"limit": 1, "note": "x", "approved": True})
+    with pytest.raises(ValidationError, match="limit"):
+        refuse_unknown([closed], {"limits": 1})
+    for free in (as_form("sure?"), as_form({"type": "object"}), None):
+        refuse_unknown([closed, free], {"limits": 1})
+    refuse_unknown([as_form({**closed.schema, "additionalProperties": True})], {"limits": 1})

@@ -15,7 +15,7 @@ from . import messages as m
 from .budget import Usage
 from .endings import cancel as cancel_node, end_children
 from .graph import Node, can_hold
-from .model import EMPTY, NodeStatus
+from .model import EMPTY, Form, NodeStatus
 from .state import RUN, Pause, State
 
 _CAN_WAIT = frozenset({NodeStatus.PENDING, NodeStatus.RETRYING})
@@ -94,9 +94,18 @@ def resume(s: State, root: str, answers: Mapping[str, Any], by: str | None, auto
     if answers:
         s.human.update(answers)
     if s.pauses[root].kind == "ask":
+        if _is_refused(s.pauses[root].form, answers):
+            cancel(s, s.nodes[root], "rejected", by)
+            return
         s.nodes[root].answered = True
     lift(s, root, answers)
     s.emit(m.BranchResumed, root, by, dict(answers), automatic, node=s.nodes[root])
+
+
+def _is_refused(form: Form | None, answers: Mapping[str, Any]) -> bool:
+    """Whether `approved=False` says no to the node itself; it may be a field of the form, too: an answer."""
+    own = form.schema.get("properties", {}) if form is not None and form.schema is not None else {}
+    return answers.get("approved") is False and "approved" not in own
 
 
 def resume_run(s: State, answers: Mapping[str, Any], by: str | None, automatic: bool = False) -> None:

@@ -1,6 +1,6 @@
 """A form's JSON schema as a list of simple fields, so that the page needs to know little of JSON schema.
 
-What has no simple field (nested objects, lists, choices between types) is asked for as JSON text. The page
+What has no simple field (choices between types, objects with any names) is asked for as JSON text. The page
 only helps to fill in: answers are checked by the run, with the schema itself.
 """
 
@@ -12,38 +12,56 @@ from typing import Any
 from ..core.model import Form
 
 _KINDS = {"string": "text", "number": "number", "integer": "integer", "boolean": "boolean"}
+_FORMATS = {"date": "date", "time": "time", "date-time": "datetime", "password": "secret", "textarea": "long"}
+_LIMITS = {"minimum": "min", "maximum": "max", "minLength": "minlength", "maxLength": "maxlength"}
+_LONG = 300
+"""A text that may be longer than this gets several lines."""
 _GIVEN = "approved"
 """What the buttons answer themselves."""
+_DEEPEST = 4
 
 
 def form_fields(form: Form | None) -> list[dict[str, Any]]:
     """The fields of a form, in the schema's order.
 
-    Each is a dict with `name`, `label`, `kind` (`text`, `number`, `integer`, `boolean`, `date`, `enum` or
-    `json`), `required`, `help`, and, where there are any, `options` and `default`.
+    Each is a dict with `name`, `label`, `kind`, `required`, `help`, and, where there are any, `default`
+    (never that of a secret), `nullable` (empty means null) and `limits` (attributes of an input element).
+    Kinds: `text`, `long`, `secret`, `number`, `integer`, `boolean`, `date`, `time`, `datetime`; `enum` with
+    `options` (and `labels`); `object` with `fields`; `list` with `item` and `least`; else `json`.
 
     >>> form_fields(Form(schema={"properties": {"n": {"type": "integer"}}, "required": ["n"]}))
     [{'name': 'n', 'label': 'n', 'kind': 'integer', 'required': True, 'help': ''}]
     """
     if form is None or not isinstance(form.schema, Mapping):
         return []
-    properties = form.schema.get("properties")
+    return _fields(form.schema, form.schema, form.defaults or {}, 0, without=_GIVEN)
+
+
+def _fields(
+    schema: Mapping[str, Any],
+    root: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    depth: int,
+    without: str = "",
+) -> list[dict[str, Any]]:
+    top = _resolved(schema, root)
+    properties = top.get("properties")
     if not isinstance(properties, Mapping):
         return []
-    required = form.schema.get("required", ())
-    defaults = form.defaults or {}
+    required = top.get("required", ())
     found = []
-    for name, property in properties.items():
-        if name == _GIVEN:
+    for name, given in properties.items():
+        if name == without:
             continue
-        field = _field(str(name), _resolved(property, form.schema), name in required)
-        if name in defaults:
+        field = _field(str(name), given, root, name in required, depth)
+        if name in defaults and field["kind"] != "secret":
             field["default"] = defaults[name]
         found.append(field)
     return found
 
 
-def _field(name: str, schema: Mapping[str, Any], required: bool) -> dict[str, Any]:
+def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth: int) -> dict[str, Any]:
+    schema = _resolved(given, root)
     field: dict[str, Any] = {
         "name": name,
         "label": str(schema.get("title", name)),
@@ -52,15 +70,57 @@ def _field(name: str, schema: Mapping[str, Any], required: bool) -> dict[str, An
         "help": str(schema.get("description", "")),
     }
     kind = schema.get("type")
-    if isinstance(schema.get("enum"), list):
-        field |= {"kind": "enum", "options": list(schema["enum"])}
-    elif "const" in schema:
-        field |= {"kind": "enum", "options": [schema["const"]]}
+    if (options := _options(schema)) is not None:
+        field |= options
+    elif kind == "object" and depth < _DEEPEST and isinstance(schema.get("properties"), Mapping):
+        field |= {"kind": "object", "fields": _fields(schema, root, {}, depth + 1)}
+    elif kind == "array" and depth < _DEEPEST and isinstance(schema.get("items"), Mapping):
+        item = _field("", schema["items"], root, True, depth + 1)
+        field |= {"kind": "list", "item": item, "least": int(schema.get("minItems", 0))}
     elif isinstance(kind, str) and kind in _KINDS:
-        field["kind"] = "date" if schema.get("format") == "date" else _KINDS[kind]
-    if "default" in schema:
+        field |= _simple(_KINDS[kind], schema)
+    if _is_nullable(given):
+        field["nullable"] = True
+        if field["kind"] == "boolean":
+            field |= {"kind": "enum", "options": [True, False], "labels": ["yes", "no"]}
+        elif field["kind"] in ("object", "list"):
+            field["kind"] = "json"
+    if "default" in schema and field["kind"] != "secret":
         field["default"] = schema["default"]
     return field
+
+
+def _simple(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {_LIMITS[word]: schema[word] for word in _LIMITS if isinstance(schema.get(word), int | float)}
+    if kind == "text":
+        kind = _FORMATS.get(str(schema.get("format")), "text")
+        if schema.get("writeOnly") is True:
+            kind = "secret"
+        elif kind == "text" and limits.get("maxlength", 0) > _LONG:
+            kind = "long"
+    return {"kind": kind, "limits": limits} if limits else {"kind": kind}
+
+
+def _options(schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    """A choice of given values: an `enum`, a constant, or a `oneOf` of constants with titles."""
+    if isinstance(schema.get("enum"), list):
+        return {"kind": "enum", "options": list(schema["enum"])}
+    if "const" in schema:
+        return {"kind": "enum", "options": [schema["const"]]}
+    for word in ("oneOf", "anyOf"):
+        choices = schema.get(word)
+        if (
+            isinstance(choices, list)
+            and choices
+            and all(isinstance(c, Mapping) and "const" in c for c in choices)
+        ):
+            labels = [str(choice.get("title", choice["const"])) for choice in choices]
+            return {"kind": "enum", "options": [choice["const"] for choice in choices], "labels": labels}
+    return None
+
+
+def _is_nullable(schema: Any) -> bool:
+    return isinstance(schema, Mapping) and {"type": "null"} in schema.get("anyOf", ())
 
 
 def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -26,13 +26,13 @@ import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import shorten
+from .asked import answer
 from .drawing import draw, summary
 from .layout import LIMIT, layout
 from .page import LOG_TEXT, TOKEN, PageState, append_lines, node_defs, run_record
 from .paint import paint
 from .picture import snapshot_picture
-from .style import one_line, without_ansi
+from .style import without_ansi
 
 if TYPE_CHECKING:
     from ..runtime.snapshot import Snapshot
@@ -46,14 +46,14 @@ LOG_EVERY, REST = 0.1, 0.15
 class Controls(Protocol):
     """What buttons may do to a run, from any thread."""
 
-    def pause(self) -> object: ...
-    def resume(self, branch: str | None = None, answers: dict[str, Any] | None = None) -> object: ...
-    def cancel(self) -> object: ...
+    def pause(self, branch: str | None = None) -> object: ...
+    def resume(self, branch: str | None = None) -> object: ...
+    def cancel(self, branch: str | None = None) -> object: ...
     def retry(self, node: str) -> object: ...
     def approve(self, branch: str | None, answers: dict[str, Any]) -> object: ...
     def reject(self, branch: str | None) -> object: ...
 
-    # Optional: `values(node) -> {"Inputs": {"name": "text"}, "Outputs": {...}}`, short texts for the details.
+    # Optional: `look(node)`, what the details of a node show (see `asked`).
 
 
 class LiveView:
@@ -173,51 +173,10 @@ class LiveView:
                 if self._wanted is not None:
                     self._start_worker()
             return
-        if message.get("kind") == "look":
-            self._tell_values(str(message.get("node")))
-            return
-        if message.get("kind") != "do":
-            return
-        error = None
-        try:
-            self._do(message)
-        except Exception as problem:
-            error = f"{type(problem).__name__}: {problem}"
+        told = answer(self._controls, message)
         with self._lock:
-            if self._widget is not None:
-                self._widget.send({"kind": "done", "id": message.get("id"), "error": error})
-
-    def _tell_values(self, node: str) -> None:
-        """Sends a node's inputs and outputs as short texts, if the controls know them."""
-        values = getattr(self._controls, "values", None)
-        if values is None:
-            return
-        try:
-            told = {
-                title: {str(k): one_line(v) for k, v in part.items()} for title, part in values(node).items()
-            }
-        except Exception as problem:  # nothing depends on these: say so in their place
-            told = {"Values": {"not available": one_line(problem)}}
-        with self._lock:
-            if self._widget is not None:
-                self._widget.send({"kind": "values", "node": node, "values": told})
-
-    def _do(self, message: dict[str, Any]) -> None:
-        what, branch, answers = message.get("what"), message.get("branch"), message.get("answers")
-        if what == "pause":
-            self._controls.pause()
-        elif what == "resume":
-            self._controls.resume()
-        elif what == "cancel":
-            self._controls.cancel()
-        elif what == "retry":
-            self._controls.retry(str(message["node"]))
-        elif what == "approve":
-            self._controls.approve(branch, dict(answers or {}))
-        elif what == "reject":
-            self._controls.reject(branch)
-        else:
-            raise ValueError(f"the page asked for {shorten(what)}, which is no control")
+            if told is not None and self._widget is not None:
+                self._widget.send(told)
 
     def _send_logs(self) -> None:
         lines, self._lines = self._lines, []

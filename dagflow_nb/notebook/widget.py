@@ -4,8 +4,9 @@ The page (`static/dagflow.js`) gets the laid-out graph and the nodes' descriptio
 topology. States go as small custom messages, which the page keeps in its copy of the model; the traits
 here are brought up to date in silence, for pages that are loaded later.
 
-Messages to the page: `patch` (`states`, `run`), `log` (`lines`), `done` (`id`, `error`), `values` (`node`,
-`values`). From the page: `hello`, `look` (`node`: wants its values), `do` (`id`, `what`, what that needs).
+Messages to the page: `patch` (`states`, `run`), `log` (`lines`), `done` (`id`, `error`, `fields`), `look`
+(`node`, `inputs`, `outputs`, `attempts`, `code`). From the page: `hello`, `look` (`node`), `do` (`id`,
+`what`, what that needs).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from .page import append_lines
 from .style import LOOKS
 
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("base", "graph", "details", "tabs", "dagflow")
+SCRIPTS = ("base", "graph", "values", "form", "details", "tabs", "dagflow")
 """The parts of the page's module, joined in this order: a widget has one module, and nothing builds it."""
 
 

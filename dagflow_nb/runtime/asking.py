@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import messages as m
 from ..core.model import EMPTY, NodeOutput
+from ..forms import load_checker
 from ..hooks import Hook, HookContext
 from .attempts import describe
 
@@ -36,6 +37,11 @@ def _wishes_of(event: m.NodeCompleted) -> Any:
     wishes = metadata.get(WISHES) if metadata is not EMPTY else None
     # a node that is recovered has the metadata of who did it
     return wishes if wishes is not None and wishes["node"] == event.node.node_id else None
+
+
+def _asks_a_person(command: Any) -> bool:
+    specs = getattr(command, "specs", None) or (getattr(command, "spec", None),)
+    return bool(getattr(command, "form", None) or any(getattr(spec, "ask", None) for spec in specs))
 
 
 def _is_given_up() -> bool:
@@ -97,6 +103,8 @@ class Asking:
                     continue
                 try:
                     found = await hook.ask(ctx, event)
+                    if any(map(_asks_a_person, found)):
+                        await asyncio.to_thread(load_checker)
                     answers += [(hook.name, run.growth.ready(command)) for command in found]
                 except BaseException as error:
                     # whatever a hook raises (SystemExit, too) is its own failure, never the loop's

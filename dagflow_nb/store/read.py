@@ -36,6 +36,22 @@ def node_rows(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any
     return _dicts(connection.execute(sql, (run_id,)))
 
 
+def attempt_rows(
+    connection: sqlite3.Connection, run_id: str, node_id: str | None = None
+) -> list[dict[str, Any]]:
+    """The attempts of a run (or of one of its nodes) by column, in their order."""
+    sql = (
+        "select * from attempts where run_id = ? and node_id = coalesce(?, node_id) order by node_id, attempt"
+    )
+    return _dicts(connection.execute(sql, (run_id, node_id)))
+
+
+def last_logs(connection: sqlite3.Connection, run_id: str, most: int) -> list[tuple[str, str, str]]:
+    """The last lines of log of a run, oldest first: (node_id, message, stream)."""
+    sql = "select node_id, message, stream from logs where run_id = ? order by id desc limit ?"
+    return connection.execute(sql, (run_id, most)).fetchall()[::-1]
+
+
 def load(connection: sqlite3.Connection, run_id: str, now: float) -> StoredRun | None:
     """All that is needed to take a run up again; None if there is no such run."""
     row = run_row(connection, run_id, now)

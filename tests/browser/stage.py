@@ -63,17 +63,18 @@ class Stage:
         if self.refuse:
             raise ValueError(self.refuse)
 
-    def values(self, node: str) -> dict[str, dict[str, str]]:
-        return {"Inputs": {"source": "'a < b'"}, "Outputs": {"state": self.nodes[node].status}}
+    def look(self, node: str) -> dict[str, Any]:
+        status = self.nodes[node].status
+        return {"inputs": {"source": "a < b"}, "outputs": {"state": status}, "code": "def work(source): ..."}
 
-    def pause(self) -> None:
-        self._called("pause")
+    def pause(self, branch: str | None = None) -> None:
+        self._called("pause", branch)
 
-    def resume(self, branch: str | None = None, answers: dict[str, Any] | None = None) -> None:
-        self._called("resume", branch, answers)
+    def resume(self, branch: str | None = None) -> None:
+        self._called("resume", branch)
 
-    def cancel(self) -> None:
-        self._called("cancel")
+    def cancel(self, branch: str | None = None) -> None:
+        self._called("cancel", branch)
 
     def retry(self, node: str) -> None:
         self._called("retry", node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 REVIEW = """
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 from dagflow_nb import DagFlow, PauseBranch
 
 flow = DagFlow("sqlite:control.db")
@@ -13,6 +13,13 @@ class Review(BaseModel):
     greeting: str = Field(min_length=3)
     most: int = Field(2, ge=1, le=5, description="how many names at most")
     urgent: bool = False
+
+    @field_validator("greeting")
+    @classmethod
+    def polite(cls, greeting):
+        if greeting.startswith("Hey"):
+            raise ValueError("be more polite")
+        return greeting
 
 @flow.action
 def find() -> list[str]:
@@ -61,10 +68,11 @@ def test_a_person_fills_in_the_form_and_approves(notebook):
 
     nb.button("Approve").click()  # the page knows that a greeting is required
     assert details.get_by_label("Greeting").evaluate("e => e.validity.valueMissing")
-    details.get_by_label("Greeting").fill("Yo")  # what it does not know, the model refuses
+    details.locator(".df-wrong:not([hidden])").wait_for()
+    details.get_by_label("Greeting").fill("Hey you")  # what it does not know, the model refuses
     nb.button("Approve").click()
-    nb.view.get_by_text("at least 3 characters").wait_for()
-    assert details.get_by_label("Greeting").input_value() == "Yo"
+    details.locator(".df-text:has(input[aria-invalid]) .df-wrong").get_by_text("be more polite").wait_for()
+    assert details.get_by_label("Greeting").input_value() == "Hey you"
     nb.shot("control-refused")
     details.get_by_label("Greeting").fill("Dear all")
     details.get_by_label("Most").fill("3")
@@ -212,7 +220,7 @@ def total(rows: list[str]) -> int:
     nb.page.wait_for_selector(".dagflow-view[data-run-status=completed]")
     for node in ("total", "report"):
         nb.node(node, "completed").wait_for(state="attached")
-    details.locator("dd.df-error").wait_for(state="detached")
+    details.locator(".df-error").wait_for(state="detached")
     nb.view.scroll_into_view_if_needed()
     nb.shot("control-retried")
     nb.run(3)

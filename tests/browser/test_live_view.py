@@ -71,7 +71,7 @@ def test_buttons_call_the_controls(notebook):
     nb.button("Cancel run").click()
     nb.view.locator("[aria-label='Cancel run']:not([aria-busy])").wait_for()
     nb.run(2)
-    assert "[('pause',), ('resume', None, None), ('cancel',)]" in nb.text(2)
+    assert "[('pause', None), ('resume', None), ('cancel', None)]" in nb.text(2)
     nb.run(3)
     nb.page.wait_for_selector(".dagflow-view[data-run-status=running]")
     nb.button("Pause run").click()
@@ -83,7 +83,7 @@ def test_buttons_call_the_controls(notebook):
     nb.view.locator("[aria-label='Retry node']:not([aria-busy])").wait_for()
     nb.node("fetch").click()
     nb.page.wait_for_selector(".dagflow-details[data-node=fetch]")
-    assert nb.button("Retry node").is_disabled()
+    assert nb.button("Retry node").count() == 0
     nb.run(5)
     assert "('retry', 'clean')" in nb.text(5)
 

@@ -197,12 +197,23 @@ def test_autopilot_without_defaults_stays_paused() -> None:
 
 def test_the_clock_goes_on_while_nobody_holds_the_run() -> None:
     """A wait that ended in the meantime is acted on at the next resume; an answer given then still counts."""
-    for answers, expected in (({}, True), ({"approved": False}, False)):
+    for answers, expected in (({}, {"approved": True}), ({"limit": 3}, {"limit": 3})):
         d = Driver(node("b", ask=FORM), human_wait_minutes=1, human_timeout_action="autopilot")
         assert d.s.status is RunStatus.PAUSED
         d.at = 1000
         d.reopen(m.Resume(d.at, None, answers))
-        assert d.states["b"] == "running" and d.node("b").human == {"approved": expected}
+        assert d.states["b"] == "running" and d.node("b").human == expected
+
+
+def test_no_to_a_node_that_asks_cancels_it() -> None:
+    """`approved=False` is a no to the node itself; where its form has that field it is one of the answers."""
+    d = Driver(node("b", ask=Form("?")), node("c", "b"), node("x"))
+    d.send(m.Resume(d.at, None, {"approved": False}))
+    assert (d.states["b"], d.states["c"], d.states["x"]) == ("cancelled", "cancelled", "running")
+    own = Form("?", {"type": "object", "properties": {"approved": {"type": "boolean"}}})
+    d = Driver(node("b", ask=own), node("x"))
+    d.send(m.Resume(d.at, None, {"approved": False}))
+    assert d.states["b"] == "running" and d.node("b").human == {"approved": False}
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ class Answer(BaseModel):
     sure: bool
     colour: Colour = Colour.BLUE
     inner: Inner | None = None
+    home: Inner
     tags: list[str] = []
     approved: bool = True
 
@@ -130,7 +131,8 @@ def test_a_models_schema_becomes_simple_fields():
         "sure": "boolean",
         "colour": "enum",
         "inner": "json",
-        "tags": "json",
+        "home": "object",
+        "tags": "list",
     }
     assert fields["name"] == {
         "name": "name",
@@ -141,6 +143,31 @@ def test_a_models_schema_becomes_simple_fields():
     }
     assert fields["colour"]["options"] == ["red", "blue"] and fields["colour"]["default"] == "blue"
     assert fields["share"]["default"] == 0.5 and not fields["count"]["required"]
+
+
+def test_nested_forms_and_limits_become_fields():
+    """Objects hold fields, lists their item; limits, titled choices, nullable and secret fields are told."""
+    schema = {
+        "properties": {
+            "home": {"$ref": "#/$defs/Home"},
+            "names": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+            "share": {"type": "number", "minimum": 0, "maximum": 1},
+            "size": {"oneOf": [{"const": 1, "title": "small"}, {"const": 2, "title": "large"}]},
+            "sure": {"anyOf": [{"type": "boolean"}, {"type": "null"}]},
+            "key": {"type": "string", "format": "password", "default": "hunter2"},
+            "text": {"type": "string", "maxLength": 1000},
+            "at": {"type": "string", "format": "date-time"},
+        },
+        "$defs": {"Home": {"type": "object", "title": "Home", "properties": {"x": {"type": "integer"}}}},
+    }
+    fields = {f["name"]: f for f in form_fields(Form(schema=schema, defaults={"key": "hunter2"}))}
+    assert fields["home"]["label"] == "Home" and fields["home"]["fields"][0]["kind"] == "integer"
+    assert fields["names"]["item"]["kind"] == "text" and fields["names"]["least"] == 2
+    assert fields["share"]["limits"] == {"min": 0, "max": 1}
+    assert fields["size"]["options"] == [1, 2] and fields["size"]["labels"] == ["small", "large"]
+    assert fields["sure"]["nullable"] and fields["sure"]["options"] == [True, False]
+    assert fields["key"]["kind"] == "secret" and "hunter2" not in json.dumps(fields)
+    assert fields["text"]["kind"] == "long" and fields["at"]["kind"] == "datetime"
 
 
 def test_strange_schemas_become_fields_or_nothing():

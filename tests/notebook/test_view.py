@@ -36,7 +36,7 @@ class Controls:
         self.calls, self.error = [], None
 
     def __getattr__(self, name):
-        if name.startswith("_") or name == "values":
+        if name.startswith("_") or name == "look":
             raise AttributeError(name)
 
         def call(*arguments):
@@ -208,9 +208,9 @@ def test_buttons_call_the_controls_and_are_answered(outputs, sent):
     ask({"kind": "do", "id": "5", "what": "approve", "branch": "b", "answers": {"x": 1}})
     ask({"kind": "do", "id": "6", "what": "reject", "branch": None})
     assert controls.calls == [
-        ("pause",),
-        ("resume",),
-        ("cancel",),
+        ("pause", None),
+        ("resume", None),
+        ("cancel", None),
         ("retry", "a"),
         ("approve", "b", {"x": 1}),
         ("reject", None),
@@ -224,19 +224,17 @@ def test_buttons_call_the_controls_and_are_answered(outputs, sent):
     assert "'explode'" in sent[7]["error"] and len(sent) == 8
 
 
-def test_a_nodes_values_are_told_when_it_is_looked_at(outputs, sent):
-    """Inputs and outputs are told as texts on one line; what the controls raise is told in their place."""
-    controls = SimpleNamespace(values=lambda node: {"Inputs": {"n": f"{node}\n1"}})
+def test_a_node_that_is_looked_at_is_told(outputs, sent):
+    """The details of a node are sent when the page asks; what the controls raise is told in their place."""
+    controls = SimpleNamespace(look=lambda node: {"inputs": {"n": node}, "code": "def f(): ..."})
     view = LiveView(controls)
     view.show(RUN)
     view._on_message({"kind": "look", "node": "a"})
-    assert sent == [{"kind": "values", "node": "a", "values": {"Inputs": {"n": "a 1"}}}]
-    controls.values = None
+    told = {"inputs": {"n": {"kind": "text", "text": "'a'"}}, "attempts": [], "code": "def f(): ..."}
+    assert sent == [{"kind": "look", "node": "a", **told}]
+    controls.look = lambda node: {}[node]
     view._on_message({"kind": "look", "node": "a"})
-    assert len(sent) == 1
-    controls.values = lambda node: {}[node]
-    view._on_message({"kind": "look", "node": "a"})
-    assert sent[1]["values"] == {"Values": {"not available": "'a'"}}
+    assert sent[1] == {"kind": "look", "node": "a", "problem": "KeyError: 'a'"}
 
 
 def test_lines_are_sent_together_and_kept_in_bounds(outputs, sent, monkeypatch):

@@ -4,7 +4,7 @@
 // and a state is one attribute that the style sheet colours: nothing is laid out again, nothing redrawn.
 // Whatever comes from a workflow is put into the page as text or attributes, never as markup.
 //
-// One module of five files, which widget.py joins in this order: base, graph, details, tabs, dagflow.
+// One module of several files, which widget.py joins in the order of its SCRIPTS.
 
 // Once per model: patches are kept in the page's copy of the traits, in place (so that nothing is echoed to
 // the kernel). A view that is made later, say for a cell scrolled back into sight, starts from there.
@@ -97,7 +97,7 @@ class View {
       if (msg.lines.some(([id]) => id === this.selected)) this.dirty.add(this.selected);
       this.schedule();
     } else if (msg.kind === "done") this.answered(msg);
-    else if (msg.kind === "values") this.details.tell(msg);
+    else if (msg.kind === "look") this.details.tell(msg);
   }
 
   schedule() {
@@ -250,24 +250,25 @@ class View {
     try { this.model.send(message); return true; } catch { return false; } // no kernel behind the page
   }
 
-  ask(button, message) {
+  ask(button, message, then) {
     const id = Math.random().toString(36).slice(2);
     button.setAttribute("aria-busy", "true");
     const timer = setTimeout(() => this.note("The kernel has not answered yet: it will once the cell that is "
       + "running has ended. With flow.start(...) a run leaves the kernel free, and buttons act at once."),
     ANSWER_MS);
-    this.waiting.set(id, { button, timer });
+    this.waiting.set(id, { button, timer, then });
     const sent = this.tell({ kind: "do", id, ...message });
     if (!sent) this.answered({ id, error: "no kernel is connected to this page" });
   }
 
-  answered({ id, error }) {
+  answered({ id, error, fields }) {
     const request = this.waiting.get(id);
     if (!request) return; // it was asked by another view of this run
     this.waiting.delete(id);
     clearTimeout(request.timer);
     request.button.removeAttribute("aria-busy");
-    this.note(error, Boolean(error));
+    const told = request.then?.({ error, fields });
+    this.note(told ? null : error, Boolean(error));
   }
 
   note(text, bad = false) {

@@ -1,4 +1,4 @@
-// The details of one node, and the form of a question.
+// The details of one node: what it is asked, why it failed, its values, its code, its neighbours.
 
 const ITEMS_SHOWN = 200;
 const one = (id) => (id ? [id] : []);
@@ -12,25 +12,37 @@ class Details {
     this.pill = h("span", { class: "df-pill" });
     this.question = h("div", { class: "df-question" });
     this.facts = h("dl");
+    this.failure = part();
     this.values = part();
+    this.code = part();
     this.links = part();
     this.items = part();
     this.lines = part();
-    this.retry = h("button", {
-      type: "button", class: "df-button", "aria-label": "Retry node",
-      title: "Run this node again, and what depends on it",
-      onclick: (event) => view.ask(event.currentTarget, { what: "retry", node: view.selected }),
-    }, icon(view.iconOf("retrying")), h("span", { text: "Retry" }));
+    const button = (text, name, title, path, what) => h("button", {
+      type: "button", class: "df-button", "aria-label": name, title,
+      onclick: (event) => view.ask(event.currentTarget, { what, node: view.selected, branch: view.selected }),
+    }, icon(view.iconOf(path)), h("span", { text }));
+    this.retry = button("Retry", "Retry node", "Run this node again, and what depends on it", "retrying", "retry");
+    this.pause = button("Pause branch", "Pause branch", "This node and all that comes after it waits", "paused",
+      "pause");
+    this.resume = button("Resume branch", "Resume branch", "Let this branch go on", "running", "resume");
+    this.cancel = button("Cancel branch", "Cancel branch", "This node and all that comes after it is cancelled",
+      "failed", "cancel");
     const close = h("button", {
       type: "button", class: "df-tool", "aria-label": "Close details", text: "✕",
       onclick: () => view.select(null),
     });
     this.panel = h("aside", { class: "dagflow-details", "aria-label": "Details" },
       h("div", { class: "df-details-head" }, this.title, this.pill, close),
-      this.question, this.facts, this.values, this.links, h("div", { class: "df-row" }, this.retry),
-      this.items, this.lines);
+      this.question, this.failure, this.facts,
+      h("div", { class: "df-row" }, this.retry, this.pause, this.resume, this.cancel),
+      this.links, this.values, this.items, this.lines, this.code);
     this.panel.addEventListener("keydown", (event) => {
-      if (event.key === "Escape") view.select(null);
+      if (event.key !== "Escape") return;
+      keep(event);
+      const id = view.selected;
+      view.select(null);
+      view.graph.nodes.get(id)?.g.focus(); // where the reader came from
     });
     this.panel.hidden = true;
   }
@@ -49,8 +61,8 @@ class Details {
     this.links.replaceChildren(...Object.entries(links).filter(([, ids]) => ids?.length).map(([name, ids]) =>
       h("div", { class: "df-links" }, h("span", { text: name }), ...ids.slice(0, 30).map((to) => this.link(to)),
         ids.length > 30 ? `and ${ids.length - 30} more` : "")));
-    this.values.replaceChildren();
-    this.looked = null;
+    for (const part of [this.failure, this.values, this.code]) part.replaceChildren();
+    this.looked = this.shownError = this.attempts = null;
     this.refresh(new Set([id]));
   }
 
@@ -62,13 +74,26 @@ class Details {
     this.view.tell({ kind: "look", node: id });
   }
 
-  tell({ node, values }) {
-    if (node !== this.view.selected) return;
-    this.values.replaceChildren(...Object.entries(values).flatMap(([title, told]) => {
-      const pairs = Object.entries(told);
-      return pairs.length === 0 ? [] : [h("h4", { text: title }), h("dl", { class: "df-values" },
-        ...pairs.flatMap(([name, text]) => [h("dt", { text: name }), h("dd", { text, title: text })]))];
-    }));
+  tell({ node, inputs, outputs, attempts = [], code, problem }) {
+    const { view } = this;
+    if (node !== view.selected) return;
+    this.attempts = attempts;
+    this.values.replaceChildren(...problem ? [h("p", { class: "df-wrong", text: problem })] : [],
+      ...valueList("Inputs", inputs), ...valueList("Outputs", outputs), ...attemptTable(view, attempts));
+    this.code.replaceChildren(...code ? [fold("Code of the action", code)] : []);
+    this.fail();
+  }
+
+  // Why it failed comes first: the error, and the action's own traceback.
+  fail() {
+    const seen = this.view.state(this.view.selected);
+    const traceback = seen.error ? this.attempts?.findLast((one) => one.traceback)?.traceback : null;
+    const key = JSON.stringify([seen.error, traceback]);
+    if (key === this.shownError) return;
+    this.shownError = key;
+    const error = seen.error ? [h("div", { class: "df-error", role: "alert", text: seen.error })] : [];
+    this.failure.replaceChildren(...error,
+      ...traceback ? [fold("Traceback", traceback, { open: true, end: true })] : []);
   }
 
   link(id, text = id) {
@@ -81,35 +106,40 @@ class Details {
     if (id === null) this.panel.hidden = !view.question(null);
     if (this.panel.hidden || (id !== null && !ids.has(id))) return;
     const def = view.defs.get(id) ?? {}, seen = id === null ? {} : view.state(id);
-    this.pill.hidden = this.retry.hidden = id === null;
+    this.pill.hidden = id === null;
     setText(this.pill, seen.state ?? "");
     this.pill.dataset.state = seen.state ?? "";
-    this.retry.disabled = !["failed", "cancelled"].includes(seen.state);
+    const over = OVER.has(view.run.status), paused = view.run.waiting?.some((one) => one.branch === id);
+    this.retry.hidden = id === null || !["failed", "cancelled"].includes(seen.state);
+    this.pause.hidden = id === null || over || paused || ENDED.has(seen.state);
+    this.resume.hidden = id === null || over || !paused || Boolean(view.question(id)?.fields.length);
+    this.cancel.hidden = id === null || over || ENDED.has(seen.state);
     const share = seen.progress === undefined ? "" : `${Math.round(seen.progress * 100)} %`;
     const facts = [
       ["Action", def.action],
       ["About", def.description],
       ["Disabled", seen.disabled ? "it will be skipped" : null],
       ["Attempts", seen.attempt ? `${seen.attempt}${seen.most ? ` of ${seen.most}` : ""}` : null],
-      ["Started", seen.started ? wallClock(seen.started) : null],
-      ["Ended", seen.finished ? wallClock(seen.finished) : null],
+      ["Began", seen.started ? wallClock(seen.started) : null],
+      ["Waited", seen.started - seen.ready > 0.05 ? took(seen.started - seen.ready) : null],
       ["Took", span(seen)],
       ["Progress", [share, seen.message].filter(Boolean).join(": ")],
       ["Reason", seen.reason],
-      ["Error", seen.error],
       ["Tags", def.tags?.join(", ")],
     ];
     const told = JSON.stringify(facts);
     if (told !== this.told) { // replaced only when they differ: a person may be selecting text
       this.told = told;
       this.facts.replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) =>
-        [h("dt", { text: name }), h("dd", { text: value, class: name === "Error" ? "df-error" : null })]));
+        [h("dt", { text: name }), h("dd", { text: value })]));
     }
-    this.look(id, seen.state);
+    if (id !== null) this.fail();
+    this.look(id, `${seen.state} ${seen.attempt}`);
     this.itemTable(view.children.get(id));
-    this.lines.replaceChildren(...view.logs.of(id).map(([, text, stream]) =>
-      h("div", { class: logClass(stream), text })));
-    this.lines.className = this.lines.childElementCount ? "df-last-lines" : "";
+    const lines = view.logs.of(id);
+    this.lines.replaceChildren(...lines.length ? [h("h4", { text: "Printed and logged" }),
+      h("div", { class: "df-last-lines", tabindex: 0, role: "region", "aria-label": "Last lines" },
+        ...lines.map(([, text, stream]) => h("div", { class: logClass(stream), text })))] : []);
   }
 
   itemTable(items) {
@@ -134,62 +164,6 @@ class Details {
     this.asking = key;
     this.question.replaceChildren();
     if (!asked) return;
-    const fields = asked.fields.map((field) => new Field(field, `${view.key}-${field.name}`));
-    const decide = (what) => (event) => {
-      const button = event.currentTarget, form = button.form;
-      if (what === "approve" && !form.reportValidity()) return;
-      try {
-        const filled = fields.map((field) => [field.name, field.value()]);
-        const answers = Object.fromEntries(filled.filter(([, value]) => value !== undefined));
-        view.ask(button, { what, branch: asked.branch ?? null, ...(what === "approve" ? { answers } : {}) });
-      } catch (error) { view.note(error.message, true); }
-    };
-    const form = h("form", { onsubmit: (event) => keep(event) },
-      asked.question ? h("p", { class: "df-ask", text: asked.question }) : null,
-      asked.reason && asked.reason !== asked.question ? h("p", { text: asked.reason }) : null,
-      ...fields.map((field) => field.element),
-      h("div", { class: "df-row" },
-        h("button", { type: "button", class: "df-button df-main", text: "Approve", onclick: decide("approve") }),
-        h("button", { type: "button", class: "df-button", text: "Reject", onclick: decide("reject") })));
-    this.question.append(form);
-  }
-}
-
-class Field {
-  constructor({ name, label, kind, options, default: preset, required, help }, id) {
-    Object.assign(this, { name, kind, options });
-    const type = { number: "number", integer: "number", boolean: "checkbox", date: "date", text: "text" }[kind];
-    const attributes = { id, name, required: required && kind !== "boolean" };
-    if (kind === "enum") {
-      const shown = options.map((option, i) =>
-        h("option", { value: i, text: String(option), selected: option === preset }));
-      const open = preset === undefined;
-      if (!required || open) shown.unshift(h("option", { value: "", text: "", selected: open }));
-      this.input = h("select", attributes, ...shown);
-    } else if (kind === "json") {
-      this.input = h("textarea", { ...attributes, rows: 3, spellcheck: "false", placeholder: "JSON" });
-      if (preset !== undefined && preset !== null) this.input.value = JSON.stringify(preset);
-    } else {
-      const step = { integer: 1, number: "any" }[kind];
-      this.input = h("input", { ...attributes, type, step });
-      if (kind === "boolean") this.input.checked = preset === true;
-      else if (preset !== undefined && preset !== null) this.input.value = preset;
-    }
-    this.element = h("div", { class: `df-field df-${kind}` }, h("label", { for: id, text: label }), this.input,
-      help ? h("small", { text: help }) : null);
-  }
-
-  value() { // undefined leaves the field out, so that its default applies
-    const text = this.input.value;
-    if (this.kind === "boolean") return this.input.checked;
-    if (text === "") return undefined;
-    if (this.kind === "enum") return this.options[Number(text)];
-    if (this.kind === "number" || this.kind === "integer") return Number(text);
-    if (this.kind !== "json") return text;
-    try {
-      return JSON.parse(text);
-    } catch {
-      throw new Error(`${this.name}: this is no JSON: ${text.slice(0, 80)}`);
-    }
+    this.question.append(new Question(view, asked).element);
   }
 }
