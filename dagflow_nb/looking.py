@@ -11,7 +11,9 @@ from .runtime.values import Values
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .core.model import RunStatus
     from .flow import DagFlow
+    from .history import History
     from .notebook.picture import Picture
     from .run import Run
 
@@ -24,34 +26,56 @@ class Looking:
 
     if TYPE_CHECKING:
 
+        @property
+        def status(self) -> RunStatus: ...
         def _state(self) -> tuple[Any, Values, dict[str, Any]]: ...
         def snapshot(self) -> Snapshot: ...
 
+    @property
+    def _history(self) -> History:
+        return self._flow._history_of(self.run_id)
+
     def nodes(self, **filters: Any) -> pd.DataFrame:
         """A row a node."""
-        return self._flow._history.nodes(run_id=self.run_id, **filters)
+        return self._history.nodes(**filters)
 
     def attempts(self, **filters: Any) -> pd.DataFrame:
         """A row an attempt."""
-        return self._flow._history.attempts(run_id=self.run_id, **filters)
+        return self._history.attempts(**filters)
 
     def events(self, **filters: Any) -> pd.DataFrame:
         """A row an event."""
-        return self._flow._history.events(run_id=self.run_id, **filters)
+        return self._history.events(**filters)
 
     def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
         """What actions printed and logged, a row a line."""
         if node is not None:
             filters["node_id"] = node
-        return self._flow._history.logs(run_id=self.run_id, **filters)
+        return self._history.logs(**filters)
 
     def cache(self, **filters: Any) -> pd.DataFrame:
         """Inputs, outputs and human input, a row a value."""
-        return self._flow._history.cache(run_id=self.run_id, **filters)
+        return self._history.cache(**filters)
 
-    def metrics(self) -> pd.DataFrame:
-        """A row an action: how often it ran here, for how long, and how it ended."""
-        return self._flow._history.metrics(run_id=self.run_id)
+    def metrics(self, by: str | None = None) -> pd.DataFrame:
+        """How the run went, in one row; with `by="action"` or `by="node"` a row an action or node.
+
+        Of what ran in this run (not of what a fork has kept), times in seconds: `duration`; `active_seconds`
+        in which at least one attempt was under way, `idle_seconds` in which none was (pauses, delays);
+        `busy_seconds`: all attempts' times together; `parallelism`: busy / active, how many were under way
+        on average, `most_at_once`, and `parallel_efficiency`: the one by the other, at most 1;
+        `critical_path`: the ids of the chain of nodes that made the run as long as it was, which took
+        `critical_seconds`; `waited`: for a free slot, all nodes together; `median_duration`, `p95_duration`
+        of nodes, `slowest_node`. Counts: `nodes` in all, `runs` (nodes that ran), `failures`,
+        `failures_by_type` (exception -> attempts), `retries`, `cache_hits`, and `cache_hit_rate` (hits /
+        cacheable nodes, 0.0 without any); `tokens`, `cost`. `by`: the columns of `flow.metrics()`.
+        """
+        from .history.metrics import run_metrics
+
+        if by is not None:
+            return self._history.metrics(by)
+        attempts = self._history.attempt_times()
+        return run_metrics(self._state()[0], str(self.status), attempts)
 
     def table(self, node: str) -> pd.DataFrame:
         """A map's varied inputs, its items' outputs, `status` and `error`, a row an item."""

@@ -100,11 +100,15 @@ class Records:
 
     @property
     def _history(self) -> History:
+        return self._history_of(None)
+
+    def _history_of(self, run_id: str | None) -> History:
+        """The frames; with `run_id` of this run alone."""
         from .history import History
 
-        store = self._store
+        store, session = self._store, self._session
         return History(
-            store.connect, self._session.codec, sync=store.sync, memory_values=self._session.recall
+            store.connect, session.codec, sync=store.sync, run_id=run_id, memory_values=session.recall
         )
 
     def runs(self, **filters: Any) -> pd.DataFrame:
@@ -131,9 +135,16 @@ class Records:
         """A row a line that actions printed or logged."""
         return self._history.logs(**filters)
 
-    def metrics(self, **filters: Any) -> pd.DataFrame:
-        """A row an action: runs, durations, failures, retries, cache hits, tokens, cost."""
-        return self._history.metrics(**filters)
+    def metrics(self, by: str = "action", **filters: Any) -> pd.DataFrame:
+        """A row an action (`by="node"`: a node's id), over all runs that the filters leave.
+
+        `runs`: how many nodes ran it; `median_duration`, `p95_duration`, `total_duration` in seconds (delays
+        before retries counted), `median_waited` for a free slot; `failures`, `failures_by_type`
+        (exception -> attempts), `retries`, `cache_hits`, `cache_hit_rate` (hits / hits and runs), `tokens`,
+        `cost`. Filters: `dag_name`, `run_id`, `status` (of the runs), `since`, `action`, `node_id`, `limit`
+        (the newest nodes only). `run.metrics()` tells of one run.
+        """
+        return self._history.metrics(by, **filters)
 
     def storage(self) -> pd.DataFrame:
         """What takes how many bytes in the database."""

@@ -127,16 +127,55 @@ METRICS: dict[str, Column] = {
     "cache_hits": COUNT,
     "tokens": SECONDS,
     "cost": SECONDS,
+    "total_duration": SECONDS,
+    "median_waited": SECONDS,
+    "cache_hit_rate": SECONDS,
+    "failures_by_type": OBJECT,
+}
+RUN_METRICS: dict[str, Column] = {
+    "run_id": TEXT,
+    "dag_name": TEXT,
+    "status": RUN_STATUS,
+    "duration": SECONDS,
+    "active_seconds": SECONDS,
+    "idle_seconds": SECONDS,
+    "busy_seconds": SECONDS,
+    "parallelism": SECONDS,
+    "most_at_once": COUNT,
+    "parallel_efficiency": SECONDS,
+    "critical_path": OBJECT,
+    "critical_seconds": SECONDS,
+    "waited": SECONDS,
+    "median_duration": SECONDS,
+    "p95_duration": SECONDS,
+    "slowest_node": TEXT,
+    "nodes": COUNT,
+    "runs": COUNT,
+    "failures": COUNT,
+    "failures_by_type": OBJECT,
+    "retries": COUNT,
+    "cache_hits": COUNT,
+    "cache_hit_rate": SECONDS,
+    "tokens": SECONDS,
+    "cost": SECONDS,
 }
 STORAGE: dict[str, Column] = {"what": TEXT, "rows": COUNT, "size_bytes": COUNT}
 
 
-def frame(columns: Mapping[str, Column], rows: Sequence[Sequence[Any]]) -> DataFrame:
-    """A DataFrame of these columns, each with its dtype, from rows in their order."""
+def frame(
+    columns: Mapping[str, Column],
+    rows: Sequence[Sequence[Any]],
+    instead: Mapping[str, Sequence[Any]] | None = None,
+) -> DataFrame:
+    """A DataFrame of these columns, each with its dtype, from rows in their order.
+
+    `instead`: for columns by name, what they hold in place of what the rows have.
+    """
     import pandas as pd
 
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
-    data = {name: column(kind, given) for (name, kind), given in zip(columns.items(), values, strict=True)}
+    told = {**dict(zip(columns, values, strict=True)), **(instead or {})}
+    data = {name: column(kind, told[name]) for name, kind in columns.items()}
     return pd.DataFrame(data, columns=list(columns))
 
 

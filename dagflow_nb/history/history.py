@@ -1,7 +1,8 @@
 """`History`: the stored runs as DataFrames.
 
 Only what is asked for is read, and only what is read is decoded. Without one certain run the rows come
-newest first; those of one run come in their order. `limit` keeps the newest ones either way.
+newest run first, and the newest of a run first; those of one run come in their order. `limit` keeps the
+newest ones either way.
 """
 
 from __future__ import annotations
@@ -14,53 +15,22 @@ from contextlib import closing
 from dataclasses import is_dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from ..codec.base import TAG
 from ..core.model import NodeDef, NodeOutput
-from ..errors import DagError, DatabaseError
+from ..errors import DagError, DatabaseError, ValidationError, did_you_mean
 from ..store.owners import live_owners
-from . import frames
+from . import frames, queries
 from .filters import Where, limit_of, moment, texts
 from .frames import Category, frame, inferred
+from .metrics import failure_types, metrics_frame
+from .queries import Query
 from .query import run_query
-from .summaries import metrics_frame, storage_frame
+from .summaries import storage_frame
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 T = TypeVar("T")
-# A run that is under way for nobody has been interrupted; that is seen here and not written.
-_RUNS = """with r as (
-    select *, rowid as number, case
-        when status = 'running' and (owner is null or owner not in ({live})) then 'interrupted'
-        when status = 'pending' and owner is not null and owner not in ({live}) then 'interrupted'
-        else status end as shown
-    from runs
-)"""
-_LIVE_COUNT = (
-    "case when r.shown in ('running', 'interrupted') "
-    "then (select count(*) from {table} x where x.run_id = r.run_id{condition}) else r.{column} end"
-)
-
-
-def _count(column: str, *statuses: str) -> str:
-    # The counts in a run's row are brought up to date now and then; while it runs they are counted.
-    condition = f" and x.status in ({', '.join(map(repr, statuses))})"
-    return _LIVE_COUNT.format(table="node_runs", condition=condition, column=column)
-
-
-_RUN_COLUMNS = ", ".join(
-    [
-        "r.run_id, r.dag_name, r.shown, r.started_at, r.finished_at, r.finished_at - r.started_at, r.nodes",
-        _count("completed", "completed", "recovered"),
-        _count("failed", "failed"),
-        _count("skipped", "skipped"),
-        _count("cached", "cached"),
-        _LIVE_COUNT.format(table="attempts", condition="", column="attempts"),
-        "r.tokens, r.cost, r.inputs, r.error, r.parent_run_id",
-        _count("cancelled", "cancelled"),
-        "r.error_node, r.created_at, r.active_seconds",
-    ]
-)
-_NODE_TIME = "coalesce(n.started_at, n.finished_at, n.ready_at, r.created_at)"
 
 
 class Values(Protocol):
@@ -95,211 +65,100 @@ class History:
 
     # --- frames -------------------------------------------------------------------------------
 
-    def runs(
-        self,
-        *,
-        dag_name: Any = None,
-        status: Any = None,
-        since: Any = None,
-        limit: Any = None,
-        run_id: Any = None,
-    ) -> DataFrame:
+    def runs(self, **filters: Any) -> DataFrame:
         """A row a run, its id in the index, and a column `inputs.NAME` for each input; newest first.
 
-        `dag_name`, `run_id`: a text, also with `*`, or a list; `status`: a `RunStatus`; `since`: a datetime,
-        ISO text, `"7d"` or a timedelta; `limit`: that many at most.
+        Filters, here and below: `run_id`, `dag_name`: a text, also with `*`, or a list; `status`: a
+        `RunStatus` (of the run, where the frame has no status of its own); `since`: a datetime, ISO text,
+        `"7d"` or a timedelta; `limit`: that many rows at most. An unknown one is a `ValidationError`.
         """
-        where = Where()
-        self._of_runs(where, dag_name, status, run_id)
-        where.since("coalesce(r.started_at, r.created_at)", since)
-        rows = self._read(
-            f"select {_RUN_COLUMNS} from r where {where.sql()} "
-            "order by r.created_at desc, r.number desc limit ?",
-            [*where.params, limit_of(limit)],
-        )
+        rows = self._rows(queries.RUNS, filters)
         at = list(frames.RUNS).index("inputs")
         inputs = [self._mapping(row[at]) for row in rows]
-        table = frame(frames.RUNS, [(*r[:at], i, *r[at + 1 :]) for r, i in zip(rows, inputs, strict=True)])
-        for name in dict.fromkeys(name for given in inputs for name in given):
+        table = frame(frames.RUNS, rows, {"inputs": inputs})
+        names = dict.fromkeys(name for given in inputs for name in given)
+        for name in names:
             table[f"inputs.{name}"] = inferred([given.get(name) for given in inputs])
         return table.set_index("run_id")
 
-    def nodes(
-        self,
-        *,
-        run_id: Any = None,
-        node_id: Any = None,
-        action: Any = None,
-        status: Any = None,
-        kind: Any = None,
-        dag_name: Any = None,
-        since: Any = None,
-        limit: Any = None,
-    ) -> DataFrame:
-        """A row a node; `waited` is from being ready to the start, `duration` from there to the end."""
-        where = Where()
-        single = self._of_runs(where, dag_name, None, run_id)
-        self._words(where, "status", "n.status", status, frames.NODE_STATUS)
-        self._words(where, "kind", "n.kind", kind, frames.NODE_KIND)
-        where.matches("node_id", "n.node_id", node_id)
-        where.matches("action", "n.action", action)
-        where.since(_NODE_TIME, since)
-        order = "n.position desc, n.node_id desc" if single else f"{_NODE_TIME} desc, n.position desc"
-        rows = self._read(
-            "select n.run_id, n.node_id, n.action, n.status, n.attempts, n.started_at, n.finished_at, "
-            "n.finished_at - n.started_at, max(0.0, n.started_at - n.ready_at), n.error, n.dependencies, "
-            "n.added_by, n.tokens, n.cost, n.reason, n.kind, n.parent, n.ready_at "
-            f"from node_runs n join r on r.run_id = n.run_id where {where.sql()} order by {order} limit ?",
-            [*where.params, limit_of(limit)],
-            reverse=single,
-        )
+    def nodes(self, **filters: Any) -> DataFrame:
+        """A row a node; `waited` is from being ready to the start, `duration` from there to the end.
+
+        More filters: `node_id`, `action`, `status` (a `NodeStatus`), `kind` (action, map, workflow, branch).
+        """
+        rows = self._rows(queries.NODES, filters)
         at = list(frames.NODES).index("dependencies")
-        return frame(frames.NODES, [(*r[:at], json.loads(r[at] or "[]"), *r[at + 1 :]) for r in rows])
+        known: dict[str | None, list[str]] = {None: []}
+        for row in rows:
+            if row[at] not in known:
+                known[row[at]] = json.loads(row[at])
+        return frame(frames.NODES, rows, {"dependencies": [known[row[at]][:] for row in rows]})
 
-    def attempts(
-        self,
-        *,
-        run_id: Any = None,
-        node_id: Any = None,
-        action: Any = None,
-        status: Any = None,
-        dag_name: Any = None,
-        since: Any = None,
-        limit: Any = None,
-    ) -> DataFrame:
-        """A row an attempt of a node, with its error and traceback."""
-        where = Where()
-        single = self._of_runs(where, dag_name, None, run_id)
-        self._words(where, "status", "a.status", status, frames.ATTEMPT_STATUS)
-        where.matches("node_id", "a.node_id", node_id)
-        where.matches("action", "a.action", action)
-        where.since("coalesce(a.started_at, a.finished_at)", since)
-        rows = self._read(
-            "select a.run_id, a.node_id, a.action, a.attempt, a.status, a.started_at, a.finished_at, "
-            "a.finished_at - a.started_at, a.error, a.traceback "
-            f"from attempts a join r on r.run_id = a.run_id where {where.sql()} "
-            "order by coalesce(a.started_at, a.finished_at) desc, a.node_id desc, a.attempt desc limit ?",
-            [*where.params, limit_of(limit)],
-            reverse=single,
-        )
-        return frame(frames.ATTEMPTS, rows)
+    def attempts(self, **filters: Any) -> DataFrame:
+        """A row an attempt of a node, with its error and traceback.
 
-    def events(
-        self,
-        *,
-        run_id: Any = None,
-        node_id: Any = None,
-        kind: Any = None,
-        dag_name: Any = None,
-        status: Any = None,
-        since: Any = None,
-        limit: Any = None,
-    ) -> DataFrame:
-        """A row an event; `data` is a dict of its fields. `kind`: a class of event or its name."""
-        where = Where()
-        single = self._of_runs(where, dag_name, status, run_id)
-        self._words(where, "kind", "e.kind", kind, frames.EVENT_KIND)
-        where.matches("node_id", "e.node_id", node_id)
-        where.since("e.occurred_at", since)
-        order = "e.seq desc" if single else "e.occurred_at desc, e.seq desc"
-        rows = self._read(
-            "select e.run_id, e.seq, e.occurred_at, e.kind, e.node_id, e.data "
-            f"from events e join r on r.run_id = e.run_id where {where.sql()} order by {order} limit ?",
-            [*where.params, limit_of(limit)],
-            reverse=single,
-        )
-        return frame(frames.EVENTS, [(*row[:5], self._mapping(row[5])) for row in rows])
+        More filters: `node_id`, `action`, `status` (running, completed, failed, cancelled, interrupted).
+        """
+        return frame(frames.ATTEMPTS, self._rows(queries.ATTEMPTS, filters))
 
-    def cache(
-        self,
-        *,
-        run_id: Any = None,
-        namespace: Any = None,
-        key: Any = None,
-        dag_name: Any = None,
-        status: Any = None,
-        since: Any = None,
-        limit: Any = None,
-        values: bool = True,
-    ) -> DataFrame:
+    def events(self, **filters: Any) -> DataFrame:
+        """A row an event; `data` is a dict of its fields.
+
+        More filters: `node_id`, `kind`: a class of event or its name.
+        """
+        rows = self._rows(queries.EVENTS, filters)
+        return frame(frames.EVENTS, rows, {"data": [self._mapping(row[5]) for row in rows]})
+
+    def cache(self, *, values: bool = True, **filters: Any) -> DataFrame:
         """A row a stored value: inputs, outputs, human input. With `values=False` they are not read.
 
-        A value that could not be stored is shown while this process has it, else as a text with the reason.
+        More filters: `namespace` (a node's id, `inputs`, `human_input`), `key`. A value that could not be
+        stored is shown while this process has it, else as a text with the reason.
         """
-        where = Where()
-        single = self._of_runs(where, dag_name, status, run_id)
-        where.matches("namespace", "a.namespace", namespace)
-        where.matches("key", "a.key", key)
-        where.since("a.updated_at", since)
-        rows = self._read(
-            f"select a.run_id, a.namespace, a.key, {'a.value' if values else 'null'}, a.codec, a.size_bytes, "
-            f"a.updated_at, a.reason from artifacts a join r on r.run_id = a.run_id where {where.sql()} "
-            "order by a.updated_at desc, a.namespace desc, a.key desc limit ?",
-            [*where.params, limit_of(limit)],
-            reverse=single,
-        )
-        if values:
-            rows = [(*row[:3], self._value(row), *row[4:]) for row in rows]
-        return frame(frames.CACHE, rows)
+        rows = self._rows(queries.CACHE, filters, queries.with_values if values else None)
+        return frame(frames.CACHE, rows, {"value": [self._value(row) for row in rows]} if values else None)
 
-    def logs(
-        self,
-        *,
-        run_id: Any = None,
-        node_id: Any = None,
-        level: Any = None,
-        dag_name: Any = None,
-        status: Any = None,
-        since: Any = None,
-        limit: Any = None,
-    ) -> DataFrame:
-        """A row a line that actions printed or logged; `level` in any case."""
-        where = Where()
-        single = self._of_runs(where, dag_name, status, run_id)
-        where.matches("node_id", "l.node_id", node_id)
-        if level is not None:
-            where.matches("level", "upper(l.level)", [word.upper() for word in texts("level", level)])
-        where.since("l.occurred_at", since)
-        rows = self._read(
-            "select l.run_id, l.node_id, l.attempt, l.occurred_at, l.level, l.stream, l.message "
-            f"from logs l join r on r.run_id = l.run_id where {where.sql()} "
-            "order by l.occurred_at desc, l.id desc limit ?",
-            [*where.params, limit_of(limit)],
-            reverse=single,
-        )
-        return frame(frames.LOGS, rows)
+    def logs(self, **filters: Any) -> DataFrame:
+        """A row a line that actions printed or logged. More filters: `node_id`, `level` (in any case)."""
+        if filters.get("level") is not None:
+            filters["level"] = [word.upper() for word in texts("level", filters["level"])]
+        return frame(frames.LOGS, self._rows(queries.LOGS, filters))
 
     # --- sums ---------------------------------------------------------------------------------
 
-    def metrics(
-        self,
-        *,
-        action: Any = None,
-        run_id: Any = None,
-        dag_name: Any = None,
-        status: Any = None,
-        since: Any = None,
-        limit: Any = None,
-    ) -> DataFrame:
-        """A row an action, in alphabetical order.
+    def metrics(self, by: str = "action", **filters: Any) -> DataFrame:
+        """A row an action, in alphabetical order; with `by="node"` a row a node's id.
 
-        `runs`: how many nodes ran it; `median_duration`, `p95_duration` in seconds; `failures`, `retries`,
-        `cache_hits`; `tokens`, `cost`. `status`: of the runs that count; `limit`: only so many of the
-        newest nodes count.
+        `runs`: how many nodes ran it; `median_duration`, `p95_duration` in seconds (retries and the waits
+        between them counted); `failures`, `retries`, `cache_hits`; `tokens`, `cost`; `total_duration`,
+        `median_waited` (for a free slot); `cache_hit_rate`; `failures_by_type`: exception -> how often, of
+        attempts that were retried too. More filters: `node_id`, `action`; `status` is of the runs, `limit`
+        of the newest nodes.
         """
-        where = Where()
-        self._of_runs(where, dag_name, status, run_id)
-        where.matches("action", "n.action", action)
-        where.since(_NODE_TIME, since)
-        # A map's own node says what its items run, and these have rows of their own.
-        where.add("coalesce(n.kind, 'action') = 'action' and n.action is not null")
-        rows = self._read(
-            "select n.action, n.status, n.attempts, n.finished_at - n.started_at, n.tokens, n.cost "
-            f"from node_runs n join r on r.run_id = n.run_id where {where.sql()} "
-            f"order by {_NODE_TIME} desc limit ?",
-            [*where.params, limit_of(limit)],
+        if by not in ("action", "node"):
+            raise ValidationError(f"by is 'action' or 'node', not {by!r}", culprit="by", value=by)
+        rows = self._rows(queries.METRICS, filters)
+        return metrics_frame(rows, by, self._failures(rows))
+
+    def _failures(self, rows: Sequence[Sequence[Any]]) -> dict[tuple[str, str], dict[str, int]]:
+        """What went wrong in the attempts of these nodes: (run, node) -> kind of failure -> how often."""
+        tried = [(row[8], row[1]) for row in rows if row[3] > 1 or row[2] in ("failed", "recovered")]
+        if not tried:
+            return {}
+        found = self._with_connection(
+            lambda c: c.execute(
+                "select a.run_id, a.node_id, a.error from json_each(?) k cross join attempts a "
+                "where a.run_id = json_extract(k.value, '$[0]') "
+                "and a.node_id = json_extract(k.value, '$[1]') and a.status = 'failed'",
+                (json.dumps(tried),),
+            ).fetchall()
         )
-        return metrics_frame(rows)
+        return failure_types(found)
+
+    def attempt_times(self) -> list[Sequence[Any]]:
+        """Of each attempt of the run: (node_id, status, started_at, finished_at, error), in no order."""
+        sql = "select node_id, status, started_at, finished_at, error from attempts where run_id = ?"
+        return self._with_connection(lambda c: c.execute(sql, (self._run_id,)).fetchall())
 
     def storage(self) -> DataFrame:
         """What takes how many bytes; it adds up to the size of the database and its log."""
@@ -315,12 +174,12 @@ class History:
     def run_ids(self, *, dag_name: Any = None, older_than: Any = None, status: Any = None) -> list[str]:
         """Ids of runs that nobody drives, newest first; `older_than`: made before that (as `since`)."""
         where = Where()
-        self._of_runs(where, dag_name, status, None)
+        self._of_runs(where, {"dag_name": dag_name, "status": status})
         if older_than is not None:
             where.add("r.created_at < ?", moment(older_than, where.now, "older_than"))
         where.add("(r.owner is null or r.owner not in ({live}))")
-        order = "r.created_at desc, r.number desc"
-        rows = self._read(f"select r.run_id from r where {where.sql()} order by {order}", where.params)
+        order = "r.created_at desc, r.rowid desc"
+        rows = self._read(f"select r.run_id from runs r where {where.sql()} order by {order}", where.params)
         return [str(row[0]) for row in rows]
 
     # --- how ----------------------------------------------------------------------------------
@@ -334,23 +193,48 @@ class History:
             except sqlite3.Error as error:
                 raise DatabaseError(f"the history cannot be read: {error}") from error
 
-    def _read(self, select: str, params: Iterable[Any], *, reverse: bool = False) -> list[Sequence[Any]]:
-        """Rows of a query over `r`, the runs with the status to show in `r.shown`."""
+    def _read(self, sql: str, params: Iterable[Any]) -> list[Sequence[Any]]:
+        """Rows of a query in which `{live}` stands for the owners that are alive."""
 
         def work(connection: sqlite3.Connection) -> list[Sequence[Any]]:
             live = ", ".join(_quoted(owner) for owner in live_owners(connection, time.time())) or "''"
-            sql = f"{_RUNS} {select}".replace("{live}", live)
-            rows = connection.execute(sql, tuple(params)).fetchall()
-            return rows[::-1] if reverse else rows
+            return connection.execute(sql.replace("{live}", live), tuple(params)).fetchall()
 
         return self._with_connection(work)
 
-    def _of_runs(self, where: Where, dag_name: Any, status: Any, run_id: Any) -> bool:
+    def _rows(
+        self, query: Query, filters: dict[str, Any], around: Callable[[str], str] | None = None
+    ) -> list[Sequence[Any]]:
+        """The rows of a frame; `around` changes its SQL."""
+        for name in filters:
+            if name not in query.filters:
+                raise ValidationError(
+                    f"{query.name}() has no filter {name!r}: {did_you_mean(name, query.filters)}",
+                    culprit=name,
+                )
+        where = Where()
+        single = self._of_runs(where, filters, "status" not in query.words)
+        for name, column in query.texts.items():
+            where.matches(name, column, filters.get(name))
+        for name, (column, words) in query.words.items():
+            self._words(where, name, column, filters.get(name), words)
+        since = filters.get("since")
+        where.since(query.moment, since)
+        if since is not None and query.table is not None and query.follows:
+            where.since("coalesce(r.finished_at, 9e99)", since)
+        sql = query.sql(where, single=single)
+        limit = limit_of(filters.get("limit"))
+        rows = self._read(sql if around is None else around(sql), [*where.params, limit])
+        return rows[::-1] if single else rows
+
+    def _of_runs(self, where: Where, filters: dict[str, Any], status: bool = True) -> bool:
         """Conditions on the run; True if they leave no more than one."""
+        run_id = filters.get("run_id")
         if self._run_id is not None:
             where.add("r.run_id = ?", self._run_id)
-        where.matches("dag_name", "r.dag_name", dag_name)
-        where.matches("status", "r.shown", status, frames.RUN_STATUS.known)
+        where.matches("dag_name", "r.dag_name", filters.get("dag_name"))
+        if status:
+            where.matches("status", queries.SHOWN, filters.get("status"), frames.RUN_STATUS.known)
         where.matches("run_id", "r.run_id", run_id)
         if run_id is None:
             return self._run_id is not None
@@ -363,17 +247,18 @@ class History:
             return
         allowed = words.known
         if any(word not in allowed for word in texts(field, value)):
-            table = {"n": "node_runs", "a": "attempts", "e": "events"}[column[0]]
-            found = self._read(f"select distinct {column} from {table} {column[0]}", ())
+            found = self._read(f"select distinct {column} from {queries.words_table(column)}", ())
             allowed = (*allowed, *(str(row[0]) for row in found if row[0] is not None))
         where.matches(field, column, value, allowed)
 
     def _mapping(self, text: str | None) -> dict[str, Any]:
         """A stored mapping; what cannot be read is a mapping that says so."""
-        if not text:
+        if not text or text == "{}":
             return {}
         try:
             found = self._codec.loads(text)
+            if TAG not in text and type(found) is dict:
+                return found  # plain JSON throughout
         except DagError as error:
             return {"error": f"<cannot be read: {error}>"}
         return {k: _readable(v) for k, v in found.items()} if hasattr(found, "keys") else {"value": found}

@@ -1,13 +1,12 @@
-"""Frames of sums: what actions cost, and what takes the space."""
+"""What takes the space."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from .frames import METRICS, STORAGE, frame
+from .frames import STORAGE, frame
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -18,36 +17,6 @@ _WORDS = {
     "execution_trees": "workflows",
     "execution_state": "states",
 }
-_RAN = frozenset({"completed", "failed", "recovered"})
-
-
-def metrics_frame(rows: Sequence[Sequence[Any]]) -> DataFrame:
-    """Sums by action, in alphabetical order, of rows (action, status, attempts, duration, tokens, cost)."""
-    import numpy as np
-
-    by_action: dict[str, list[Sequence[Any]]] = {}
-    for row in rows:
-        by_action.setdefault(row[0], []).append(row)
-    found = []
-    for action in sorted(by_action):
-        nodes = by_action[action]
-        # A cached node took no time of its action's; durations of cancelled ones say nothing.
-        durations = [n[3] for n in nodes if n[3] is not None and n[1] in _RAN and n[2]]
-        median, p95 = np.percentile(durations, [50, 95]) if durations else (None, None)
-        found.append(
-            (
-                action,
-                sum(1 for n in nodes if n[2] and n[1] != "cached"),
-                median,
-                p95,
-                sum(1 for n in nodes if n[1] == "failed" or (n[1] == "recovered" and n[2])),
-                sum(n[2] - 1 for n in nodes if n[2] > 1),
-                sum(1 for n in nodes if n[1] == "cached"),
-                sum(n[4] or 0 for n in nodes),
-                sum(n[5] or 0 for n in nodes),
-            )
-        )
-    return frame(METRICS, found)
 
 
 def storage_frame(connection: sqlite3.Connection) -> DataFrame:

@@ -22,8 +22,8 @@ from dagflow_nb.codec import Codec
 from dagflow_nb.core.messages import NodeCompleted
 from dagflow_nb.core.model import NodeStatus, RunStatus
 from dagflow_nb.errors import DatabaseError, ValidationError
-from dagflow_nb.history import History
-from dagflow_nb.history.filters import moment
+from dagflow_nb.history import History, queries as q
+from dagflow_nb.history.filters import Where, moment
 from dagflow_nb.store import Store, Unit
 
 CODEC = Codec()
@@ -373,6 +373,11 @@ def test_filters(name: str, filters: dict[str, Any], expected: list[Any], two_ru
         ("runs", {"limit": -1}, "number of rows"),
         ("runs", {"limit": "3"}, "number of rows"),
         ("runs", {"limit": True}, "number of rows"),
+        ("runs", {"dagname": "etl"}, r"runs\(\) has no filter 'dagname': did you mean 'dag_name'"),
+        ("nodes", {"node": "a"}, "did you mean 'node_id'"),
+        ("logs", {"levle": "INFO"}, "did you mean 'level'"),
+        ("cache", {"name_space": "a"}, "did you mean 'namespace'"),
+        ("metrics", {"acton": "a"}, "did you mean 'action'"),
     ],
 )
 def test_filters_that_make_no_sense(name: str, filters: dict[str, Any], text: str, two_runs: Opened) -> None:
@@ -543,7 +548,7 @@ def test_metrics(flow: Opened) -> None:
         )
     )
     table = flow.history.metrics()
-    assert list(table.columns) == [
+    assert list(table.columns)[:9] == [
         "action",
         "runs",
         "median_duration",
@@ -718,3 +723,26 @@ def test_frames_survive_many_types_of_filters(name: str, two_runs: Opened) -> No
     assert len(frame(run_id=Run())) == len(frame(run_id="r1"))
     assert json.dumps(list(frame(run_id=()).columns))
     assert len(frame(run_id=[])) == 0
+
+
+@pytest.mark.parametrize("single", [False, True])
+@pytest.mark.parametrize("query", [q.RUNS, q.NODES, q.ATTEMPTS, q.EVENTS, q.CACHE, q.LOGS, q.METRICS])
+def test_nothing_is_read_that_was_not_asked_for(query: q.Query, single: bool, two_runs: Opened) -> None:
+    """Runs come in order by an index, their rows by the run's key; at most one run's rows are sorted."""
+    where = Where()
+    if single:
+        where.add("r.run_id = ?", "r1")
+    sql = query.sql(where, single=single).replace("{live}", "''")
+    with closing(two_runs.store.connect()) as connection:
+        plan = [row[3] for row in connection.execute(f"explain query plan {sql}", [*where.params, 3])]
+    assert not any(step.startswith("SCAN") and step != "SCAN r USING INDEX runs_created" for step in plan)
+    if not single:
+        assert "USE TEMP B-TREE FOR ORDER BY" not in plan
+
+
+def test_values_of_other_rows_are_not_read(two_runs: Opened) -> None:
+    """A limit keeps the values of what it leaves out from being read."""
+    sql = q.with_values(q.CACHE.sql(Where(), single=False))
+    inner = sql.partition(" from (")[2]
+    assert "value" not in inner.replace("null as value", "")
+    assert list(two_runs.history.cache(limit=1)["key"]) == ["lambda"]
