@@ -16,7 +16,7 @@ from .core.model import NodeStatus
 from .core.scheduler import Scheduler
 from .errors import DagNotFound, NodeNotFound, ValidationError, shorten
 from .runtime.recovery import replay
-from .store import read
+from .store import Kept, blobs, read
 from .store.database import MEMORY, explain, reader
 from .store.schema import inspect
 
@@ -171,12 +171,15 @@ class Records:
         sql = "select namespace, key from artifacts where run_id = ? and updated_at > ?"
         return self._ask(lambda c: {(row[0], row[1]) for row in c.execute(sql, (run_id, at))}, set())
 
+    def _blob(self, kept: Kept) -> bytearray:
+        return self._ask(lambda c: blobs.fetch(c, kept), bytearray())
+
     def scheduler(self, run_id: str) -> Scheduler:
         """A run as it stands: under way here, or replayed."""
         live = self._session.live.get(run_id)
         if live is not None:
             return live.scheduler
-        stored = self._ask(lambda c: read.load(c, run_id, self._session.clock.now()), None)
+        stored = self._ask(lambda c: read.load(c, run_id, self._session.clock.now(), self._blob), None)
         if stored is None:
             raise DagNotFound(run_id, (), what="run")
         return replay(stored, self._session.codec, self._session.recall).scheduler

@@ -111,7 +111,7 @@ class Codec:
                 reason = f"{reason}; pickling failed too ({clip(again)})"
         return Encoded("memory", None, 0, _printable(reason))
 
-    def decode(self, codec: str, data: bytes | None) -> Any:
+    def decode(self, codec: str, data: bytes | bytearray | None) -> Any:
         """The value that `encode` stored so.
 
         Raises `SerializationError`: the bytes are damaged, or were never stored (`"memory"`); a library is

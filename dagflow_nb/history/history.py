@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from ..codec.base import TAG
 from ..core.model import NodeDef, NodeOutput
 from ..errors import DagError, DatabaseError, ValidationError, did_you_mean
+from ..store.blobs import Kept, fetch
 from ..store.owners import live_owners
 from . import frames, queries
 from .filters import Where, limit_of, moment, texts
@@ -36,7 +37,7 @@ T = TypeVar("T")
 class Values(Protocol):
     """What is needed of a codec."""
 
-    def decode(self, codec: str, data: bytes | None) -> Any:
+    def decode(self, codec: str, data: bytes | bytearray | None) -> Any:
         """The value of stored bytes."""
 
     def loads(self, text: str) -> Any:
@@ -116,7 +117,10 @@ class History:
         stored is shown while this process has it, else as a text with the reason.
         """
         rows = self._rows(queries.CACHE, filters, queries.with_values if values else None)
-        return frame(frames.CACHE, rows, {"value": [self._value(row) for row in rows]} if values else None)
+        if not values:
+            return frame(frames.CACHE, rows)
+        found = self._with_connection(lambda c: [self._value(c, row) for row in rows])
+        return frame(frames.CACHE, [row[:-2] for row in rows], {"value": found})
 
     def logs(self, **filters: Any) -> DataFrame:
         """A row a line that actions printed or logged. More filters: `node_id`, `level` (in any case)."""
@@ -263,13 +267,13 @@ class History:
             return {"error": f"<cannot be read: {error}>"}
         return {k: _readable(v) for k, v in found.items()} if hasattr(found, "keys") else {"value": found}
 
-    def _value(self, row: Sequence[Any]) -> Any:
-        run_id, namespace, key, data, codec, _, _, reason = row
+    def _value(self, connection: sqlite3.Connection, row: Sequence[Any]) -> Any:
+        run_id, namespace, key, _, codec, size, _, reason, data, hash = row
         if codec == "memory":
             found = None if self._memory_values is None else self._memory_values(run_id, namespace, key)
             return f"<not stored: {reason or 'no reason was given'}>" if found is None else found
         try:
-            return self._codec.decode(codec, data)
+            return self._codec.decode(codec, data if hash is None else fetch(connection, Kept(hash, size)))
         except DagError as error:
             return f"<cannot be read: {error}>"
 

@@ -188,11 +188,11 @@ METRICS = Query(
 
 
 def with_values(sql: str) -> str:
-    """The rows of `CACHE.sql` with their values, which only those have read that are left by the limit."""
+    """The rows of `CACHE.sql` with value and hash behind them, read of those that are left by the limit."""
+    of_same = "v.run_id = k.run_id and v.namespace = k.namespace and v.key = k.key"
     return (
-        "select k.run_id, k.namespace, k.key, (select v.value from artifacts v where v.run_id = k.run_id "
-        "and v.namespace = k.namespace and v.key = k.key), k.codec, k.size_bytes, k.updated_at, k.reason "
-        f"from ({sql}) k"
+        f"select k.*, (select v.value from artifacts v where {of_same}), "
+        f"(select v.hash from artifacts v where {of_same}) from ({sql}) k"
     )
 
 

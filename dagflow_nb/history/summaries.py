@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 _WORDS = {
     "artifacts": "values",
+    "blobs": "big values",
+    "blob_holds": "big values under way",
     "node_runs": "nodes",
     "execution_trees": "workflows",
     "execution_state": "states",

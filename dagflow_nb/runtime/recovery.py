@@ -13,7 +13,7 @@ from ..core.graph import Node
 from ..core.model import SUCCESS_STATES, NodeStatus, iter_refs
 from ..core.scheduler import Scheduler
 from ..errors import DatabaseError
-from ..store import StoredRun
+from ..store import Kept, StoredRun
 from ..workflow.flatten import instantiate
 from .values import MissingReference, Values
 
@@ -23,8 +23,14 @@ Recall = Callable[[str, str, str], Any]
 class StoredOutputs(Mapping[str, Any]):
     """Values of one namespace as they were stored: decoded when they are looked at, and kept then."""
 
-    def __init__(self, codec: Codec, rows: Mapping[str, Any], recall: Callable[[str], Any]) -> None:
-        self._codec, self._rows, self._recall = codec, rows, recall
+    def __init__(
+        self,
+        codec: Codec,
+        rows: Mapping[str, Any],
+        recall: Callable[[str], Any],
+        fetch: Callable[[Kept], bytearray],
+    ) -> None:
+        self._codec, self._rows, self._recall, self._fetch = codec, rows, recall, fetch
         self._values: dict[str, Any] = {}
 
     def __getitem__(self, key: str) -> Any:
@@ -36,7 +42,9 @@ class StoredOutputs(Mapping[str, Any]):
                     MissingValue(reason or "it was never stored", "") if value is None else value
                 )
             else:
-                self._values[key] = self._codec.decode(codec, data)
+                self._values[key] = self._codec.decode(
+                    codec, self._fetch(data) if type(data) is Kept else data
+                )
         return self._values[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -136,7 +144,12 @@ def _namespaces(stored: StoredRun, codec: Codec, recall: Recall) -> dict[str, Ma
         rows.setdefault(namespace, {})[key] = (kind, data, reason)
     run_id = stored.row["run_id"]
     return {
-        namespace: StoredOutputs(codec, found, lambda key, ns=namespace: recall(run_id, ns, key))  # type: ignore[misc]  # the default binds the loop's variable
+        namespace: StoredOutputs(
+            codec,
+            found,
+            lambda key, ns=namespace: recall(run_id, ns, key),  # type: ignore[misc]  # the default binds the loop's variable
+            stored.fetch,
+        )
         for namespace, found in rows.items()
     }
 

@@ -1,8 +1,9 @@
 """Runs on disk (or in memory): one writer, any number of readers and processes."""
 
+from .blobs import Kept
 from .copying import Copy
 from .database import parse_database
 from .sqlite import Store
 from .unit import NODE_COLUMNS, RUN_COLUMNS, StoredRun, Unit
 
-__all__ = ["NODE_COLUMNS", "RUN_COLUMNS", "Copy", "Store", "StoredRun", "Unit", "parse_database"]
+__all__ = ["NODE_COLUMNS", "RUN_COLUMNS", "Copy", "Kept", "Store", "StoredRun", "Unit", "parse_database"]

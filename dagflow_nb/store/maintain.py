@@ -10,8 +10,9 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
 
-from .database import MEMORY
-from .owners import Owner, held_by, holder
+from .blobs import sweep
+from .database import MEMORY, transaction
+from .owners import Owner, held_by, holder, live_owners
 
 DELETED = "deleted to save space"
 _TABLES = "logs events attempts node_runs artifacts journal execution_trees snapshots execution_state runs"
@@ -37,8 +38,8 @@ def delete_runs(
             raise held_by(run_id, other, "deleted")
     if values_only:
         connection.executemany(
-            f"update artifacts set codec = 'memory', value = null, size_bytes = 0, reason = '{DELETED}' "
-            "where run_id = ?",
+            "update artifacts set codec = 'memory', value = null, hash = null, size_bytes = 0, "
+            f"reason = '{DELETED}' where run_id = ?",
             there,
         )
         connection.executemany("update runs set result = null where run_id = ?", there)
@@ -46,11 +47,14 @@ def delete_runs(
     else:
         for table in _TABLES.split():
             connection.executemany(f"delete from {table} where run_id = ?", there)
+    sweep(connection, live_owners(connection, now))
     return len(there)
 
 
-def vacuum(connection: sqlite3.Connection) -> None:
+def vacuum(connection: sqlite3.Connection, now: float) -> None:
     """Give the space of what was deleted back to the file system (not inside of a transaction)."""
+    with transaction(connection):
+        sweep(connection, live_owners(connection, now))
     connection.execute("vacuum")
     connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 

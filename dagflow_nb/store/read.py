@@ -6,10 +6,11 @@ Functions of a reading connection; times are epoch seconds, values come undecode
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from ..core.model import RunStatus
+from .blobs import Kept, fetch
 from .owners import holder
 from .unit import COLUMNS, Row, StoredRun
 
@@ -52,8 +53,10 @@ def last_logs(connection: sqlite3.Connection, run_id: str, most: int) -> list[tu
     return connection.execute(sql, (run_id, most)).fetchall()[::-1]
 
 
-def load(connection: sqlite3.Connection, run_id: str, now: float) -> StoredRun | None:
-    """All that is needed to take a run up again; None if there is no such run."""
+def load(
+    connection: sqlite3.Connection, run_id: str, now: float, fetch: Callable[[Kept], bytearray]
+) -> StoredRun | None:
+    """All that is needed to take a run up again; None if there is no such run. `fetch` gets big values."""
     row = run_row(connection, run_id, now)
     if row is None:
         return None
@@ -62,8 +65,14 @@ def load(connection: sqlite3.Connection, run_id: str, now: float) -> StoredRun |
         "select n, at, kind, data, asked from journal where run_id = ? order by n", (run_id,)
     )
     columns = COLUMNS["artifacts"].removeprefix("run_id, ")
-    artifacts = connection.execute(f"select {columns} from artifacts where run_id = ?", (run_id,))
-    return StoredRun(row, None if tree is None else tree[0], journal.fetchall(), artifacts.fetchall())
+    found = connection.execute(f"select {columns} from artifacts where run_id = ?", (run_id,)).fetchall()
+    artifacts = [row[:-1] if row[-1] is None else _by_reference(row) for row in found]
+    return StoredRun(row, None if tree is None else tree[0], journal.fetchall(), artifacts, fetch)
+
+
+def _by_reference(row: Row) -> Row:
+    namespace, key, codec, _, size, *rest, hash = row
+    return (namespace, key, codec, Kept(hash, size), size, *rest)
 
 
 def latest_run_id(
@@ -95,13 +104,17 @@ def match_run_ids(connection: sqlite3.Connection, prefix: str) -> list[str]:
 
 def artifact(
     connection: sqlite3.Connection, run_id: str, namespace: str, key: str
-) -> tuple[str, bytes | None, str | None] | None:
+) -> tuple[str, bytes | bytearray | None, str | None] | None:
     """One stored value: (codec, data, reason); None if there is none."""
     row: Row | None = connection.execute(
-        "select codec, value, reason from artifacts where run_id = ? and namespace = ? and key = ?",
+        "select codec, value, reason, hash, size_bytes from artifacts "
+        "where run_id = ? and namespace = ? and key = ?",
         (run_id, namespace, key),
     ).fetchone()
-    return None if row is None else (row[0], row[1], row[2])
+    if row is None:
+        return None
+    codec, value, reason, hash, size = row
+    return codec, value if hash is None else fetch(connection, Kept(hash, size)), reason
 
 
 def artifact_keys(

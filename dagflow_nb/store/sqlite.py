@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from ..errors import InvalidState, ValidationError, did_you_mean
 from . import maintain, owners, read
 from .base import BaseStore
+from .blobs import Kept, fetch
 from .copying import Copy, copy_run
 from .database import explain, reader
 from .memory import MemoryReader
@@ -102,7 +103,7 @@ class Store(BaseStore):
 
     async def load(self, run_id: str) -> StoredRun | None:
         """All that is needed to take a run up again, with what is queued; None if there is no such run."""
-        return await asyncio.to_thread(self._ask, lambda c: read.load(c, run_id, self._now()))
+        return await asyncio.to_thread(self._ask, lambda c: read.load(c, run_id, self._now(), self.blob))
 
     # --- snapshots and values by hand ---------------------------------------------------------
 
@@ -146,7 +147,7 @@ class Store(BaseStore):
 
     async def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system."""
-        await self._call(maintain.vacuum, in_transaction=False)
+        await self._call(lambda c: maintain.vacuum(c, self._now()), in_transaction=False)
 
     def size_bytes(self) -> int:
         """What the database takes, in bytes; in memory: without what nobody has asked for yet."""
@@ -199,7 +200,13 @@ class Store(BaseStore):
         """The ids of runs that begin with `prefix`, newest first; an exact match alone."""
         return self._ask(lambda c: read.match_run_ids(c, prefix))
 
-    def artifact(self, run_id: str, namespace: str, key: str) -> tuple[str, bytes | None, str | None] | None:
+    def blob(self, kept: Kept) -> bytearray:
+        """The bytes of a big value."""
+        return self._ask(lambda c: fetch(c, kept))
+
+    def artifact(
+        self, run_id: str, namespace: str, key: str
+    ) -> tuple[str, bytes | bytearray | None, str | None] | None:
         """One stored value, not decoded: (codec, data, reason); None if there is none."""
         return self._ask(lambda c: read.artifact(c, run_id, namespace, key))
 

@@ -11,6 +11,8 @@ from itertools import chain
 from sqlite3 import Connection
 from typing import Any
 
+from .blobs import INLINE, Kept, hash_of, keep
+
 Row = tuple[Any, ...]
 
 NODE_COLUMNS = (
@@ -22,7 +24,7 @@ COLUMNS = {
     "events": "run_id, seq, occurred_at, kind, node_id, data",
     "node_runs": f"run_id, node_id, {NODE_COLUMNS}",
     "attempts": "run_id, node_id, action, attempt, status, started_at, finished_at, error, traceback",
-    "artifacts": "run_id, namespace, key, codec, value, size_bytes, reason, updated_at",
+    "artifacts": "run_id, namespace, key, codec, value, size_bytes, reason, updated_at, hash",
     "logs": "run_id, node_id, attempt, occurred_at, level, stream, message",
 }
 RUN_COLUMNS = (
@@ -55,8 +57,6 @@ RUN_COLUMNS = (
     "extra",
 )
 APPENDED = frozenset({"journal", "events", "logs"})
-BLOB_LIMIT = 900_000_000  # SQLite refuses rows over 1,000,000,000 bytes
-TOO_BIG = f"larger than {BLOB_LIMIT // 1_000_000} MB, the most that the database takes"
 
 
 @dataclass(slots=True)
@@ -66,7 +66,8 @@ class Unit:
     `journal`: rows (n, at, kind, data, asked). `events`: (seq, occurred_at, kind, node_id, data).
     `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
     action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
-    codec, data, size_bytes, reason, updated_at): these three replace what is there. `logs`: (node_id,
+    codec, data or the `Kept` that stands for it, size_bytes, reason, updated_at): these three replace what
+    is there. `logs`: (node_id,
     attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go
     first. `run`: changed columns of the run's own row.
 
@@ -107,19 +108,19 @@ class StoredRun:
 
     `row`: the run's row by column; `tree`: its nodes at the start (JSON text); `journal`: (n, at, kind,
     data, asked) in order; `artifacts`: (namespace, key, codec, data, size_bytes, reason, updated_at),
-    not decoded.
+    not decoded; where `data` is a `Kept`, `fetch` gets it.
     """
 
     row: dict[str, Any]
     tree: str | None
     journal: list[Row]
     artifacts: list[Row]
+    fetch: Callable[[Kept], bytearray]
 
 
 # Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock.
 # Row by row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
 _CHUNKS = (32, 8, 1)
-_BIG = 1_000_000
 
 
 def _statement(table: str, rows: int) -> str:
@@ -139,12 +140,6 @@ def insert_rows(connection: Connection, table: str, rows: list[Row]) -> None:
         while count - at >= size:
             connection.execute(statement, tuple(chain.from_iterable(rows[at : at + size])))
             at += size
-
-
-def _artifact_row(run_id: str, row: Row) -> Row:
-    if row[3] is not None and len(row[3]) > BLOB_LIMIT:
-        return (run_id, row[0], row[1], "memory", None, 0, TOO_BIG, row[6])
-    return (run_id, *row)
 
 
 def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
@@ -196,15 +191,19 @@ def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
 
 
 def insert_artifacts(connection: Connection, rows: Iterable[tuple[str, Row]]) -> None:
-    """Insert or replace (run id, artifact row) pairs; big values one by one, as binding copies them."""
-    small: list[Row] = []
+    """Insert or replace (run id, artifact row) pairs; big values go where they are stored once."""
+    full: list[Row] = []
     for run_id, row in rows:
-        full = _artifact_row(run_id, row)
-        if full[4] is not None and len(full[4]) > _BIG:
-            insert_rows(connection, "artifacts", [full])
+        data = row[3]
+        if type(data) is Kept:
+            full.append((run_id, *row[:3], None, *row[4:], data.hash))
+        elif data is not None and len(data) > INLINE:
+            hash = hash_of((data,))
+            keep(connection, hash, (data,))
+            full.append((run_id, *row[:3], None, *row[4:], hash))
         else:
-            small.append(full)
-    insert_rows(connection, "artifacts", small)
+            full.append((run_id, *row, None))
+    insert_rows(connection, "artifacts", full)
 
 
 def update_run(connection: Connection, run_id: str, changes: dict[str, Any]) -> None:
@@ -218,7 +217,7 @@ def update_run(connection: Connection, run_id: str, changes: dict[str, Any]) -> 
 
 def _clean(value: Any) -> Any:
     """The nearest value that SQLite can hold."""
-    if value is None or isinstance(value, (bytes, bytearray, memoryview, float)):
+    if value is None or isinstance(value, (bytes, bytearray, memoryview, float, Kept)):
         return value
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -574,7 +574,7 @@ def test_storage(two_runs: Opened) -> None:
     two_runs.write(Unit("r1", artifacts=[value("x", "big", "x" * 200_000, T0)]))
     table = two_runs.history.storage()
     assert list(table.columns) == ["what", "rows", "size_bytes"]
-    assert table.iloc[0]["what"] == "values" and table.iloc[0]["size_bytes"] > 200_000
+    assert table.iloc[0]["what"] == "big values" and table.iloc[0]["size_bytes"] > 200_000
     rows = dict(zip(table.what, table.rows, strict=True))
     assert (rows["values"], rows["nodes"], rows["events"], rows["runs"]) == (5, 4, 5, 2)
     with closing(two_runs.store.connect()) as connection:

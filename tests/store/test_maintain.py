@@ -18,7 +18,7 @@ TABLES = "runs journal events node_runs attempts artifacts logs execution_trees 
 async def fill(store: Store, *run_ids: str, size: int = 10) -> None:
     for run_id in run_ids:
         await store.create_run({"run_id": run_id, "dag_name": "d", "tree": "[]"})
-        store.write(make_unit(run_id, 1, value=b"x" * size))
+        store.write(make_unit(run_id, 1, value=run_id.encode() * size))
         store.write(Unit(run_id, run={"result": '"big"'}))
         await store.save_snapshot(run_id, "d", "cache", "{}")
         await store.release(run_id)
@@ -51,7 +51,7 @@ def test_values_alone_can_be_deleted(database: str, with_store: Any) -> None:
         await fill(store, "a", "b")
         assert await store.delete_runs(["a"], values_only=True) == 1
         assert store.artifact("a", "node_1", "result") == ("memory", None, "deleted to save space")
-        assert store.artifact("b", "node_1", "result") == ("json", b"x" * 10, None)
+        assert store.artifact("b", "node_1", "result") == ("json", b"b" * 10, None)
         row = store.run_row("a")
         assert row is not None and row["result"] is None
         assert len(store.node_rows("a")) == 1

@@ -53,7 +53,9 @@ def check_whole(path: str, run_id: str) -> int:
     for table in ("node_runs", "attempts", "artifacts", "logs"):
         assert query(path, f"select count(*) from {table} where run_id = ?", run_id) == [(count,)], table
     assert query(path, "select completed from runs where run_id = ?", run_id) == [(count,)]
-    sizes = query(path, "select namespace, length(value) from artifacts where run_id = ?", run_id)
+    of_blob = "(select sum(length(data)) from blobs b where b.hash = a.hash)"
+    sql = f"select namespace, coalesce(length(value), {of_blob}) from artifacts a where run_id = ?"
+    sizes = query(path, sql, run_id)
     assert dict(sizes) == {f"node_{i}": i % 7 * 1000 for i in range(count)}
     return count
 

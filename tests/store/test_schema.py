@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import closing
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from dagflow_nb import DagFlow
 from dagflow_nb.errors import DatabaseError
 from dagflow_nb.store import RUN_COLUMNS, schema
 from dagflow_nb.store.unit import COLUMNS
@@ -18,12 +20,10 @@ from tests.store.helpers import query
 
 LATEST = len(schema.migrations())
 
-# For a new migration N: a function that fills a database of version N - 1, and one that looks at what
-# has become of it. Version 0 is an empty file.
-Fill = Callable[[sqlite3.Connection], None]
-UPGRADES: dict[int, tuple[Fill, Fill]] = {
-    0: (lambda connection: None, lambda connection: None),
-}
+# What each earlier version of the schema has left, as SQL: a run that has completed (with a hook's node,
+# a map, a retry, a value that could not be stored), one that waits for a person, and one that has failed.
+# A new migration N comes with a dump of a database of version N - 1.
+RELEASED = Path(__file__).with_name("released")
 
 
 def at_version(version: int) -> sqlite3.Connection:
@@ -35,18 +35,45 @@ def at_version(version: int) -> sqlite3.Connection:
 
 
 @pytest.mark.parametrize("version", range(LATEST))
-def test_every_version_is_brought_up_to_date(version: int) -> None:
-    """A database of each earlier version gets the newest schema, and keeps what is in it."""
-    fill, check = UPGRADES[version]
+def test_every_version_gets_the_newest_schema(version: int) -> None:
+    """A database of each earlier version ends up with the tables and indexes of a new one."""
     with closing(at_version(version)) as connection, closing(at_version(LATEST)) as fresh:
-        fill(connection)
         assert schema.migrate(connection) == version
-        check(connection)
-        tables = "select name, sql from sqlite_master where type <> 'index' order by name"
-        if version == 0:
-            assert connection.execute(tables).fetchall() == fresh.execute(tables).fetchall()
+        columns = "select m.name, c.name from sqlite_master m, pragma_table_info(m.name) c order by 1, 2"
+        assert connection.execute(columns).fetchall() == fresh.execute(columns).fetchall()
         assert connection.execute("pragma user_version").fetchone() == (LATEST,)
         assert connection.execute("pragma application_id").fetchone() == (schema.APPLICATION_ID,)
+
+
+@pytest.mark.parametrize("version", range(1, LATEST))
+def test_runs_of_every_version_can_be_read_and_taken_up(path: str, version: int) -> None:
+    """What an earlier version has left is in the frames, and its paused and failed runs go on."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript((RELEASED / f"{version:04}.sql").read_text())
+        connection.execute(f"pragma user_version = {version}")
+        connection.execute(f"pragma application_id = {schema.APPLICATION_ID}")
+    with DagFlow(path, echo=False) as flow:
+
+        @flow.action
+        def total(rows: list[int]) -> int:
+            return sum(rows)
+
+        @flow.action
+        def broken() -> dict[str, Any]:
+            return {"rows": [7]}
+
+        assert list(flow.runs()["status"]) == ["failed", "paused", "completed"]
+        old = flow.get("finished")
+        assert old.outputs["fetch"]["day"] == date(2024, 5, 1) and old.outputs["fetch"]["text"] == "x" * 6000
+        assert old.outputs["each"]["result"] == [1, 5] and old.outputs["flaky"]["tries"] == 2
+        cache = old.cache().set_index(["namespace", "key"])
+        assert cache.loc[("lock", "lock"), "codec"] == "memory"
+        assert cache.loc[("grown", "result"), "value"] == 9
+        assert flow.resume("waiting", view=False).outputs["sum"]["result"] == 6
+        assert flow.retry("failed", view=False).outputs["after"]["result"] == 7
+        assert flow.delete_runs("finished") == 1
+        assert query(path, "pragma user_version") == [(LATEST,)]
+        assert query(path, "pragma integrity_check") == [("ok",)]
 
 
 def test_the_tables_have_the_columns_that_are_written() -> None:

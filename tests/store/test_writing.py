@@ -267,25 +267,6 @@ def test_values_that_sqlite_cannot_hold(database: str, with_store: Any) -> None:
     with_store(database, test)
 
 
-def test_values_that_are_too_big(database: str, with_store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What no row can hold is listed with the reason, big values are stored one by one."""
-    monkeypatch.setattr(unit, "BLOB_LIMIT", 3_000_000)
-
-    async def test(store: Store) -> None:
-        await store.create_run(RUN)
-        store.write(make_unit("r", 1, value=b"x" * 2_000_000))
-        store.write(make_unit("r", 2, value=b"x" * 3_000_001))
-        await store.flush()
-        assert rows(store, "select codec, length(value), size_bytes from artifacts order by 1") == [
-            ("json", 2_000_000, 2_000_000),
-            ("memory", None, 0),
-        ]
-        found = store.artifact("r", "node_2", "result")
-        assert found is not None and "larger than" in (found[2] or "")
-
-    with_store(database, test)
-
-
 def test_a_row_that_fails_breaks_its_run_and_no_other(path: str, with_store: Any) -> None:
     """The run's later units are left out, so that it stays an earlier moment; other runs go on."""
     told: list[tuple[str, BaseException]] = []
