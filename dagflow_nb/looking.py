@@ -11,6 +11,7 @@ from .runtime.values import Values
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .comparing import Side
     from .core.model import RunStatus
     from .flow import DagFlow
     from .history import History
@@ -101,13 +102,75 @@ class Looking:
             rows.append({**told, **own})
         return pd.DataFrame(rows, columns=list(columns | dict.fromkeys(("status", "error", "node_id"))))
 
+    def diff(self, other: Any, *, time: float | None = None) -> pd.DataFrame:
+        """How this run and `other` (a run, its id, a workflow's name) differ: a row for each difference.
+
+        `old` is of the run that was made first, whichever of the two this one is, `new` of the other.
+        `what` is `graph` (`key`: `node`, `action` or `dependencies`), `inputs` (`key`: the input's name;
+        those of the run itself have `node_id` "inputs"), `code`, `outputs` (`key`: the output's name),
+        `status` (or the `error`), `usage` (`tokens`, `cost`), and with `time=SECONDS` also `time`, for nodes
+        that took so much longer or shorter. `old`, `new`: short values as they are, others in words;
+        `detail`: how they differ, for frames which columns, rows and cells. Values are compared by their
+        stored content first, and decoded only where that differs. Equal runs give no row. Runs of
+        different workflows raise `ValidationError`.
+        """
+        from .comparing import diff
+
+        old, new = self._older_first(other)
+        equal = self._flow._history.equal_values(old.run_id, new.run_id)
+        return diff(old._side(), new._side(), equal, time=time)
+
+    def _side(self) -> Side:
+        from .comparing import Side
+
+        scheduler, values, _ = self._state()
+        return Side(scheduler, values, {})
+
+    def _older_first(self, other: Any) -> tuple[Run, Run]:
+        """This run and another one of its workflow, the one that was made first in front."""
+        mine, other = cast("Run", self), self._flow.get(other)
+        names = mine.dag_name, other.dag_name
+        if names[0] != names[1]:
+            raise ValidationError(
+                f"run {mine.run_id!r} is one of {names[0]!r} and run {other.run_id!r} one of {names[1]!r}: "
+                f"only runs of the same workflow are compared (flow.runs(dag_name={names[0]!r}) lists them)",
+                culprit=other.run_id,
+            )
+        rows = [self._flow._run_row(run.run_id) or {} for run in (mine, other)]
+        if rows[1].get("created_at", 0.0) < rows[0].get("created_at", 0.0):
+            return other, mine
+        return mine, other
+
+    def lineage(self, node: str, *, down: bool | None = None) -> pd.DataFrame:
+        """What a value was made of, or with `down` what became of it: a row a step, nearest first.
+
+        `node`: a node's id, one of its outputs (`"clean.rows"`), or an input of the run (`"inputs.source"`).
+        From a node the way is up, to the values, code and runs that made it; from an input it is down, to
+        all that it reached; `down` says otherwise. `depth` 0 is what was asked for. `node_id`, `key`: the
+        value that was found (`inputs` and `human_input` stand for no node); `relation` to the node `via`
+        which it was found: `input` (`as_input`: under which name), `item` of a map, `result` of a
+        sub-workflow, `answer` of a person, `after` (order only), `added by` (growth), `recovered by`.
+        `action`, `status`; `run_id`: the run that made it, which is another one where a fork kept it;
+        `made_at`; `code`: the fingerprint of the action's code, where it is known; `value`, if it is
+        short, and `size_bytes`. Raises `NodeNotFound` or `ValidationError` for what is not there.
+        """
+        from .lineage import lineage
+
+        scheduler, values, _ = self._state()
+        table = self._history.cache(values=False)
+        kept = zip(table["namespace"], table["key"], table["size_bytes"], table["updated_at"], strict=True)
+        stored = {(ns, key): (int(size), at.timestamp()) for ns, key, size, at in kept}
+        return lineage(node, scheduler, values.inputs, stored, self._flow._maker_of(self.run_id), down=down)
+
     def graph(self, other: Any = None) -> Picture:
-        """The picture of the run's graph as it stands; with `other` (a run) the difference."""
+        """The picture of the run's graph as it stands; with `other` (a run) how the two differ: `diff`."""
+        from .comparing import words
         from .notebook.picture import diff_picture, snapshot_picture
 
-        if other is not None:
-            return diff_picture(self._flow.get(other).snapshot(), self.snapshot())
-        return snapshot_picture(self.snapshot())
+        if other is None:
+            return snapshot_picture(self.snapshot())
+        old, new = self._older_first(other)
+        return diff_picture(old.snapshot(), new.snapshot(), words(self.diff(other)))
 
     def dot(self) -> str:
         """The graph in Graphviz's language."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import warnings
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
+from .core.graph import Node
 from .errors import DagNotFound, ValidationError
+from .lineage import Made
 from .run import Run
 from .runtime.engine import Engine
 from .runtime.recovery import Loaded
@@ -73,6 +76,25 @@ class Records:
     def _run_row(self, run_id: str) -> dict[str, Any] | None:
         self._store.sync()
         return self._store.run_row(run_id)
+
+    def _maker_of(self, run_id: str) -> Callable[[Node], Made]:
+        """Who made the outputs of a run's nodes: the run itself, or one that it goes back to by forks."""
+        chain: list[tuple[str, int]] = []  # (run, the last event that it took over from the one before)
+        while (row := self._run_row(run_id)) is not None:
+            extra = self._session.codec.loads(row["extra"]) if row.get("extra") else {}
+            forked = extra.get("forked") or {"run_id": None, "seq": 0}
+            chain.append((run_id, forked["seq"]))
+            if forked["run_id"] is None:
+                break
+            run_id = forked["run_id"]
+
+        def made(node: Node) -> Made:
+            for run, seq in chain:
+                if node.ended > seq or not node.ended:
+                    return Made(run)
+            return Made(run_id)
+
+        return made
 
     def _stored_status(self, run_id: str) -> str | None:
         """The status in the database; `interrupted` where nobody drives what should be under way."""

@@ -159,6 +159,16 @@ class History:
         )
         return failure_types(found)
 
+    def equal_values(self, run_id: str, other: str) -> set[tuple[str, str]]:
+        """(namespace, key) of the values that two runs have stored with the same content."""
+        sql = (
+            "select a.namespace, a.key from artifacts a join artifacts b on b.run_id = ? "
+            "and b.namespace = a.namespace and b.key = a.key and b.codec = a.codec and b.value is a.value "
+            "where a.run_id = ? and a.codec <> 'memory'"
+        )
+        rows = self._with_connection(lambda c: c.execute(sql, (other, run_id)).fetchall())
+        return {(str(namespace), str(key)) for namespace, key in rows}
+
     def attempt_times(self) -> list[Sequence[Any]]:
         """Of each attempt of the run: (node_id, status, started_at, finished_at, error), in no order."""
         sql = "select node_id, status, started_at, finished_at, error from attempts where run_id = ?"
