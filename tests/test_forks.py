@@ -344,6 +344,29 @@ def test_values_that_could_not_be_stored(setting: Setting) -> None:
     assert setting.fork(run, node="use").result == 42 and setting.ran == ["make"]
 
 
+def test_big_values_are_stored_once(setting: Setting) -> None:
+    """A fork refers to what is stored already, and has it when the old run is deleted."""
+    flow = setting.flow
+
+    @flow.action
+    def make() -> bytes:
+        return bytes(range(256)) * 8000
+
+    @flow.action
+    def measure(data: bytes) -> int:
+        return len(data)
+
+    wf = Workflow("big")
+    wf.add("measure", data=wf.add("make"))
+    run = flow.run(wf, view=False)
+    before = flow.sql("select sum(length(data)) as size from blobs")["size"][0]
+    other = setting.fork(run, node="measure")
+    assert flow.sql("select sum(length(data)) as size from blobs")["size"][0] == before > 2_000_000
+    assert run.diff(other).empty
+    flow.delete_runs(run)
+    assert setting.fork(other.run_id, node="measure").result == 2_048_000
+
+
 def test_maps_and_sub_workflows(setting: Setting) -> None:
     """An item, a map or a sub-workflow can be what runs again."""
     flow = setting.flow
@@ -393,7 +416,7 @@ def test_run_fork_returns_at_once(setting: Setting) -> None:
     assert other.wait().result == "SUM 6" and setting.ran == ["total"]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.data())
 def test_a_fork_at_any_event_comes_to_the_same_end(data: st.DataObject) -> None:
     """Generated graphs with failures, retries, growth and rules: states and outputs are as in the old run."""
