@@ -163,8 +163,8 @@ class History:
         """(namespace, key) of the values that two runs have stored with the same content."""
         sql = (
             "select a.namespace, a.key from artifacts a join artifacts b on b.run_id = ? "
-            "and b.namespace = a.namespace and b.key = a.key and b.codec = a.codec and b.value is a.value and b.hash is a.hash "
-            "where a.run_id = ? and a.codec <> 'memory'"
+            "and b.namespace = a.namespace and b.key = a.key and b.codec = a.codec "
+            "and b.value is a.value and b.hash is a.hash where a.run_id = ? and a.codec <> 'memory'"
         )
         rows = self._with_connection(lambda c: c.execute(sql, (other, run_id)).fetchall())
         return {(str(namespace), str(key)) for namespace, key in rows}
