@@ -106,7 +106,7 @@ def _node_look(drawing: Drawing, item: Item, number: int) -> dict[str, str]:
     found = {
         "id": f"n{number}",
         "color": ink,
-        "fillcolor": tint(ink) if drawing.states else PAPER,
+        "fillcolor": tint(ink) if drawing.states or item.change else PAPER,
         "tooltip": escaped(item.id),
     }
     if item.shape == "group":
@@ -123,9 +123,7 @@ def _node_look(drawing: Drawing, item: Item, number: int) -> dict[str, str]:
 
 def _ink(drawing: Drawing, item: Item) -> str:
     if item.change:
-        return {"added": look("completed").ink, "removed": look("failed").ink, "changed": RESCUE}.get(
-            item.change, look("skipped").ink
-        )
+        return look(item.change).ink
     return look(str(item.view.status)).ink if drawing.states else PLAIN.ink
 
 

@@ -132,8 +132,12 @@ def draw(snapshot: Snapshot) -> Drawing:
     return _draw(snapshot.nodes, snapshot.dag_name, heading, snapshot.at, run_id=snapshot.run_id)
 
 
-def draw_workflow(workflow: Any) -> Drawing:
-    """What is to be drawn of a workflow (anything with a `name` and `nodes`): no node has a state yet."""
+def draw_workflow(workflow: Any, marks: Mapping[str, tuple[str, str]] | None = None) -> Drawing:
+    """What is to be drawn of a workflow (anything with a `name` and `nodes`): no node has a state yet.
+
+    `marks` colours nodes by id: `(look, note)`, where the look is a state's name (`style.LOOKS`) or one of
+    `style.MARKS`, and the note stands in the node, in a few words: `{"fetch": ("run", "code changed")}`.
+    """
     nodes = workflow.nodes
     defs = list(nodes.values() if isinstance(nodes, Mapping) else nodes)
     views = [
@@ -151,7 +155,15 @@ def draw_workflow(workflow: Any) -> Drawing:
     ]
     drawing = _draw(views, workflow.name, one_line(workflow.name), 0.0)
     drawing.states = False
+    for item in drawing.items.values():
+        if marks and item.id in marks:
+            _mark(item, *marks[item.id])
     return drawing
+
+
+def _mark(item: Item, change: str, note: str) -> None:
+    item.change, item.note = change, note
+    item.width = max(item.width, text_width(one_line(note), SMALL) + ICON + PAD)
 
 
 def draw_diff(a: Snapshot, b: Snapshot, changes: Mapping[str, str] | None = None) -> Drawing:
@@ -165,15 +177,13 @@ def draw_diff(a: Snapshot, b: Snapshot, changes: Mapping[str, str] | None = None
     for item in drawing.items.values():
         old, new = before.get(item.id), after.get(item.id)
         if old is None or new is None:
-            item.change = "added" if new else "removed"
-            item.note = f"only in the {'second' if new else 'first'}"
+            _mark(item, "added" if new else "removed", f"only in the {'second' if new else 'first'}")
         elif old.status != new.status:
-            item.change, item.note = "changed", f"{old.status} → {new.status}"
+            _mark(item, "changed", f"{old.status} → {new.status}")
         elif changes and item.id in changes:
-            item.change, item.note = "changed", f"other {changes[item.id]}"
+            _mark(item, "changed", f"other {changes[item.id]}")
         else:
-            item.change, item.note = "same", "same"
-        item.width = max(item.width, text_width(one_line(item.note), SMALL) + ICON + PAD)
+            _mark(item, "same", "same")
     return drawing
 
 

@@ -14,6 +14,7 @@ from .style import (
     GROWN,
     INK,
     LOOKS,
+    MARKS,
     MUTED,
     PAPER,
     PLAIN,
@@ -32,12 +33,6 @@ from .svg import add, icon, root_of, sanitise, text
 MARGIN = 16.0
 _TOP = 56.0
 _LINES = {"needs": ("#8a95a1", None), "grown": (GROWN, "5 3"), "rescue": (RESCUE, "1.5 3")}
-_CHANGES = {
-    "added": Look(LOOKS["completed"].ink, "m6 2v8m-4-4h8"),
-    "removed": Look(LOOKS["failed"].ink, "m2 6h8", dashed=True),
-    "changed": Look(RESCUE, "m2 4.4c2.6-2.4 5.4 1.6 8-.6m-8 4.4c2.6-2.4 5.4 1.6 8-.6"),
-    "same": Look(LOOKS["skipped"].ink, "m2.4 4.4h7.2m-7.2 3.2h7.2"),
-}
 
 
 def paint(drawing: Drawing, geometry: Geometry) -> str:
@@ -96,7 +91,7 @@ class _Painter:
 
     def look(self, item: Item) -> Look:
         if item.change:
-            return _CHANGES[item.change]
+            return look(item.change)
         return look(str(item.view.status)) if self.drawing.states else PLAIN
 
     def state(self, item: Item) -> str:
@@ -220,11 +215,12 @@ def _legend_entries(drawing: Drawing) -> list[tuple[str, str]]:
     for item in drawing.items.values():
         if item.shape == "group" and not item.change:
             continue
+        if not item.change and not drawing.states:
+            continue
         inside = item.items if item.items and not item.change else {item.change or str(item.view.status): 1}
         for state, count in inside.items():
             counts[state] = counts.get(state, 0) + count
-    if drawing.states:
-        entries += [(kind, f"{kind} {counts[kind]}") for kind in (*LOOKS, *_CHANGES) if kind in counts]
+    entries += [(kind, f"{kind} {counts[kind]}") for kind in (*LOOKS, *MARKS) if kind in counts]
     kinds = {line.kind for line in drawing.lines}
     if "grown" in kinds:
         entries.append(("grown", "added while running"))
@@ -255,6 +251,6 @@ def _legend(root: Element, row: list[tuple[float, str, str]], y: float) -> None:
             add(root, "path", d=sample, stroke=ink, stroke_width=1.5, stroke_dasharray=dashes)
             text(root, words, left + 25, y, SMALL, MUTED)
             continue
-        seen = _CHANGES.get(kind) or look(kind)
+        seen = look(kind)
         icon(add(root, "g", stroke=seen.ink), seen.icon, left, y - 10)
         text(root, words, left + 17, y, SMALL, MUTED)

@@ -114,9 +114,12 @@ class Picture:
         return f"<Picture: {self.alt}>"
 
 
-def workflow_picture(workflow: Any) -> Picture:
-    """The graph of a workflow: anything with a `name` and `nodes` (`NodeDef`s, or a mapping of them)."""
-    drawing = drawings.draw_workflow(workflow)
+def workflow_picture(workflow: Any, marks: Mapping[str, tuple[str, str]] | None = None) -> Picture:
+    """The graph of a workflow: anything with a `name` and `nodes` (`NodeDef`s, or a mapping of them).
+
+    `marks`: how nodes look, by id, and a note in each: `{"fetch": ("run", "code changed")}`.
+    """
+    drawing = drawings.draw_workflow(workflow, marks)
     return _of_drawing(drawing, f"Workflow {drawing.heading}: {drawing.caption}")
 
 

@@ -37,6 +37,14 @@ LOOKS: dict[str, Look] = {
     "cancelled": Look("#8a5140", "m6 2a4 4 0 1 0 0 8a4 4 0 1 0 0-8zm-2.8 1.2l5.6 5.6", dashed=True),
 }
 PLAIN = Look("#52606d", "")
+MARKS: dict[str, Look] = {
+    "run": LOOKS["running"],
+    "added": Look(LOOKS["completed"].ink, "m6 2v8m-4-4h8"),
+    "removed": Look(LOOKS["failed"].ink, "m2 6h8", dashed=True),
+    "changed": Look("#b35c00", "m2 4.4c2.6-2.4 5.4 1.6 8-.6m-8 4.4c2.6-2.4 5.4 1.6 8-.6"),
+    "same": Look(LOOKS["skipped"].ink, "m2.4 4.4h7.2m-7.2 3.2h7.2"),
+}
+"""Looks of nodes that are told apart by something else than their states: in a comparison, or a plan."""
 RUN_INK = {"interrupted": "#b35c00"}
 INK, MUTED, RULE, PAPER = "#1f2933", "#5b6672", "#d5dae0", "#ffffff"
 TIMES = "\u00d7"
@@ -45,8 +53,8 @@ FONT = "-apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 
 def look(state: str) -> Look:
-    """How `state` is drawn; an unknown one, or none, looks plain."""
-    return LOOKS.get(state, PLAIN)
+    """How a state, or one of `MARKS`, is drawn; an unknown one, or none, looks plain."""
+    return LOOKS.get(state) or MARKS.get(state, PLAIN)
 
 
 def run_ink(status: str) -> str:

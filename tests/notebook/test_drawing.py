@@ -8,6 +8,8 @@ from types import SimpleNamespace
 from dagflow_nb.core.model import NodeDef
 from dagflow_nb.notebook import drawing as drawings
 from dagflow_nb.notebook.drawing import draw, draw_diff, draw_workflow, summary
+from dagflow_nb.notebook.picture import workflow_picture
+from dagflow_nb.notebook.style import LOOKS
 from dagflow_nb.runtime.snapshot import NodeView
 
 from .conftest import run_of
@@ -82,6 +84,23 @@ def test_a_workflow_has_no_states():
     for nodes in (defs, {one.id: one for one in defs}):
         drawing = draw_workflow(SimpleNamespace(name="w", nodes=nodes))
         assert not drawing.states and list(drawing.items) == ["a", "b"] and len(drawing.lines) == 1
+
+
+def test_marks_colour_a_workflow_that_has_no_states():
+    """A mark gives a node a look and a note, in the drawing, its SVG with its legend and its DOT text."""
+    defs = [
+        NodeDef(id="a", action="f"),
+        NodeDef(id="b", action="g", deps=("a",)),
+        NodeDef(id="c", action="h"),
+    ]
+    marks = {"a": ("cached", "same as before"), "b": ("run", "code <changed>"), "nobody": ("run", "")}
+    workflow = SimpleNamespace(name="w", nodes=defs)
+    items = draw_workflow(workflow, marks).items
+    assert [(item.change, item.note) for item in items.values()] == [*list(marks.values())[:2], ("", "")]
+    picture = workflow_picture(workflow, marks)
+    assert 'data-change="run"' in picture.svg and "code &lt;changed&gt;" in picture.svg
+    assert ">run 1<" in picture.svg and ">cached 1<" in picture.svg and "pending" not in picture.svg
+    assert "same as before" in picture.source and LOOKS["cached"].ink in picture.source
 
 
 def test_a_comparison_names_what_differs(rich):
