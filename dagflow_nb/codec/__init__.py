@@ -8,12 +8,13 @@ messages of a run with it.
 from .base import MissingValue, all_scalars
 from .classes import Unknown
 from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input
-from .values import Codec, Encoded
+from .values import Codec, Encoded, Parts
 
 __all__ = [
     "Codec",
     "Encoded",
     "MissingValue",
+    "Parts",
     "Unknown",
     "all_scalars",
     "dump_defs",

@@ -17,12 +17,18 @@ if TYPE_CHECKING:
 
 
 _MAX_HEADER = 10_000  # characters; numpy's own limit for what Python's parser is given
+_LENT = 65_536  # bytes: from here on an array is worth not being copied
 
 
-def npy(array: Any) -> bytes:
-    """The array in numpy's `.npy` format."""
+def npy(array: Any) -> tuple[Any, ...]:
+    """The array in numpy's `.npy` format, as buffers: one that is big is not copied, but lent."""
     np = library("numpy")
     file = io.BytesIO()
+    if array.nbytes >= _LENT and array.dtype.names is None and array.flags.forc:
+        described = np.lib.format.header_data_from_array_1_0(array)
+        np.lib.format.write_array_header_1_0(file, described)
+        lying = array.T if described["fortran_order"] else array
+        return file.getvalue(), memoryview(lying.reshape(-1).view(np.uint8))
     version = None
     if array.dtype.names is not None:
         # any names, of any length; but what is read is bounded
@@ -30,17 +36,34 @@ def npy(array: Any) -> bytes:
         if len(repr(array.dtype.descr)) > _MAX_HEADER - 200:
             raise Unsupported("is a structured array of too many fields: use a DataFrame")
     np.lib.format.write_array(file, array, version, allow_pickle=False)
-    return file.getvalue()
+    return (file.getvalue(),)
 
 
 def read_npy(data: Any) -> Any:
-    """The array in `data`, writable and with memory of its own."""
+    """The array in `data`, writable: with memory of its own, or in that of `data` if it is writable."""
     np = library("numpy")
+    view = memoryview(data)
+    if len(view) >= _LENT and not view.readonly and (lying := _lying_in(view, np)) is not None:
+        return lying
     file = io.BytesIO(data)
     array = np.lib.format.read_array(file, allow_pickle=False, max_header_size=_MAX_HEADER)
     if file.read(1):
         raise ValueError("there is more after the array's end")
     return array
+
+
+def _lying_in(view: memoryview, np: Any) -> Any:
+    """The array whose memory is this buffer; None where it cannot be (a long header, not aligned)."""
+    file = io.BytesIO(view[:_MAX_HEADER])
+    if np.lib.format.read_magic(file) != (1, 0):
+        return None
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file, max_header_size=_MAX_HEADER)
+    if dtype.hasobject or dtype.names is not None:
+        return None
+    array = np.frombuffer(view[file.tell() :], dtype)
+    if not array.flags.aligned:
+        return None
+    return array.reshape(shape[::-1]).T if fortran else array.reshape(shape)
 
 
 def object_array(items: list[Any], shape: Any) -> Any:
@@ -76,7 +99,7 @@ class ArrayFamily(Family):
             raise Unsupported("is a structured numpy array with objects in it: use a DataFrame")
         if _has_metadata(dtype):
             raise Unsupported("is a numpy array whose dtype has metadata, which no file keeps")
-        return packer.binary(npy(value))
+        return packer.binary(*npy(value))
 
     def unpack(self, payload: Any, reader: Reader) -> Any:
         if type(payload) is not dict:

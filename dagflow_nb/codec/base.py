@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # not in typeshed
 from typing import TYPE_CHECKING, Any
@@ -202,6 +202,32 @@ def _make_writer() -> Callable[[Any], str]:
 
 
 write_json = _make_writer()
+CHUNK = 10_000  # items that are written in one go: no other thread of Python's runs meanwhile
+_WIDE, _DEEP = 1000, 10
+
+
+def json_parts(value: Any, depth: int = 0) -> Iterator[bytes]:
+    """The bytes of `write_json(value)`, piece by piece where it has long lists in it."""
+    kind = type(value)
+    if kind is list and len(value) > CHUNK:
+        for start in range(0, len(value), CHUNK):
+            text = write_json(value[start : start + CHUNK])
+            yield b"," if start else b"["
+            yield text[1:-1].encode("utf-8", "surrogatepass")
+        yield b"]"
+    elif kind in CONTAINERS and 0 < len(value) <= _WIDE and depth < _DEEP:
+        opened = b"{" if kind is dict else b"["
+        for key in value:
+            yield opened
+            opened = b","
+            if kind is dict:
+                yield write_json(key).encode("utf-8", "surrogatepass") + b":"
+            yield from json_parts(value[key] if kind is dict else key, depth + 1)
+        yield b"}" if kind is dict else b"]"
+    else:
+        yield write_json(value).encode("utf-8", "surrogatepass")
+
+
 _scan = json.JSONDecoder().raw_decode
 
 

@@ -7,11 +7,12 @@ come back exactly; no pyarrow is needed unless a dtype is pyarrow's own.
 from __future__ import annotations
 
 import io
+import itertools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .base import Family, Unsupported, library
+from .base import CHUNK, Family, Unsupported, library, write_json
 
 if TYPE_CHECKING:
     from .packing import Packer, Reader
@@ -144,14 +145,16 @@ class ExtensionFamily(Family):
             numbers = value.to_numpy(dtype=dtype.numpy_dtype, na_value=dtype.numpy_dtype.type(0))
             return {"kind": "masked", "values": packer.part(numbers, ""), "mask": packer.part(mask, "")}
         if isinstance(dtype, pd.StringDtype):
-            texts = value.to_numpy(dtype=object, na_value=None).tolist()
             missing = "NA" if getattr(dtype, "na_value", pd.NA) is pd.NA else "nan"
-            return {
-                "kind": "string",
-                "texts": packer.parts(texts),
-                "storage": dtype.storage,
-                "missing": missing,
-            }
+            chunks = (value[start : start + CHUNK] for start in range(0, len(value), CHUNK))
+            texts = (chunk.to_numpy(dtype=object, na_value=None).tolist() for chunk in chunks)
+            packed = {"kind": "string", "storage": dtype.storage, "missing": missing}
+            if len(value) <= CHUNK or packer.inline:
+                return {**packed, "texts": packer.parts(list(itertools.chain(*texts)))}
+            lines = (
+                write_json(packer.parts(some)).encode("utf-8", "surrogatepass") + b"\n" for some in texts
+            )
+            return {**packed, "lines": packer.binary(*lines)}
         if isinstance(dtype, pd.ArrowDtype):
             return {"kind": "arrow", "ipc": packer.binary(_to_arrow(value))}
         if isinstance(value, arrays.SparseArray):
@@ -188,7 +191,12 @@ class ExtensionFamily(Family):
             made = {"i": arrays.IntegerArray, "u": arrays.IntegerArray, "f": arrays.FloatingArray}
             return made.get(values.dtype.kind, arrays.BooleanArray)(values, payload["mask"])
         if kind == "string":
-            return pd.array(payload["texts"], dtype=_string_dtype(payload["storage"], payload["missing"]))
+            dtype = _string_dtype(payload["storage"], payload["missing"])
+            if "texts" in payload:
+                return pd.array(payload["texts"], dtype=dtype)
+            lines = io.BytesIO(reader.binary(payload["lines"]))
+            texts = (reader.read(str(line, "utf-8", "surrogatepass").rstrip("\n")) for line in lines)
+            return dtype.construct_array_type()._concat_same_type([pd.array(t, dtype=dtype) for t in texts])
         if kind == "arrow":
             return arrays.ArrowExtensionArray(_from_arrow(reader.binary(payload["ipc"])))
         if kind == "sparse":

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .packing import Packer, Reader
 
 
+_SPREAD = 100_000  # cells
+
+
 def _values(column: Any) -> Any:
     """The array of a series or index: numpy's where the dtype is numpy's, else pandas' own."""
     return column.to_numpy() if isinstance(column.dtype, library("numpy").dtype) else column.array
@@ -89,7 +92,9 @@ class FrameFamily(Family):
         }
         dtypes = set(value.dtypes)
         only = dtypes.pop() if len(dtypes) == 1 else None
-        if len(value.columns) > 1 and isinstance(only, library("numpy").dtype) and only.kind != "O":
+        uniform = len(value.columns) > 1 and isinstance(only, library("numpy").dtype) and only.kind != "O"
+        # one that does not lie in one block would be copied for it
+        if uniform and (value.size < _SPREAD or getattr(value._mgr, "nblocks", 1) == 1):
             packed["block"] = packer.part(value.to_numpy(), "")
             return packed
         packed["arrays"] = [
@@ -101,15 +106,15 @@ class FrameFamily(Family):
     def unpack(self, payload: Any, reader: Reader) -> Any:
         pd, index, columns = pandas(), payload["index"], payload["columns"]
         if "block" in payload:
-            frame = pd.DataFrame(payload["block"], index, columns)
+            frame = pd.DataFrame(payload["block"], index, columns, copy=False)
         else:
             made = {
-                place: pd.Series(values, index, dtype=values.dtype)
+                place: pd.Series(values, index, dtype=values.dtype, copy=False)
                 for place, values in enumerate(payload["arrays"])
             }
             if len(made) != len(columns):
                 raise ValueError("there are not as many columns as names")
-            frame = pd.DataFrame(made, index)
+            frame = pd.DataFrame(made, index, copy=False)
             frame.columns = columns
         return _unpack_extras(frame, payload)
 

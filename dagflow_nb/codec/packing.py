@@ -66,7 +66,7 @@ class Packer:
     ) -> None:
         self.inline, self.careful, self.small, self.gap = inline, careful, small, gap
         self.lenient = gap is not None
-        self.blobs: list[bytes] = []
+        self.blobs: list[tuple[Any, ...]] = []
         self.bytes = 0
         self._open: set[int] = set()
         self._seen: set[int] = set()
@@ -128,14 +128,15 @@ class Packer:
             packed.append([name, self.part(value, (key,))])
         return packed
 
-    def binary(self, data: bytes) -> Any:
-        """Binary data as a payload that `Reader.binary` reads."""
-        self.bytes += len(data) * 4 // 3 if self.inline else len(data)
+    def binary(self, *parts: Any) -> Any:
+        """Binary data (buffers of bytes, one after the other) as a payload that `Reader.binary` reads."""
+        size = sum(map(len, parts))
+        self.bytes += size * 4 // 3 if self.inline else size
         if self.bytes > MAX_BYTES:
             raise too_big()
-        if self.inline or len(data) < self.small:
-            return base64.b64encode(data).decode("ascii")
-        self.blobs.append(data)
+        if self.inline or size < self.small:
+            return base64.b64encode(b"".join(parts)).decode("ascii")
+        self.blobs.append(parts)
         return {TAG: "blob", "v": len(self.blobs) - 1}
 
     def are_plain_keys(self, mapping: dict[Any, Any]) -> bool:

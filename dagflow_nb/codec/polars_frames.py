@@ -38,7 +38,7 @@ def _has_objects(dtype: Any, pl: Any) -> bool:
     )
 
 
-def _write(frame: Any) -> bytes:
+def _write(frame: Any) -> memoryview:
     pl = library("polars")
     objects = [name for name, dtype in frame.schema.items() if _has_objects(dtype, pl)]
     if objects:
@@ -47,12 +47,12 @@ def _write(frame: Any) -> bytes:
         raise Unsupported("is a polars frame of rows without columns")
     file = io.BytesIO()
     _calmly(lambda: frame.write_ipc(file))
-    data = file.getvalue()
-    kept = _calmly(lambda: pl.read_ipc(io.BytesIO(data), n_rows=0).schema)
+    file.seek(0)
+    kept = _calmly(lambda: pl.read_ipc(file, n_rows=0).schema)
     changed = [name for name, dtype in frame.schema.items() if kept.get(name) != dtype]
     if changed:
         raise Unsupported(f"has columns that polars cannot write as they are ({', '.join(changed[:5])})")
-    return data
+    return file.getbuffer()
 
 
 def _read(data: Any) -> Any:

@@ -7,21 +7,44 @@ encoded is said, with the reason; pickle is neither written nor read unless `all
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import reprlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SerializationError, shorten
-from .base import MAX_BYTES, TAG, Unsupported, clip, is_plain, read_fault, too_big, write_json
+from .base import (
+    CONTAINERS,
+    MAX_BYTES,
+    TAG,
+    Unsupported,
+    clip,
+    is_plain,
+    json_parts,
+    read_fault,
+    too_big,
+    write_json,
+)
 from .classes import OfClass
 from .packing import Packer, Reader
 from .pickling import pickled, unpickled
 from .registry import family_of
+from .weight import are_heavy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAGIC = b"DFNB1"
+BIG = 1_000_000  # bytes: from here on a value may be lent instead of copied
+
+
+class Parts(tuple[Any, ...]):
+    """Buffers that are a value's bytes, one after the other; some are the value's own memory.
+
+    They are good as long as the value does not change: write them first.
+    """
+
+    __slots__ = ()
 
 
 class Encoded(NamedTuple):
@@ -29,11 +52,11 @@ class Encoded(NamedTuple):
 
     `codec`: `"json"` (plain or with tags), `"bundle"` (JSON with binary parts: frames, nested arrays),
     `"npy"`, `"bytes"`, `"pickle"` (only where that is allowed) or `"memory"`: not stored, then `data` is
-    None and `reason` says why. `size` is in bytes.
+    None and `reason` says why. `size` is in bytes. `data` is `Parts` only where that was asked for.
     """
 
     codec: str
-    data: bytes | None
+    data: bytes | Parts | None
     size: int
     reason: str | None
 
@@ -59,25 +82,30 @@ class Codec:
         self.allow_pickle = allow_pickle
         self._reader = Reader(allow_pickle=allow_pickle)
 
-    def encode(self, value: Any) -> Encoded:
-        """`value` as bytes, a snapshot of this moment. Never raises: see `Encoded` for `"memory"`."""
+    def encode(self, value: Any, *, lend: bool = False) -> Encoded:
+        """`value` as bytes, a snapshot of this moment. Never raises: see `Encoded` for `"memory"`.
+
+        `lend`: what is big may come as `Parts`, without a copy of it being made.
+        """
         try:
-            if is_plain(value):
-                data = write_json(value).encode("utf-8", "surrogatepass")
-                size = len(data)
-                if size <= MAX_BYTES:
-                    return _new(Encoded, ("json", data, size, None))
-                raise too_big()
-            return self._encode(value)
+            if not is_plain(value):
+                return self._encode(value, lend)
+            if type(value) in CONTAINERS and are_heavy((value,)):
+                return _encoded("json", tuple(json_parts(value)), lend)
+            data = write_json(value).encode("utf-8", "surrogatepass")
+            size = len(data)
+            if size <= MAX_BYTES:
+                return _new(Encoded, ("json", data, size, None))
+            raise too_big()
         except ValueError:  # an integer with more digits than may be written
             try:
-                return self._encode(value)
+                return self._encode(value, lend)
             except Exception as bad:
                 return self._otherwise(value, bad)
         except Exception as bad:
             return self._otherwise(value, bad)
 
-    def _encode(self, value: Any) -> Encoded:
+    def _encode(self, value: Any, lend: bool) -> Encoded:
         if type(value) is bytes:
             if len(value) > MAX_BYTES:
                 raise too_big()
@@ -86,19 +114,16 @@ class Codec:
         packer = Packer(small=0) if alone else Packer()
         packed = packer.pack(value)
         try:
-            text = write_json(packed)
+            head = tuple(json_parts(packed))
         except ValueError:
             packer = Packer(careful=True)
             packed = packer.pack(value)
-            text = write_json(packed)
-        data = text.encode("utf-8", "surrogatepass")
-        codec = "json"
-        if packer.blobs:
-            raw = alone and packed == {TAG: "numpy.array", "v": {TAG: "blob", "v": 0}}
-            codec, data = ("npy", packer.blobs[0]) if raw else ("bundle", _bundle(data, packer.blobs))
-        if len(data) > MAX_BYTES:
-            raise too_big()
-        return Encoded(codec, data, len(data), None)
+            head = tuple(json_parts(packed))
+        if not packer.blobs:
+            return _encoded("json", head, lend)
+        if alone and packed == {TAG: "numpy.array", "v": {TAG: "blob", "v": 0}}:
+            return _encoded("npy", packer.blobs[0], lend)
+        return _encoded("bundle", _bundle(head, packer.blobs), lend)
 
     def _otherwise(self, value: Any, bad: Exception) -> Encoded:
         fault = read_fault(bad)
@@ -112,7 +137,7 @@ class Codec:
         return Encoded("memory", None, 0, _printable(reason))
 
     def decode(self, codec: str, data: bytes | bytearray | None) -> Any:
-        """The value that `encode` stored so.
+        """The value that `encode` stored so. A `bytearray` is taken over: arrays may lie in it afterwards.
 
         Raises `SerializationError`: the bytes are damaged, or were never stored (`"memory"`); a library is
         not installed; it is a pickle, and those are not allowed.
@@ -234,7 +259,16 @@ def _unreadable(bad: Exception, codec: str) -> SerializationError:
     )
 
 
-def _bundle(head: bytes, blobs: list[bytes]) -> bytes:
-    # magic, length of the list of sizes, that list, the JSON, the blobs
-    sizes = json.dumps([len(head), *map(len, blobs)]).encode()
-    return b"".join([MAGIC, len(sizes).to_bytes(8, "little"), sizes, head, *blobs])
+def _encoded(codec: str, parts: tuple[Any, ...], lend: bool) -> Encoded:
+    size = sum(map(len, parts))
+    if size > MAX_BYTES:
+        raise too_big()
+    return Encoded(codec, Parts(parts) if lend and size >= BIG else b"".join(parts), size, None)
+
+
+def _bundle(head: tuple[bytes, ...], blobs: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    # magic, length of the list of sizes, that list, the JSON, the blobs; the first one where it is aligned
+    lengths = [sum(map(len, parts)) for parts in (head, *blobs)]
+    sizes = json.dumps(lengths).encode()
+    sizes += b" " * (-(len(MAGIC) + 8 + len(sizes) + lengths[0]) % 64)
+    return MAGIC, len(sizes).to_bytes(8, "little"), sizes, *head, *itertools.chain(*blobs)

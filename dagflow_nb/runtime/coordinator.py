@@ -18,7 +18,7 @@ from typing import Any
 
 from ..actions import NodeAction
 from ..clock import Clock, Handle
-from ..codec import Codec, all_scalars, dump_event, dump_input
+from ..codec import Codec, Parts, all_scalars, dump_event, dump_input
 from ..core import messages as m
 from ..core.model import RunStatus
 from ..core.scheduler import Scheduler
@@ -404,10 +404,13 @@ class RunCoordinator:
         """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""
         rows, at = [], self.clock.now() if at is None else at
         for key, value in values.items():
-            encoded = self.codec.encode(value)
+            encoded = self.codec.encode(value, lend=True)
+            data: Any = encoded.data
             if encoded.codec == "memory":
                 self._remember(namespace, key, value)
-            rows.append((namespace, key, encoded.codec, encoded.data, encoded.size, encoded.reason, at))
+            elif type(data) is Parts:
+                data = self.store.keep(self.run_id, data)
+            rows.append((namespace, key, encoded.codec, data, encoded.size, encoded.reason, at))
         return rows
 
     def write_values(self, namespace: str, values: Mapping[str, Any]) -> None:

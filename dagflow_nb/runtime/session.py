@@ -15,6 +15,7 @@ from ..actions import ActionRegistry, NodeAction, as_action, prepared, settings_
 from ..cache import Cache
 from ..clock import Clock, SystemClock
 from ..codec import Codec, dump_defs
+from ..codec.weight import are_heavy
 from ..config import DagConfig
 from ..core import messages as m
 from ..core.model import EMPTY, NodeDef
@@ -238,10 +239,11 @@ class Session:
         finally:
             self._opening = None
 
-    def _store_failed(self, run_id: str, error: BaseException) -> None:
+    def _store_failed(self, run_id: str, error: BaseException) -> bool:
         coordinator = self.live.get(run_id)
         if coordinator is not None:
             coordinator.store_failed(error)
+        return coordinator is not None
 
     async def begin(
         self,
@@ -266,7 +268,7 @@ class Session:
         name = prepared.workflow.name
         scheduler = Scheduler(name, run_id, prepared.specs)
         given = {**prepared.cache.as_dict(), "inputs": prepared.inputs}
-        rows = [row for namespace in given for row in self.encoded(run_id, namespace, given[namespace])]
+        rows = await self._encoded_apart(run_id, given)
         await store.create_run(
             {
                 "run_id": run_id,
@@ -274,7 +276,7 @@ class Session:
                 "status": "pending",
                 "nodes": len(prepared.specs),
                 "tree": self._tree(name, prepared.specs),
-                "inputs": self.codec.dumps(self.in_short(prepared.inputs)),
+                "inputs": self.codec.dumps(self.in_short(prepared.inputs, rows)),
                 "config": self.codec.dumps(prepared.config.settings()),
                 "parent_run_id": parent,
                 "extra": self.codec.dumps({"result": prepared.workflow.result}),
@@ -298,23 +300,44 @@ class Session:
             coordinator.go()
         return coordinator
 
+    async def _encoded_apart(
+        self, run_id: str, given: Mapping[str, Mapping[str, Any]]
+    ) -> list[tuple[Any, ...]]:
+        """The rows of several namespaces; what takes long is encoded in a thread."""
+
+        def make() -> list[tuple[Any, ...]]:
+            return [row for name, values in given.items() for row in self.encoded(run_id, name, values)]
+
+        heavy = are_heavy(value for values in given.values() for value in values.values())
+        return await asyncio.to_thread(make) if heavy else make()
+
     def encoded(self, run_id: str, namespace: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""
+        """Values as rows of the table `artifacts`, to be written before the values change.
+
+        What cannot be stored is remembered in the process.
+        """
         rows, at = [], self.clock.now()
         for key, value in values.items():
-            e = self.codec.encode(value)
+            e = self.codec.encode(value, lend=True)
             if e.codec == "memory":
                 self.memory[run_id, namespace, key] = value
             rows.append((namespace, key, e.codec, e.data, e.size, e.reason, at))
         return rows
 
-    def in_short(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """The inputs for the run's own row: what is big stands there by its type and size only."""
+    def in_short(self, inputs: Mapping[str, Any], rows: Iterable[tuple[Any, ...]] = ()) -> dict[str, Any]:
+        """The inputs for the run's own row: what is big stands there by its type and size only.
+
+        `rows`: of those that have been encoded already.
+        """
         short = {}
+        known = {row[1]: (row[2], row[4]) for row in rows if row[0] == "inputs"}
         for name, value in inputs.items():
-            encoded = self.codec.encode(value)
-            big = encoded.size > MOST_IN_ROW or encoded.codec not in ("json", "memory")
-            short[name] = f"<{type(value).__name__}, {encoded.size:,} bytes>" if big else value
+            if name in known:
+                codec, size = known[name]
+            else:
+                codec, _, size, _ = self.codec.encode(value, lend=True)
+            big = size > MOST_IN_ROW or codec not in ("json", "memory")
+            short[name] = f"<{type(value).__name__}, {size:,} bytes>" if big else value
         return short
 
     def _tree(self, name: str, specs: tuple[NodeDef, ...]) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..actions import MISSING, FunctionAction, NodeAction, NodeCtx
+from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeOutput
@@ -152,7 +153,10 @@ class Workers:
         except BaseException as error:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
             result = Result(None, error, action)
-        self._with_rows(own, result)
+        if result.outcome is not None and are_heavy(result.outcome.outputs.values()):
+            await asyncio.to_thread(self._with_rows, own, result)
+        else:
+            self._with_rows(own, result)
         run = self._run
         if run.is_full():
             await run.room()

@@ -36,7 +36,7 @@ class QueueingStore:
     path: str
     note: str | None
     read_only: bool
-    on_error: Callable[[str, BaseException], None] | None
+    on_error: Callable[[str, BaseException], object] | None
 
     def __init__(self, path: str, writer: Writer) -> None:
         self.path, self.note, self.read_only, self.on_error = path, None, False, None
@@ -136,8 +136,8 @@ class QueueingStore:
     def _tell(self, run_id: str, error: Exception) -> None:
         if isinstance(error, InvalidState):
             self._owned.discard(run_id)
-        if self.on_error is not None:
-            self.on_error(run_id, error)
+        if self.on_error is not None and self.on_error(run_id, error) and self._writer.unreported is error:
+            self._writer.unreported = None
 
     def _arm(self) -> None:
         self._check_open()

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
 from ..errors import InvalidState, ValidationError, did_you_mean
 from . import maintain, owners, read
 from .base import BaseStore
-from .blobs import Kept, fetch
+from .blobs import Kept, fetch, hash_of, hold, keep
 from .copying import Copy, copy_run
 from .database import explain, reader
 from .memory import MemoryReader
 from .unit import RUN_COLUMNS, Row, StoredRun, insert_artifacts
+from .writer import Job
 
 T = TypeVar("T")
 
@@ -30,7 +31,8 @@ class Store(BaseStore):
     `path`: the file's absolute path or `":memory:"`. `note`: what the user should know about the file
     system, or None. `read_only`: runs can be looked at, not written. `on_error(run_id, error)`: called on
     the loop when a run's units can no longer be written: `InvalidState` if it has another owner by now,
-    else `DatabaseError`; nothing more of that run is written until it is claimed again.
+    else `DatabaseError`; nothing more of that run is written until it is claimed again. Where it returns
+    True somebody knows, and `flush` and `close` need not say it again.
 
         store = await Store.open("sqlite:workflows.db")
         await store.create_run({"run_id": "r1", "dag_name": "pipeline"})
@@ -199,6 +201,25 @@ class Store(BaseStore):
     def match_run_ids(self, prefix: str) -> list[str]:
         """The ids of runs that begin with `prefix`, newest first; an exact match alone."""
         return self._ask(lambda c: read.match_run_ids(c, prefix))
+
+    def keep(self, run_id: str, parts: Sequence[Any]) -> Kept:
+        """Store a big value of a run at once, ahead of the row that will refer to it; not from the loop.
+
+        `parts`: buffers of its bytes, which are read here and no later. If it cannot be stored, the run is
+        broken, as by a unit that cannot be written.
+        """
+        kept = Kept(hash_of(parts), sum(map(len, parts)))
+
+        def work(connection: sqlite3.Connection) -> None:
+            keep(connection, kept.hash, parts)
+            hold(connection, kept.hash, run_id)
+
+        def done(_: Any, error: Exception | None) -> None:
+            if error is not None:
+                self._writer.fail(run_id, error)
+
+        self._writer.run(Job(work, done))
+        return kept
 
     def blob(self, kept: Kept) -> bytearray:
         """The bytes of a big value."""

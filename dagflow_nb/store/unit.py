@@ -66,8 +66,8 @@ class Unit:
     `journal`: rows (n, at, kind, data, asked). `events`: (seq, occurred_at, kind, node_id, data).
     `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
     action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
-    codec, data or the `Kept` that stands for it, size_bytes, reason, updated_at): these three replace what
-    is there. `logs`: (node_id,
+    codec, data, size_bytes, reason, updated_at): these three replace what is there. `data` is bytes, a tuple
+    of buffers that make them up, or the `Kept` that stands for them. `logs`: (node_id,
     attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go
     first. `run`: changed columns of the run's own row.
 
@@ -197,9 +197,10 @@ def insert_artifacts(connection: Connection, rows: Iterable[tuple[str, Row]]) ->
         data = row[3]
         if type(data) is Kept:
             full.append((run_id, *row[:3], None, *row[4:], data.hash))
-        elif data is not None and len(data) > INLINE:
-            hash = hash_of((data,))
-            keep(connection, hash, (data,))
+        elif data is not None and row[4] > INLINE:
+            parts = data if isinstance(data, tuple) else (data,)
+            hash = hash_of(parts)
+            keep(connection, hash, parts)
             full.append((run_id, *row[:3], None, *row[4:], hash))
         else:
             full.append((run_id, *row, None))
@@ -217,7 +218,7 @@ def update_run(connection: Connection, run_id: str, changes: dict[str, Any]) -> 
 
 def _clean(value: Any) -> Any:
     """The nearest value that SQLite can hold."""
-    if value is None or isinstance(value, (bytes, bytearray, memoryview, float, Kept)):
+    if value is None or isinstance(value, (bytes, bytearray, memoryview, float, tuple)):
         return value
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -168,7 +168,7 @@ class Writer:
                 self._write_singly(units)
                 return
             for run_id in {u.run_id for u in units}:
-                self._break(run_id, explain(error, self.path))
+                self.fail(run_id, explain(error, self.path))
 
     def _write_singly(self, units: list[Unit]) -> None:
         """One by one, so that what is whole gets in and only the runs that are at fault break."""
@@ -181,7 +181,7 @@ class Writer:
                 except _UNFIT:
                     self._commit([clean_unit(unit)])
             except Exception as error:
-                self._break(unit.run_id, explain(error, self.path))
+                self.fail(unit.run_id, explain(error, self.path))
 
     def _commit(self, units: list[Unit]) -> None:
         def work() -> dict[str, str | None]:
@@ -192,7 +192,7 @@ class Writer:
                 return lost
 
         for run_id, owner in retried(work, self.patience).items():
-            self._break(run_id, _lost_to(run_id, owner))
+            self.fail(run_id, _lost_to(run_id, owner))
 
     def _lost(self, run_ids: set[str]) -> dict[str, str | None]:
         """Which of these runs are no longer ours, and whose they are ("" for a run that is gone)."""
@@ -203,7 +203,8 @@ class Writer:
         owners = dict.fromkeys(run_ids, "") | dict(rows)
         return {run_id: owner for run_id, owner in owners.items() if owner != self.owner.owner}
 
-    def _break(self, run_id: str, error: Exception) -> None:
+    def fail(self, run_id: str, error: Exception) -> None:
+        """Nothing more of this run is written."""
         self.broken[run_id] = error
         self.unreported = error
         self.on_broken(run_id, error)

@@ -165,6 +165,7 @@ INPUTS: tuple[Any, ...] = (
     m.FailRun(AT, "no disk"),
     m.Reopened(AT, CONFIG, ACTION_SETTINGS, {"dask": 8}, ("a", "b")),
     m.Reopened(AT, None),
+    m.Forked(AT, ("a",), {"b": {"x": None}}),
     m.RetryNodes(AT, "a", False, "user"),
     m.UsageReported("a", AT, 10, 0.5),
     m.UsageReported("a", AT, 10.0),
