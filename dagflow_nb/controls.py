@@ -4,12 +4,34 @@ from __future__ import annotations
 
 import inspect
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import Any
 
 from .actions import ClassAction, FunctionAction
+from .core.model import RunStatus
 from .errors import DagError
 from .run import Run
+from .runtime.past import Moment, moments
+from .runtime.snapshot import NodeView, Snapshot
 from .store import read
+
+LINES = 1000
+"""Lines of log that a view of an older run begins with."""
+
+
+def show_in_view(run: Run, view: bool | str) -> Any:
+    """Display a run as `view` says and return what draws it; None for no view.
+
+    A run that lies in the database is shown with its attempts and its last lines of log.
+    """
+    from .notebook.bar import choose_view
+
+    controls = Controls(run)
+    chosen = choose_view(view, controls, logs=controls.logs)
+    if chosen is not None:
+        run._shown, run._view = True, chosen
+        chosen.show(controls.snapshot())
+    return chosen
 
 
 class Controls:
@@ -54,6 +76,35 @@ class Controls:
             "code": self._code(found.spec.action),
         }
 
+    def past(self) -> list[Moment]:
+        """The states that the run has gone through, out of the database."""
+        flow = self._run._flow
+        flow._store.sync()
+        with closing(flow._store.connect()) as connection:
+            now = flow._session.clock.now()
+            stored = read.load(connection, self._run.run_id, now, None)
+        return moments(stored, flow._session.codec) if stored is not None else []
+
+    def logs(self) -> list[tuple[str, str, str]]:
+        """The last lines of log so far: (node, text, stream)."""
+        if self._run.status == RunStatus.PENDING:
+            return []
+        store = self._run._flow._store
+        store.sync()
+        with closing(store.connect()) as connection:
+            return read.last_logs(connection, self._run.run_id, LINES)
+
+    def snapshot(self) -> Snapshot:
+        """The run as it stands; of one that does not go on here attempts come from the database."""
+        snapshot = self._run.snapshot()
+        if self._run._live:
+            return snapshot
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in self._attempts():
+            rows.setdefault(row["node_id"], []).append(row)
+        nodes = [_with_attempts(node, rows[node.id]) if node.id in rows else node for node in snapshot.nodes]
+        return replace(snapshot, nodes=tuple(nodes))
+
     def _attempts(self, node: str | None = None) -> list[dict[str, Any]]:
         store = self._run._flow._store
         store.sync()
@@ -73,3 +124,11 @@ class Controls:
             return inspect.getsource(inspect.unwrap(target)) if action is not None else None
         except (OSError, TypeError):  # built in, or typed where no source is kept
             return None
+
+
+def _with_attempts(node: NodeView, rows: list[dict[str, Any]]) -> NodeView:
+    if len(rows) < 2:
+        return node
+    ended = [row for row in rows if row["status"] == "failed" and row["finished_at"] is not None]
+    earlier = tuple((row["started_at"], row["finished_at"]) for row in ended)
+    return replace(node, earlier=earlier, began_at=rows[-1]["started_at"])

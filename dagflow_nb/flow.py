@@ -19,7 +19,7 @@ from .actions import ActionRegistry
 from .answers import check_answers_of, time_is_over
 from .cache import Cache
 from .config import DagConfig
-from .controls import Controls
+from .controls import Controls, show_in_view
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
@@ -281,24 +281,15 @@ class DagFlow(Definitions, Records, Forks):
         """Draw a run in this cell while it goes on; one that was held for that begins now."""
         coordinator = run._coordinator
         try:
-            chosen = None if view is False else self._display(run, view)
+            chosen = None if view is False else show_in_view(run, view)
             if chosen is not None and coordinator is not None and run._live:
                 coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, chosen)
             elif chosen is not None:
-                chosen.finish(run.snapshot())
+                chosen.finish(Controls(run).snapshot())
         finally:
             if coordinator is not None and run._live:
                 coordinator.loop.call_soon_threadsafe(coordinator.go)
         return run
-
-    def _display(self, run: Run, view: bool | str) -> Any:
-        from .notebook.bar import choose_view
-
-        chosen = choose_view(view, Controls(run))
-        if chosen is not None:
-            chosen.show(run.snapshot())
-            run._shown, run._view = True, chosen
-        return chosen
 
     # --- finding and going on -----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ValidationError, shorten
+from .past import past_record
 from .showing import shown
 from .style import one_line, without_ansi
 
@@ -26,7 +27,16 @@ def answer(controls: Any, message: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"kind": "done", "id": message.get("id"), **_do(controls, message)}
     if kind == "look":
         return {"kind": "look", "node": str(message.get("node")), **_look(controls, str(message.get("node")))}
+    if kind == "past":
+        return {"kind": "past", **_past(controls)}
     return None
+
+
+def _past(controls: Any) -> dict[str, Any]:
+    try:
+        return past_record(controls.past())
+    except Exception as problem:
+        return {"problem": one_line(f"the past of this run cannot be read: {problem}")}
 
 
 def _do(controls: Any, message: Mapping[str, Any]) -> dict[str, Any]:

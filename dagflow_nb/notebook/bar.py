@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import ValidationError, shorten
@@ -25,13 +25,16 @@ class View(Protocol):
 
 
 def choose_view(
-    view: bool | str, controls: Controls, *, logs: Iterable[tuple[str, str, str]] | None = None
+    view: bool | str,
+    controls: Controls,
+    *,
+    logs: Callable[[], Iterable[tuple[str, str, str]]] | None = None,
 ) -> View | None:
     """The view for `view="auto"`, True or False: None is no view.
 
     `"auto"`: the live view in a notebook's kernel, a bar where stderr is a terminal, else nothing.
     True: the live view in a notebook's kernel, else the bar, wherever stderr goes. Anything else is a
-    `ValidationError`.
+    `ValidationError`. `logs` gives what nodes have said before; asked only for a view that shows it.
     """
     check_view(view)
     if view is False:
@@ -39,7 +42,7 @@ def choose_view(
     if in_notebook():
         from .view import LiveView
 
-        return LiveView(controls, logs=logs)
+        return LiveView(controls, logs=logs() if logs is not None else None)
     if view is True or (sys.stderr is not None and sys.stderr.isatty()):
         return TerminalView()
     return None

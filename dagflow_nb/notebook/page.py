@@ -33,6 +33,7 @@ def node_defs(snapshot: Snapshot) -> list[dict[str, Any]]:
             replaces=node.replaces,
             tags=list(node.tags) or None,
             description=_cut(node.description) or None,
+            executor=node.executor if node.executor != "async" else None,
         )
         for node in snapshot.nodes
     ]
@@ -100,6 +101,7 @@ class PageState:
                 state=str(node.status),
                 attempt=node.attempt or None,
                 most=node.max_attempts if node.max_attempts > 1 else None,
+                ready=node.ready_at,
                 started=node.started_at,
                 finished=node.finished_at,
                 progress=node.progress,
@@ -120,8 +122,20 @@ class PageState:
     def _note(self, node: NodeView, old: NodeView | None, at: float) -> list[list[Any]]:
         """The node's attempts as `[start, end, status]`.
 
-        A snapshot knows the present attempt only, so ends of earlier ones are as exact as snapshots come.
+        Where a snapshot knows the present attempt only, ends of earlier ones are as exact as snapshots come.
         """
+        if node.earlier:
+            known: list[list[Any]] = [[start, end, "failed"] for start, end in node.earlier]
+            if node.began_at != node.earlier[-1][0] and node.status in (
+                "running",
+                "completed",
+                "cached",
+                "cancelled",
+                "recovered",
+            ):
+                known.append([node.began_at or node.started_at, node.finished_at, str(node.status)])
+            self._tries[node.id] = known
+            return known
         tries = self._tries.setdefault(node.id, [])
         status = str(node.status)
         if node.started_at is None:

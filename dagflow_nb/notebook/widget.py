@@ -5,8 +5,8 @@ topology. States go as small custom messages, which the page keeps in its copy o
 here are brought up to date in silence, for pages that are loaded later.
 
 Messages to the page: `patch` (`states`, `run`), `log` (`lines`), `done` (`id`, `error`, `fields`), `look`
-(`node`, `inputs`, `outputs`, `attempts`, `code`). From the page: `hello`, `look` (`node`), `do` (`id`,
-`what`, what that needs).
+(`node`, `inputs`, `outputs`, `attempts`, `code`), `past` (see `past`). From the page: `hello`, `look`
+(`node`), `past`, `do` (`id`, `what`, what that needs).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .page import append_lines
 from .style import LOOKS
 
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("base", "graph", "values", "form", "details", "tabs", "dagflow")
+SCRIPTS = ("base", "graph", "values", "form", "details", "tabs", "past", "dagflow")
 """The parts of the page's module, joined in this order: a widget has one module, and nothing builds it."""
 
 

@@ -79,11 +79,18 @@ class Loaded:
     started: dict[str, tuple[int, float]]
 
 
-def replay(stored: StoredRun, codec: Codec, recall: Recall, *, until: int | None = None) -> Loaded:
+def replay(
+    stored: StoredRun,
+    codec: Codec,
+    recall: Recall,
+    *,
+    until: int | None = None,
+    seen: Callable[[Scheduler], None] | None = None,
+) -> Loaded:
     """Bring a stored run back to the state in which it was last written; raises `DatabaseError`.
 
     `until`: only up to the input that brought the event of this number. The values are the latest ones
-    all the same: see `runtime.forking` for what that means.
+    all the same: see `runtime.forking` for what that means. `seen` is shown each state on the way.
     """
     row = stored.row
     run_id = row["run_id"]
@@ -112,6 +119,8 @@ def replay(stored: StoredRun, codec: Codec, recall: Recall, *, until: int | None
         for effect in scheduler.handle(message):
             if type(effect) is m.StartAttempt:
                 started[effect.node_id] = (effect.attempt, scheduler.now)
+        if seen is not None:
+            seen(scheduler)
     scheduler.asked.clear()
     scheduler.changed.clear()
     namespaces = _namespaces(stored, codec, recall)

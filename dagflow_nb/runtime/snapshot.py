@@ -10,7 +10,11 @@ from ..core.model import Form
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeView:
-    """One node as it stands; times are epoch seconds, `progress` is from 0 to 1."""
+    """One node as it stands; times are epoch seconds, `progress` is from 0 to 1.
+
+    `ready_at`: since when it only waited for a slot. `earlier`: begin and end of the attempts that failed;
+    `began_at`: when the present one began, where there are earlier ones.
+    """
 
     id: str
     action: str
@@ -21,8 +25,12 @@ class NodeView:
     added_by: str | None = None
     attempt: int = 0
     max_attempts: int = 1
+    ready_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None
+    earlier: tuple[tuple[float, float], ...] = ()
+    began_at: float | None = None
+    executor: str | None = None
     error: str | None = None
     reason: str | None = None
     progress: float | None = None

@@ -46,6 +46,9 @@ class Watch:
         self.past: deque[Any] = deque(maxlen=MOST_PAST)  # for who begins to listen later
         self._nodes: dict[str, NodeView] = {}
         self._stale: set[str] = set()
+        # of nodes that need more than one attempt: those that failed, and when the present one began
+        self._failed: dict[str, tuple[tuple[float, float], ...]] = {}
+        self._began: dict[str, float] = {}
         self._progress: dict[str, tuple[float, str | None]] = {}
         self._paint: asyncio.TimerHandle | None = None
         self._row_at = 0.0
@@ -75,6 +78,14 @@ class Watch:
     def changed(self, ids: Iterable[str]) -> None:
         """The records of these nodes changed, or they are gone."""
         self._stale.update(ids)
+
+    def began(self, id: str, at: float) -> None:
+        """A further attempt of a node began."""
+        self._began[id] = at
+
+    def failed(self, id: str, began: float, ended: float) -> None:
+        """An attempt of a node failed."""
+        self._failed[id] = (*self._failed.get(id, ()), (began, ended))
 
     def look(self) -> None:
         """Inputs were taken: views are due where that changed a node."""
@@ -167,7 +178,8 @@ class Watch:
         for id in stale:
             node = s.nodes.get(id)
             if node is not None:
-                self._nodes[id] = view_of(node, s, self._progress.get(id))
+                attempts = self._failed.get(id, ()), self._began.get(id)
+                self._nodes[id] = view_of(node, s, self._progress.get(id), *attempts)
             else:
                 self._nodes.pop(id, None)
         return snapshot_of(s, tuple(self._nodes.values()))
@@ -200,7 +212,13 @@ def waiting_of(s: Any) -> tuple[Waiting, ...]:
     )
 
 
-def view_of(node: Node, s: Any, progress: tuple[float, str | None] | None) -> NodeView:
+def view_of(
+    node: Node,
+    s: Any,
+    progress: tuple[float, str | None] | None,
+    earlier: tuple[tuple[float, float], ...] = (),
+    began_at: float | None = None,
+) -> NodeView:
     """One node's state as views see it."""
     spec = node.spec
     fraction, message = progress or (None, None)
@@ -208,6 +226,7 @@ def view_of(node: Node, s: Any, progress: tuple[float, str | None] | None) -> No
         done = sum(1 for id in node.children if s.nodes[id].final)
         fraction, message = done / len(node.children), f"{done} of {len(node.children)}"
     form: Form | None = spec.ask
+    settings = s.settings.get(spec.action)
     return NodeView(
         id=spec.id,
         action=spec.action,
@@ -218,8 +237,12 @@ def view_of(node: Node, s: Any, progress: tuple[float, str | None] | None) -> No
         added_by=node.added_by,
         attempt=node.attempt,
         max_attempts=s.tries(node) if hasattr(s, "config") else 1,
+        ready_at=node.ready_at,
         started_at=node.started_at,
         finished_at=node.finished_at,
+        earlier=earlier,
+        began_at=began_at,
+        executor=spec.executor or (settings.executor if settings is not None else None),
         error=node.error,
         reason=node.reason or (form.question if form is not None and node.status == "paused" else None),
         progress=fraction,

@@ -51,6 +51,8 @@ class Workers:
         own = Talk(id, effect.attempt, self._outbox, self._flag, self._run.echo)
         own.started_at = scheduler.now
         self._under_way[id] = own
+        if own.attempt > 1:
+            self._run.watch.began(id, own.started_at)
         if not scheduler.settings_of(scheduler.nodes[id]).idempotent:
             self.careful = True
 
@@ -217,6 +219,7 @@ class Workers:
             status, error = "completed", None
         else:
             status, error = "failed", message.error if outcome is None else outcome.error
+            run.watch.failed(id, own.started_at, run.scheduler.now)
         node = run.scheduler.nodes.get(id)
         action = node.spec.action if node is not None else None
         at, traceback = run.scheduler.now, own.result.traceback
@@ -250,6 +253,8 @@ class Workers:
         timed_out = effect.reason.startswith("timed out")
         status = _STOPPED.get(effect.reason) or ("failed" if timed_out else "cancelled")
         at = run.scheduler.now
+        if status == "failed":
+            run.watch.failed(id, started_at, at)
         unit.attempts.append((id, action, effect.attempt, status, started_at, at, effect.reason, None))
 
     def _give_up(self, own: Talk) -> None:

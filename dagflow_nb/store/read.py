@@ -54,9 +54,12 @@ def last_logs(connection: sqlite3.Connection, run_id: str, most: int) -> list[tu
 
 
 def load(
-    connection: sqlite3.Connection, run_id: str, now: float, fetch: Callable[[Kept], bytearray]
+    connection: sqlite3.Connection, run_id: str, now: float, fetch: Callable[[Kept], bytearray] | None
 ) -> StoredRun | None:
-    """All that is needed to take a run up again; None if there is no such run. `fetch` gets big values."""
+    """What is needed to take a run up again; None if there is no such run.
+
+    `fetch` gets big values; None: the values are not read at all.
+    """
     row = run_row(connection, run_id, now)
     if row is None:
         return None
@@ -65,9 +68,16 @@ def load(
         "select n, at, kind, data, asked from journal where run_id = ? order by n", (run_id,)
     )
     columns = COLUMNS["artifacts"].removeprefix("run_id, ")
-    found = connection.execute(f"select {columns} from artifacts where run_id = ?", (run_id,)).fetchall()
+    sql = f"select {columns} from artifacts where run_id = ?"
+    found = connection.execute(sql, (run_id,)).fetchall() if fetch is not None else []
     artifacts = [row[:-1] if row[-1] is None else _by_reference(row) for row in found]
-    return StoredRun(row, None if tree is None else tree[0], journal.fetchall(), artifacts, fetch)
+    return StoredRun(
+        row, None if tree is None else tree[0], journal.fetchall(), artifacts, fetch or _no_value
+    )
+
+
+def _no_value(kept: Kept) -> bytearray:
+    raise LookupError(f"the run was read without its values ({kept.hash})")
 
 
 def _by_reference(row: Row) -> Row:

@@ -5,6 +5,8 @@ const STATES = ["completed", "cached", "recovered", "running", "retrying", "paus
   "skipped", "pending"];
 const OVER = new Set(["completed", "failed", "cancelled", "interrupted"]);
 const LINES_KEPT = 1000, ROWS_SHOWN = 2000, CALM_ABOVE = 150, GLIDE_BELOW = 400;
+const ESTIMATE = "The mean time of the nodes of each action that have ended, for each that has not, divided by how "
+  + "many ran at once so far. Nodes that are added later are not foreseen.";
 const ANSWER_MS = 1200; // a kernel that is free answers within some milliseconds
 
 function h(tag, props = {}, ...children) {

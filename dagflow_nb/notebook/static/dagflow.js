@@ -64,13 +64,18 @@ class View {
     this.graph.close();
   }
 
-  get run() { return this.model.get("run"); }
-  get now() { return Date.now() / 1000 - this.skew; }
+  get present() { return this.model.get("run"); }
+  get run() { return this.past?.run ?? this.present; } // as it is, or as it was at the moment that is looked at
+  get now() { return this.past?.shown ? this.run.at : Date.now() / 1000 - this.skew; }
   get end() { // where time stands: a run that is paused, or was interrupted, stands still
     const { status, finished, at } = this.run;
+    if (this.past?.shown) return at;
     return finished ?? (["running", "pending"].includes(status) ? this.now : at);
   }
-  state(id) { return this.model.get("states")[id] ?? { state: "pending" }; }
+  state(id) {
+    if (this.past?.shown) return this.past.states.get(id) ?? { state: "absent" };
+    return this.model.get("states")[id] ?? { state: "pending" };
+  }
   iconOf(state) { return this.model.get("icons")[state]; }
 
   readDefs() {
@@ -98,6 +103,7 @@ class View {
       this.schedule();
     } else if (msg.kind === "done") this.answered(msg);
     else if (msg.kind === "look") this.details.tell(msg);
+    else if (msg.kind === "past") this.past.hear(msg);
   }
 
   schedule() {
@@ -112,6 +118,7 @@ class View {
   refreshAll() { this.refresh(new Set(this.defs.keys())); }
 
   refresh(ids) {
+    this.past.refresh();
     this.graph.refresh(ids);
     this.header();
     this.offerQuestions();
@@ -123,8 +130,9 @@ class View {
   }
 
   tick() {
-    if (OVER.has(this.run.status)) return;
+    if (OVER.has(this.present.status) || this.past.shown) return;
     this.elapsed();
+    this.estimate();
     if (!this.graph.panel.hidden) this.graph.tick();
     if (!this.timeline.panel.hidden) this.timeline.tick();
   }
@@ -142,22 +150,28 @@ class View {
     }, icon(path), h("span", { text: label }));
     this.parts = {
       name: h("span", { class: "df-name" }), id: h("span", { class: "df-id" }),
-      status: h("span", { class: "df-pill" }), clock: h("span", { class: "df-clock", title: "Elapsed time" }),
+      status: h("span", { class: "df-pill", role: "status" }), clock: h("span", { class: "df-clock", title: "Elapsed time" }),
       pause: button("Pause", "Pause run", this.iconOf("paused"), "pause"),
       resume: button("Resume", "Resume run", this.iconOf("running"), "resume"),
       cancel: button("Cancel", "Cancel run", this.iconOf("failed"), "cancel"),
       bar: h("div", { class: "df-progress", role: "progressbar", "aria-label": "Nodes that have ended" }),
       counts: h("div", { class: "df-counts" }), done: h("span", { class: "df-done" }),
+      left: h("span", { class: "df-left", title: ESTIMATE }),
       questions: h("div", { class: "df-questions", role: "status" }),
-      note: h("div", { class: "df-note", role: "status" }), error: h("div", { class: "df-note df-bad" }),
+      note: h("div", { class: "df-note", role: "alert" }), error: h("div", { class: "df-note df-bad" }),
+      failed: h("div", { class: "df-note df-bad", role: "status" }), doing: h("div", { class: "df-doing" }),
     };
     const p = this.parts;
-    p.questions.hidden = p.note.hidden = true;
+    p.questions.hidden = p.note.hidden = p.failed.hidden = p.error.hidden = true;
+    // One line, always there: what it says changes, and nothing below it moves. A click shows all of it.
+    this.strip = h("div", { class: "df-strip", onclick: (event) => {
+      if (!event.target.closest("button")) this.strip.classList.toggle("df-open");
+    } }, p.note, p.questions, p.failed, p.error, p.doing);
     root.append(
       h("header", { class: "df-head" },
         h("div", { class: "df-title" }, p.name, p.id), p.status, p.clock,
         h("div", { class: "df-buttons" }, p.pause, p.resume, p.cancel)),
-      p.bar, p.counts, p.error, p.questions, p.note);
+      p.bar, p.counts, this.strip);
     this.graph = new Graph(this);
     this.timeline = new Timeline(this);
     this.table = new Table(this);
@@ -165,7 +179,8 @@ class View {
     this.details = new Details(this);
     const tabs = Object.entries(
       { Graph: this.graph, Timeline: this.timeline, Table: this.table, Logs: this.logs });
-    root.append(this.tabList(tabs),
+    this.past = new Past(this);
+    root.append(h("div", { class: "df-tab-row" }, this.tabList(tabs), this.past.element),
       h("div", { class: "df-body" }, ...tabs.map(([, tab]) => tab.panel), this.details.panel));
     el.append(root);
   }
@@ -202,33 +217,35 @@ class View {
   }
 
   header() {
-    const { run, parts: p } = this;
-    this.root.dataset.runStatus = run.status;
+    const { run, present, parts: p } = this;
+    this.root.dataset.runStatus = present.status;
+    this.root.classList.toggle("df-was", this.past.shown);
     setText(p.name, run.name);
     setText(p.id, run.id);
-    setText(p.status, run.status);
+    setText(p.status, this.past.shown ? `was ${run.status}` : run.status);
     p.status.dataset.state = run.status;
-    p.error.hidden = !run.error;
-    setText(p.error, run.error ?? "");
-    p.pause.disabled = run.status !== "running";
-    p.resume.disabled = !["paused", "interrupted"].includes(run.status);
-    p.cancel.disabled = !["pending", "running", "paused"].includes(run.status);
+    p.pause.disabled = present.status !== "running";
+    p.resume.disabled = !["paused", "interrupted"].includes(present.status);
+    p.cancel.disabled = !["pending", "running", "paused"].includes(present.status);
     this.elapsed();
 
-    const counts = {};
+    const counts = {}, failed = [], running = [];
     let all = 0, ended = 0;
     for (const id of this.defs.keys()) {
       if (this.children.has(id)) continue; // it only holds others
       const { state } = this.state(id);
+      if (state === "absent") continue;
       counts[state] = (counts[state] ?? 0) + 1;
       all += 1;
       if (ENDED.has(state)) ended += 1;
+      if (state === "failed") failed.push(id); else if (state === "running") running.push(id);
     }
+    this.say(run, failed, running);
     const told = JSON.stringify(counts);
     if (told === this.told) return;
     this.told = told;
-    const present = STATES.filter((state) => counts[state]);
-    p.bar.replaceChildren(...present.filter((state) => state !== "pending").map((state) =>
+    const there = STATES.filter((state) => counts[state]);
+    p.bar.replaceChildren(...there.filter((state) => state !== "pending").map((state) =>
       h("i", { "data-state": state, style: `flex: ${counts[state]}` })),
       h("i", { style: `flex: ${counts.pending ?? 0}` }));
     p.bar.setAttribute("aria-valuemin", 0);
@@ -236,7 +253,59 @@ class View {
     p.bar.setAttribute("aria-valuenow", ended);
     setText(p.done, `${ended} of ${all}`);
     p.counts.replaceChildren(p.done,
-      ...present.map((state) => stateMark(this, state, `${counts[state]} ${state}`)));
+      ...there.map((state) => stateMark(this, state, `${counts[state]} ${state}`)), p.left);
+    this.estimate();
+  }
+
+  // What has failed (each one a click away from why), what is wrong with the run, what it is doing.
+  say(run, failed, running) {
+    const p = this.parts;
+    const wrong = failed.length > 0 ? "" : run.error ?? ""; // else it is told beside the node that failed
+    p.error.hidden = !wrong;
+    setText(p.error, wrong);
+    p.failed.hidden = failed.length === 0;
+    const key = JSON.stringify(failed.slice(0, 9)) + failed.length + (run.error ?? "");
+    if (key !== this.toldFailed) {
+      this.toldFailed = key;
+      p.failed.replaceChildren(icon(this.iconOf("failed")), "Failed:", ...failed.slice(0, 8).map((id) =>
+        h("button", { type: "button", class: "df-link", text: id, onclick: () => this.select(id) })),
+      failed.length > 8 ? `and ${failed.length - 8} more` : "", h("span", { text: run.error ?? "" }));
+    }
+    const more = running.length > 6 ? `, and ${running.length - 6} more` : "";
+    const rest = run.finished ? `Ended ${wallClock(run.finished)} after ${took(run.finished - run.started)}` : "";
+    setText(p.doing, running.length ? `Running: ${running.slice(0, 6).join(", ")}${more}` : rest);
+  }
+
+  // What is left: for each node that has not ended the mean time of those of its action that have (of all,
+  // where there is none), less what it has run already; divided by how many ran at once so far.
+  estimate() {
+    const { parts: p, present: run } = this;
+    const means = new Map();
+    let all = 0, ended = 0, busy = 0;
+    for (const [id, { action }] of this.defs) {
+      if (this.children.has(id)) continue;
+      const { state, started, finished } = this.state(id);
+      if (!started) continue;
+      const took = (finished ?? this.now) - started;
+      busy += took;
+      if (!ENDED.has(state) || !finished) continue;
+      const known = means.get(action) ?? [0, 0];
+      means.set(action, [known[0] + took, known[1] + 1]);
+      all += took;
+      ended += 1;
+    }
+    const elapsed = this.end - (run.started ?? this.end);
+    if (run.status !== "running" || ended < 2 || elapsed < 2) { setText(p.left, ""); return; }
+    let work = 0;
+    for (const [id, { action }] of this.defs) {
+      if (this.children.has(id)) continue;
+      const { state, started } = this.state(id);
+      if (!["pending", "running", "retrying"].includes(state)) continue;
+      const [sum, count] = means.get(action) ?? [all, ended];
+      work += Math.max(0, sum / count - (state === "running" && started ? this.now - started : 0));
+    }
+    const left = work / Math.max(1, busy / elapsed);
+    setText(p.left, left < 1 ? "nearly done" : `about ${took(left < 60 ? Math.ceil(left) : left)} left`);
   }
 
   elapsed() {
@@ -297,6 +366,7 @@ class View {
     if (fresh.length && !this.picked) this.select(fresh[0].branch ?? null, false);
     const box = this.parts.questions;
     box.hidden = waiting.length === 0;
+    box.title = waiting.map((one) => one.question || one.reason || "").join("\n");
     const told = JSON.stringify(waiting.map(questionKey));
     if (told === this.toldQuestions) return;
     this.toldQuestions = told;

@@ -70,6 +70,7 @@ class Details {
   look(id, state) {
     const key = JSON.stringify([id, state]);
     if (id === null || key === this.looked) return;
+    if (this.view.past.shown && this.attempts) return; // values are the latest ones, whatever the moment
     this.looked = key;
     this.view.tell({ kind: "look", node: id });
   }

@@ -1,6 +1,6 @@
 // The graph: the kernel's SVG, its nodes' states, zoom, pan and keys.
 
-const TALLEST = 556, LEGIBLE = 0.8; // pixels (see .df-graph), and the least factor that is chosen unasked
+const LEGIBLE = 0.8; // the least factor that is chosen unasked
 
 class Graph {
   constructor(view) {
@@ -94,7 +94,7 @@ class Graph {
     const [wide, high] = this.natural, room = this.box.clientWidth;
     if (typeof this.zoom === "number" || !room) return typeof this.zoom === "number" ? this.zoom : 1;
     const across = Math.min(1, room / wide);
-    return this.zoom === "fit" ? Math.min(across, TALLEST / high) : Math.max(LEGIBLE, across);
+    return this.zoom === "fit" ? Math.min(across, this.box.clientHeight / high) : Math.max(LEGIBLE, across);
   }
 
   size() {
