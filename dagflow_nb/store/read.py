@@ -77,7 +77,7 @@ def load(
 
 
 def _no_value(kept: Kept) -> bytearray:
-    raise LookupError(f"the run was read without its values ({kept.hash})")
+    raise LookupError(f"the run was read without its values ({kept.size} bytes)")
 
 
 def _by_reference(row: Row) -> Row:
