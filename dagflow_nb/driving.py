@@ -162,7 +162,7 @@ class Coordinator:
         row = store.run_row(run_id) if run_id is not None else None
         common: dict[str, Any] = {
             "hooks": list(self.hooks),
-            "capacity": self.event_capacity,
+            "capacity": (self.event_capacity, self.command_capacity),
             "record": lambda namespace, key, value: Cache.insert(cache, namespace, key, value),
         }
         token = DRIVER.set(executor)

@@ -3,7 +3,6 @@ runs one of them on the caller's loop."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -36,6 +35,7 @@ from .legacy import register_action
 from .outcomes import ExecutionReport, report_of
 from .runtime.prepare import Prepared, check_inputs
 from .runtime.session import Session
+from .runtime.snapshots import state_text
 from .workflow.builder import Workflow
 from .workflow.flatten import flatten
 from .workflow.grown import grown_workflow
@@ -341,9 +341,7 @@ class DagExecutor:
         store = await self._session.open()
         run_id = self._records.need_latest(dag_name)
         scheduler = self._records.scheduler(run_id)
-        state = {node.id: str(node.status) for node in scheduler.nodes.values()}
-        data = {"run_id": run_id, "status": str(scheduler.status), "nodes": state}
-        await store.save_snapshot(run_id, dag_name, "execution", json.dumps(data))
+        await store.save_snapshot(run_id, dag_name, "execution", state_text(scheduler))
 
     @classmethod
     async def recover_from_snapshot(

@@ -28,9 +28,11 @@ from ..store import Store, Unit
 from ..workflow.flatten import instantiate
 from . import capture
 from .asking import Asking
+from .commands import Commands
 from .executors import Executors
 from .growth import Growth
 from .rows import node_row, run_row
+from .snapshots import Snapshots
 from .values import Values
 from .watching import Watch
 from .workers import Workers
@@ -46,7 +48,8 @@ class RunCoordinator:
     `scheduler`: fresh, or replayed from a journal of `taken` inputs. `actions`: every action the run
     may need, by name. `cache`: what `ctx.cache` reads. `record(namespace, key, value)` is told each value
     as it arrives, `remember(...)` each one that could not be stored. `capacity`: how many results of
-    workers may wait to be read. `done` is set with the status in which the run was left.
+    workers, and how many inputs of other threads, may wait to be read. `done` is set with the
+    status in which the run was left.
     """
 
     def __init__(
@@ -67,7 +70,7 @@ class RunCoordinator:
         app_data: Any = None,
         echo: bool = True,
         strict: bool = False,
-        capacity: int = 100,
+        capacity: tuple[int, int] = (100, 100),
         context: contextvars.Context | None = None,
     ) -> None:
         self.scheduler, self.store, self.codec, self.values = scheduler, store, codec, values
@@ -85,9 +88,11 @@ class RunCoordinator:
         self.growth = Growth(self)
         self.watch = Watch(self)
         self.workers = Workers(self)
+        self.snapshots = Snapshots(self)
         self.asking = Asking(self, hooks)
         scheduler.listens = self.asking.listens
-        self._record, self._remember, self._capacity = record, remember, max(1, capacity)
+        self._record, self._remember, self._capacity = record, remember, capacity[0]
+        self._commands = Commands(self.loop, capacity[1])
         self._n = taken
         self._first: tuple[m.Input, ...] = ()
         self._inbox: deque[m.Input] = deque()
@@ -118,11 +123,8 @@ class RunCoordinator:
         self._inbox.appendleft(message)
 
     def post_from_thread(self, make: Callable[[float], m.Input]) -> None:
-        """Take an input from any thread; `make(now)` is called on the loop."""
-        try:
-            self.loop.call_soon_threadsafe(lambda: self.post(make(self.clock.now())))
-        except RuntimeError:
-            log.debug("run %s: its loop has ended", self.run_id)
+        """Take an input from any thread, which waits where too many are waiting; `make(now)` on the loop."""
+        self._commands.call(lambda: self.post(make(self.clock.now())))
 
     def is_full(self) -> bool:
         """Whether a worker has to wait before it posts."""
@@ -262,15 +264,16 @@ class RunCoordinator:
         ended, careful = self._ended, self._is_careful()
         if ended is not None or self.watch.row_is_due():
             unit.run = run_row(self.scheduler, ended)
-        if not (unit.journal or unit.logs or unit.artifacts):
+        unit.snapshot = self.snapshots.take()
+        if not (unit.journal or unit.logs or unit.artifacts or unit.snapshot):
             return []
         full = len(unit.journal) >= MOST_INPUTS
-        if self._durability() == "exit" and ended is None and not careful:
+        if self.snapshots.hold_back() and ended is None and not careful and unit.snapshot is None:
             if full:
                 unit.close()
                 self._held_back.append(unit)
             return []
-        if careful or full:
+        if careful or full or unit.snapshot:
             unit.close()
         if self._queued and not self._held_back:
             return []
@@ -297,6 +300,7 @@ class RunCoordinator:
         if must_wait and stored is None and (unit.journal or unit.logs or unit.artifacts):
             stored = store.committed(self.run_id)
         self.watch.look()
+        self.snapshots.look()
         if ended is not None:
             self._leaving = self.loop.create_task(self._leave(ended, stored))
         elif stored is not None:
@@ -469,6 +473,7 @@ class RunCoordinator:
     def _close(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self.snapshots.close()
         self.asking.close()
         self.workers.close()
         if self._capturing:

@@ -5,7 +5,7 @@ A row is a tuple in the order of the columns listed here, without the run's id w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import chain
 from sqlite3 import Connection
@@ -69,7 +69,8 @@ class Unit:
     codec, data, size_bytes, reason, updated_at): these three replace what is there. `data` is bytes, a tuple
     of buffers that make them up, or the `Kept` that stands for them. `logs`: (node_id,
     attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go
-    first. `run`: changed columns of the run's own row.
+    first. `run`: changed columns of the run's own row. `snapshot`: (dag_name, taken_at, data, taken_at of the
+    one that it replaces) of the kind `"execution"`.
 
     A unit may be given to `Store.write` while it grows: as long as it has `finish`, who made it may add
     to it, holding `Store.taking`. Who takes it out of the queue holds that lock too and calls `close`,
@@ -86,6 +87,7 @@ class Unit:
     logs: list[Row] = field(default_factory=list)
     cleared: list[str] = field(default_factory=list)
     run: dict[str, Any] | None = None
+    snapshot: Row | None = None
     finish: Callable[[Unit], None] | None = None
     encode: Callable[[list[Row]], list[Row]] | None = None
 
@@ -142,7 +144,7 @@ def insert_rows(connection: Connection, table: str, rows: list[Row]) -> None:
             at += size
 
 
-def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
+def apply_units(connection: Connection, units: Collection[Unit]) -> None:
     """Write units in order, inside of the transaction that the caller has begun.
 
     Of rows that replace each other only the last one is written.
@@ -188,6 +190,20 @@ def apply_units(connection: Connection, units: Iterable[Unit]) -> None:
     insert_rows(connection, "logs", logs)
     for run_id, changes in runs.items():
         update_run(connection, run_id, changes)
+    for unit in units:
+        if unit.snapshot is not None:
+            _write_snapshot(connection, unit.run_id, *unit.snapshot)
+
+
+def _write_snapshot(
+    connection: Connection, run_id: str, dag_name: str, at: float, data: str, instead: float | None
+) -> None:
+    of_run = "run_id = ? and kind = 'execution' and taken_at = ?"
+    connection.execute(f"delete from snapshots where {of_run}", (run_id, instead))
+    connection.execute(
+        "insert into snapshots (run_id, dag_name, kind, taken_at, data) values (?, ?, 'execution', ?, ?)",
+        (run_id, dag_name, at, data),
+    )
 
 
 def insert_artifacts(connection: Connection, rows: Iterable[tuple[str, Row]]) -> None:
@@ -249,4 +265,5 @@ def clean_unit(unit: Unit) -> Unit:
         [row(r) for r in unit.logs],
         [_clean(namespace) for namespace in unit.cleared],
         None if unit.run is None else {k: _clean(v) for k, v in unit.run.items()},
+        None if unit.snapshot is None else row(unit.snapshot),
     )

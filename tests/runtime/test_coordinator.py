@@ -36,7 +36,7 @@ def test_any_capacity_works(capacity: int) -> None:
 
     async def main() -> Any:
         session = Session(":memory:", registry=registry, echo=False)
-        coordinator = await session.begin(session.prepare(wide(50)), capacity=capacity)
+        coordinator = await session.begin(session.prepare(wide(50)), capacity=(capacity, 1))
         status = await coordinator.done
         await session.close()
         return status

@@ -1,0 +1,39 @@
+"""What other threads ask of a run, handed to its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+
+log = logging.getLogger("dagflow_nb")
+
+
+class Commands:
+    """Calls from any thread to the loop that made this; `capacity`: how many may wait to be made.
+
+    A further one waits in its own thread. Calls from the loop's own thread never wait.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, capacity: int) -> None:
+        self._loop, self._thread = loop, threading.get_ident()
+        self._room = threading.BoundedSemaphore(capacity)
+
+    def call(self, do: Callable[[], None]) -> None:
+        """Make a call on the loop; nothing happens if that has ended."""
+        waits = threading.get_ident() != self._thread
+        if waits:
+            self._room.acquire()
+
+        def make() -> None:
+            if waits:
+                self._room.release()
+            do()
+
+        try:
+            self._loop.call_soon_threadsafe(make)
+        except RuntimeError:
+            log.debug("the loop of a run has ended: nothing is asked of it any more")
+            if waits:
+                self._room.release()
