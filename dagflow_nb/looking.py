@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .errors import NodeNotFound, ValidationError
@@ -192,6 +193,34 @@ class Looking:
             for row in found
         ]
         return timeline_picture(rows)
+
+    def to_fixture(self, path: str | Path) -> Path:
+        """Write what came from outside into this run as a JSON file, for `dagflow_nb.testing.replay`.
+
+        That is how attempts ended (results, failures, usage, what they emitted), and what people answered
+        and decided; with it the plan: the nodes, edges and inputs that hooks and planner made of it. Types
+        are kept, secrets left out. Of a node that ran several times the last result has its outputs.
+        Returns the path. Raises `InvalidState` for a fork that was given outputs from outside.
+        """
+        from .fixtures import FORMAT, Recorder, plain, plan_of, write
+
+        codec = self._flow._session.codec
+        recorder = Recorder(codec)
+        loaded = self._flow._replayed(self.run_id, recorder.watch)
+        nodes = loaded.scheduler.nodes
+        config = recorder.config.settings() if recorder.config is not None else {}
+        return write(
+            path,
+            {
+                "format": FORMAT,
+                "workflow": loaded.scheduler.dag_name,
+                "status": str(self.status),
+                "config": plain(codec, config),
+                "inputs": {name: plain(codec, value) for name, value in loaded.inputs.items()},
+                "plan": plan_of(codec, nodes.values()),
+                "steps": recorder.with_outputs(nodes),
+            },
+        )
 
     def to_yaml(self) -> str:
         """The grown graph as a static workflow, in YAML."""

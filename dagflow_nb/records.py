@@ -12,7 +12,7 @@ from .errors import DagNotFound, ValidationError
 from .lineage import Made
 from .run import Run
 from .runtime.engine import Engine
-from .runtime.recovery import Loaded
+from .runtime.recovery import Loaded, replay
 from .runtime.session import Session
 from .store import Store
 from .workflow.builder import Workflow
@@ -72,6 +72,13 @@ class Records:
 
     def _load(self, run_id: str) -> Loaded:
         return self._engine.call(self._session.load(run_id))
+
+    def _replayed(self, run_id: str, watch: Callable[..., None]) -> Loaded:
+        """A stored run, `watch` being told each input of its journal and what came of it."""
+        stored = self._engine.call(self._store.load(run_id))
+        if stored is None:
+            raise DagNotFound(run_id, (), what="run")
+        return replay(stored, self._session.codec, self._session.recall, watch=watch)
 
     def _run_row(self, run_id: str) -> dict[str, Any] | None:
         self._store.sync()

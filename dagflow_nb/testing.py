@@ -1,4 +1,10 @@
-"""For tests of workflows: time that is moved by hand, and actions that wait until they may go on.
+"""For tests of workflows: recorded runs played again, time that is moved by hand, and actions that wait until
+they may go on.
+
+    from dagflow_nb.testing import replay
+
+    def test_the_plan_is_as_it_was():
+        replay(flow, "tests/fixtures/pipeline.json")     # written by run.to_fixture(...)
 
 Nothing here sleeps: a test says what happens next, and waits for what it has asked for.
 """
@@ -12,6 +18,7 @@ import threading
 from collections.abc import Callable
 
 from .clock import Handle
+from .replaying import PlanChanged as PlanChanged, replay as replay
 
 PATIENCE = 30.0  # seconds after which a test that waits for what never comes fails
 

@@ -58,6 +58,7 @@ class Asking:
 
     def __init__(self, coordinator: RunCoordinator, hooks: list[Hook]) -> None:
         self._run, self.hooks = coordinator, hooks
+        self.post = coordinator.post  # a replay takes answers in the order in which they once came
         self.waiting: deque[Any] = deque()
         self._task: asyncio.Task[None] | None = None
         self._giving_up: asyncio.TimerHandle | None = None
@@ -115,7 +116,7 @@ class Asking:
                     log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, describe(error))
             now = run.clock.now()
             answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
-            run.post(*first, answer)
+            self.post(*first, answer)
 
     def _give_up(self) -> None:
         run = self._run

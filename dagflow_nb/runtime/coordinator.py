@@ -130,6 +130,11 @@ class RunCoordinator:
         """Whether a worker has to wait before it posts."""
         return len(self._inbox) >= self._capacity
 
+    def is_quiet(self, waiting: int, held: int) -> bool:
+        """Whether nothing moves but `waiting` attempts and `held` answers, which somebody keeps back."""
+        scheduler = self.scheduler
+        return not self._inbox and len(scheduler.asks) == held and scheduler.busy == waiting
+
     async def room(self) -> None:
         """Wait until there is room for one more result."""
         while self.is_full():

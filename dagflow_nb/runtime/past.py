@@ -56,7 +56,7 @@ def moments(stored: StoredRun, codec: Codec) -> list[Moment]:
         known.update((change.node_id, change) for change in changes)
         found.append(Moment(scheduler.now, scheduler.seq, status, changes))
 
-    replay(stored, codec, _nothing, seen=seen)
+    replay(stored, codec, _nothing, watch=lambda scheduler, message, effects: seen(scheduler))
     return found
 
 

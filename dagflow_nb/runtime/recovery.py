@@ -85,12 +85,12 @@ def replay(
     recall: Recall,
     *,
     until: int | None = None,
-    seen: Callable[[Scheduler], None] | None = None,
+    watch: Callable[[Scheduler, m.Input, list[m.Effect]], None] | None = None,
 ) -> Loaded:
     """Bring a stored run back to the state in which it was last written; raises `DatabaseError`.
 
     `until`: only up to the input that brought the event of this number. The values are the latest ones
-    all the same: see `runtime.forking` for what that means. `seen` is shown each state on the way.
+    all the same: see `runtime.forking` for what that means. `watch` is told each input and its effects.
     """
     row = stored.row
     run_id = row["run_id"]
@@ -116,11 +116,12 @@ def replay(
             spec = scheduler.nodes[message.node_id].spec
             children = tuple(child for i in range(message.count) for child in instantiate(spec, i))
             message = replace(message, children=children)
-        for effect in scheduler.handle(message):
+        effects = scheduler.handle(message)
+        if watch is not None:
+            watch(scheduler, message, effects)
+        for effect in effects:
             if type(effect) is m.StartAttempt:
                 started[effect.node_id] = (effect.attempt, scheduler.now)
-        if seen is not None:
-            seen(scheduler)
     scheduler.asked.clear()
     scheduler.changed.clear()
     namespaces = _namespaces(stored, codec, recall)
