@@ -5,9 +5,9 @@ No logic of its own: definitions go into the `Session`, runs live on the `Engine
 
 from __future__ import annotations
 
-import asyncio
 import concurrent.futures
 import contextvars
+import glob
 import os
 import sys
 import warnings
@@ -17,9 +17,9 @@ from typing import Any
 
 from .actions import ActionRegistry
 from .answers import check_answers_of, time_is_over
+from .blocking import STOP_WITHIN, Blocking
 from .cache import Cache
 from .config import DagConfig
-from .controls import Controls, show_in_view
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
@@ -31,11 +31,11 @@ from .records import Records
 from .run import Run
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait_async
+from .runtime.keying import Refresh, names_to_refresh
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
 from .workflow.builder import Workflow
 
-STOP_WITHIN = 15.0  # seconds that a run, or all of a flow, has to stop in
 _open: dict[str, weakref.ref[DagFlow]] = {}
 _latest: weakref.ref[DagFlow] | None = None
 
@@ -45,7 +45,7 @@ def latest_flow() -> DagFlow | None:
     return _latest() if _latest is not None else None
 
 
-class DagFlow(Definitions, Records, Forks):
+class DagFlow(Definitions, Records, Forks, Blocking):
     """One notebook session on one database.
 
     `database`: `"sqlite:PATH"`, a path, or `":memory:"`. `config`: a `DagConfig` or a mapping, for all
@@ -142,13 +142,14 @@ class DagFlow(Definitions, Records, Forks):
         view: bool | str = "auto",
         config: DagConfig | Mapping[str, Any] | None = None,
         executor: Any = None,
+        refresh: Any = False,
         cache: Cache | None = None,
         raise_on_failure: bool = True,
         **inputs_by_name: Any,
     ) -> Run:
         """Start a run and return at once; the `Run` can be awaited, waited for and controlled."""
         coroutine = self._launch(
-            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view
+            workflow, inputs, run_id, config, executor, refresh, cache, raise_on_failure, inputs_by_name, view
         )
         return self._show(self._engine.call(coroutine), view)
 
@@ -159,6 +160,7 @@ class DagFlow(Definitions, Records, Forks):
         run_id: str | None,
         config: DagConfig | Mapping[str, Any] | None,
         executor: Any,
+        refresh: Any,
         cache: Cache | None,
         raise_on_failure: bool,
         by_name: Mapping[str, Any],
@@ -173,12 +175,13 @@ class DagFlow(Definitions, Records, Forks):
         prepared = self._session.prepare(
             workflow, inputs, config=config, executor=executor, cache=cache, by_name=by_name
         )
+        again = names_to_refresh(refresh)
         context = contextvars.copy_context()
 
         async def launch() -> Run:
             # with a view the run begins once that is in the cell, above all that actions print
             coordinator = await self._session.begin(
-                prepared, run_id=run_id, context=context, hold=view is not False
+                prepared, run_id=run_id, context=context, hold=view is not False, refresh=again
             )
             run = Run(self, coordinator.run_id, coordinator=coordinator)
             run._raise = raise_on_failure
@@ -197,6 +200,7 @@ class DagFlow(Definitions, Records, Forks):
         view: bool | str = "auto",
         config: DagConfig | Mapping[str, Any] | None = None,
         executor: Any = None,
+        refresh: Any = False,
         cache: Cache | None = None,
         raise_on_failure: bool = True,
         **inputs_by_name: Any,
@@ -206,13 +210,24 @@ class DagFlow(Definitions, Records, Forks):
         `inputs`, or keywords: the run's inputs. `run_id`: its id (a taken one is `InvalidState`). `view`:
         `"auto"` (the live graph in a notebook, a bar in a terminal), True or False. `config`: settings that
         go over the workflow's and the flow's. `executor`: for actions that name none. `cache`: a `Cache`
-        with inputs to start from. `raise_on_failure`: a run that did not succeed raises
-        `NodeExecutionError`, `ExecutionTimeout` or `RunCancelled`. An interrupt stops the attempts, leaves
-        the run `interrupted` and resumable, and is raised again.
+        with inputs to start from. `refresh`: True, or node ids or action names (globs) to run although their
+        results are known. `raise_on_failure`: a run that did not succeed raises `NodeExecutionError`,
+        `ExecutionTimeout` or `RunCancelled`. An interrupt stops the attempts, leaves the run `interrupted`
+        and resumable, and is raised again.
         """
         made: list[Run] = []
         coroutine = self._launch(
-            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view, made
+            workflow,
+            inputs,
+            run_id,
+            config,
+            executor,
+            refresh,
+            cache,
+            raise_on_failure,
+            inputs_by_name,
+            view,
+            made,
         )
         try:
             run = self._engine.call(coroutine)
@@ -230,6 +245,7 @@ class DagFlow(Definitions, Records, Forks):
         view: bool | str = "auto",
         config: DagConfig | Mapping[str, Any] | None = None,
         executor: Any = None,
+        refresh: Any = False,
         cache: Cache | None = None,
         raise_on_failure: bool = True,
         **inputs_by_name: Any,
@@ -237,7 +253,17 @@ class DagFlow(Definitions, Records, Forks):
         """The same as `run`, awaited: the caller's loop stays free."""
         made: list[Run] = []
         coroutine = self._launch(
-            workflow, inputs, run_id, config, executor, cache, raise_on_failure, inputs_by_name, view, made
+            workflow,
+            inputs,
+            run_id,
+            config,
+            executor,
+            refresh,
+            cache,
+            raise_on_failure,
+            inputs_by_name,
+            view,
+            made,
         )
         launched = self._engine.submit(coroutine)
         try:
@@ -247,49 +273,6 @@ class DagFlow(Definitions, Records, Forks):
             if not self._engine.closed:
                 await wait_async(self._engine.submit(self._interrupt(made)))
             raise
-
-    def _block(self, run: Run, view: bool | str) -> Run:
-        try:
-            return self._show(run, view).wait()
-        except KeyboardInterrupt:
-            self._stop([run])
-            raise
-
-    def _stop(self, runs: list[Run]) -> None:
-        """Interrupt what is still under way of these runs, and wait until it has stopped."""
-        future = self._engine.submit(self._interrupt(runs))
-        try:
-            future.result(STOP_WITHIN)
-        except concurrent.futures.TimeoutError:
-            names = ", ".join(run.run_id for run in runs)
-            warnings.warn(f"run {names} did not stop within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=4)
-
-    async def _interrupt(self, runs: list[Run]) -> None:
-        for run in runs:
-            coordinator = run._coordinator
-            if coordinator is not None and not coordinator.done.done():
-                coordinator.go()
-                coordinator.post(m.Interrupt(coordinator.clock.now()))
-                await asyncio.wait([coordinator.done])
-
-    def _keep(self, run: Run) -> Run:
-        self._runs[run.run_id] = run
-        self._last = run
-        return run
-
-    def _show(self, run: Run, view: bool | str) -> Run:
-        """Draw a run in this cell while it goes on; one that was held for that begins now."""
-        coordinator = run._coordinator
-        try:
-            chosen = None if view is False else show_in_view(run, view)
-            if chosen is not None and coordinator is not None and run._live:
-                coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, chosen)
-            elif chosen is not None:
-                chosen.finish(Controls(run).snapshot())
-        finally:
-            if coordinator is not None and run._live:
-                coordinator.loop.call_soon_threadsafe(coordinator.go)
-        return run
 
     # --- finding and going on -----------------------------------------------------------------
 
@@ -303,6 +286,7 @@ class DagFlow(Definitions, Records, Forks):
         config: DagConfig | Mapping[str, Any] | None = None,
         view: bool | str = "auto",
         executor: Any = None,
+        refresh: Any = False,
         raise_on_failure: bool = True,
         **human_input: Any,
     ) -> Run:
@@ -311,8 +295,9 @@ class DagFlow(Definitions, Records, Forks):
         None: the latest unfinished run of this flow's workflows, else of the database. `branch`: only this
         one goes on. `answers`, or keywords: what was asked for, checked by the form. `inputs`: run inputs
         that could not be stored (secrets). A completed run is returned as it is. The graph comes from the
-        database: the actions must be defined, the workflow need not be loaded.
+        database: the actions must be defined, the workflow need not be loaded. `refresh`: as in `run`.
         """
+        again = names_to_refresh(refresh)
         found = self._unfinished() if run is None else self.get(run)
         found._raise = raise_on_failure
         given = {**(answers or {}), **human_input}
@@ -322,12 +307,20 @@ class DagFlow(Definitions, Records, Forks):
                     f"run {found.run_id!r} is under way: pause it first to change config, inputs or executor",
                     culprit=found.run_id,
                 )
+            found._refresh(again)
             found._resume(branch, given)
         elif found.status is RunStatus.COMPLETED:
             return found
         else:
             self._resume_stored(
-                found, branch, given, config=config, executor=executor, inputs=inputs, in_view=False
+                found,
+                branch,
+                given,
+                config=config,
+                executor=executor,
+                inputs=inputs,
+                refresh=again,
+                in_view=False,
             )
         self._last = found
         return self._block(found, view)
@@ -374,19 +367,26 @@ class DagFlow(Definitions, Records, Forks):
         config: DagConfig | Mapping[str, Any] | None = None,
         view: bool | str = "auto",
         executor: Any = None,
+        refresh: Any = False,
         raise_on_failure: bool = True,
     ) -> Run:
         """Run failed nodes (or `node`) again in the same run, with the actions as they are now, and wait.
 
         With `cascade` also what depends on them and what was skipped or cancelled because of them; nodes
-        that were grown from their events are withdrawn first, and hooks are asked again.
+        that were grown from their events are withdrawn first, and hooks are asked again. `node` runs even
+        if its result is known; others with `cache=` only where `refresh` names them, as in `run`.
         """
         found = self.get(run)
         found._raise = raise_on_failure
-        self._retry(found, node, cascade=cascade, config=config, executor=executor, in_view=False)
+        again = names_to_refresh(refresh)
+        self._retry(
+            found, node, cascade=cascade, config=config, executor=executor, refresh=again, in_view=False
+        )
         return self._block(found, view)
 
-    def _retry(self, run: Run, node: str | None, *, cascade: bool, **settings: Any) -> Run:
+    def _retry(
+        self, run: Run, node: str | None, *, cascade: bool, refresh: Refresh = frozenset(), **settings: Any
+    ) -> Run:
         scheduler = run._scheduler
         if node is not None and node not in scheduler.nodes:
             raise NodeNotFound(node, scheduler.nodes)
@@ -396,11 +396,15 @@ class DagFlow(Definitions, Records, Forks):
             )
         by = who()
         clock = self._session.clock
+        if node is not None:
+            refresh = refresh | {glob.escape(node), f"{glob.escape(node)}/*"}
         if run._takes_inputs():
+            run._refresh(refresh)
             return run._tell(lambda at: m.RetryNodes(at, node, cascade, by))
         if run.status is RunStatus.COMPLETED and node is None:
             return run
-        return self._reopen(run, lambda loaded: [m.RetryNodes(clock.now(), node, cascade, by)], **settings)
+        again = m.RetryNodes(clock.now(), node, cascade, by)
+        return self._reopen(run, lambda loaded: [again], refresh=refresh, **settings)
 
     def _apply_stored(self, run: Run, make: Callable[[float, RunCoordinator], m.Input]) -> Run:
         """Give commands to a run that lies in the database."""

@@ -9,6 +9,7 @@ from .config import DagConfig
 from .run import Run
 from .runtime.engine import Engine
 from .runtime.forking import Wanted, fork
+from .runtime.keying import names_to_refresh
 from .runtime.session import Session
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Forks:
         config: DagConfig | Mapping[str, Any] | None = None,
         view: bool | str = "auto",
         executor: Any = None,
+        refresh: Any = False,
         raise_on_failure: bool = True,
     ) -> Run:
         """Make a new run from an old one, which is left as it is, and wait until it has ended or is paused.
@@ -48,9 +50,9 @@ class Forks:
 
         Kept nodes keep their states, times and values (which are shared, not run again); `parent_run_id`
         names the old run. It may lie in the database, be paused, or be under way, also elsewhere; the
-        actions to run must be defined, the workflow need not be loaded. `view`, `config`, `executor` and
-        `raise_on_failure` as in `run`. Raises `ValidationError` for an event, input or output that is not
-        there, `NodeNotFound`, and `InvalidState` for a node in a cancelled branch.
+        actions to run must be defined, the workflow need not be loaded. `view`, `config`, `executor`,
+        `refresh` and `raise_on_failure` as in `run`. Raises `ValidationError` for an event, input or output
+        that is not there, `NodeNotFound`, and `InvalidState` for a node in a cancelled branch.
 
         >>> from dagflow_nb import DagFlow
         >>> with DagFlow(":memory:") as flow:
@@ -72,7 +74,9 @@ class Forks:
 
         check_view(view)
         flow = cast("DagFlow", self)
-        found = self._fork(flow.get(run), Wanted(at, node, inputs, outputs), config=config, executor=executor)
+        again = names_to_refresh(refresh)
+        wanted = Wanted(at, node, inputs, outputs)
+        found = self._fork(flow.get(run), wanted, config=config, executor=executor, refresh=again)
         found._raise = raise_on_failure
         return flow._block(flow._keep(found), view)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from .core.graph import Node
@@ -207,11 +207,41 @@ class Records:
         """Give the space of what was deleted back to the file system."""
         self._engine.call(self._store.vacuum())
 
-    def graph(self, workflow: str | Workflow) -> Picture:
-        """A workflow's picture."""
-        from .notebook.picture import workflow_picture
+    def preview(self, workflow: str | Workflow, inputs: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """What a run would do, without running: a row a node, with `node_id, will_run, reason, detail`.
 
-        return workflow_picture(self._session.find_workflow(workflow))
+        `reason` is `new`, `code changed` or `input changed` (since the latest run; `detail` says which
+        function or input, from what to what), `upstream runs`, `expired`, `cached`, `not cacheable` or
+        `action not found`. What depends on a node that will run is said to run, too; it does not where that
+        gives what it gave before. `flow.graph(workflow, preview=True)` shows the same in colours. An input
+        that is required and not given is that of the latest run. Raises as `run` does.
+
+        >>> from dagflow_nb import DagFlow
+        >>> with DagFlow(":memory:") as flow:
+        ...     @flow.action(cache=True)
+        ...     def double(n: int) -> int:
+        ...         return 2 * n
+        ...     @flow.workflow
+        ...     def calculate(n=4):
+        ...         return double(n)
+        ...     run = flow.run("calculate", view=False)
+        ...     flow.preview("calculate").reason[0]
+        ...     flow.preview("calculate", {"n": 5}).detail[0]
+        'cached'
+        "input 'n': 4 -> 5"
+        """
+        from .preview import preview_of
+
+        return preview_of(self._session, self._store, workflow, inputs).frame()
+
+    def graph(self, workflow: str | Workflow, preview: Any = None) -> Picture:
+        """A workflow's picture; `preview`: True, or what `preview(...)` gave: coloured by what would run."""
+        from .notebook.picture import workflow_picture
+        from .preview import marks_of
+
+        found = self._session.find_workflow(workflow)
+        said = self.preview(found) if preview is True else preview
+        return workflow_picture(found, None if said is None or said is False else marks_of(said))
 
     def _grown_yaml(self, run: Run) -> str:
         from .workflow.grown import grown_workflow

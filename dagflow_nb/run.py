@@ -20,6 +20,7 @@ from .outcomes import ExecutionReport, Outputs, error_of, report_of
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
 from .runtime.forking import Wanted
+from .runtime.keying import Refresh
 from .runtime.recovery import Loaded
 from .runtime.session import who
 from .runtime.snapshot import Snapshot, Waiting
@@ -295,6 +296,12 @@ class Run(Looking):
             return self
         now = self._flow._session.clock.now
         return self._flow._reopen(self, lambda loaded: [make(now())], to_run=to_run)
+
+    def _refresh(self, names: Refresh) -> None:
+        """From now on these nodes of a live run do not take known results."""
+        coordinator = self._coordinator
+        if coordinator is not None and names:
+            coordinator.memo.refresh |= names
 
     def _need_branch(self, branch: str | None, verb: str) -> None:
         scheduler = self._scheduler

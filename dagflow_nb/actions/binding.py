@@ -111,6 +111,13 @@ class Binder:
                 value = self._convert(self.extra, name, value, ctx.node_id, action)
             bound[name] = value
 
+    def convert(self, name: str, value: Any, node_id: str, action: str) -> Any:
+        """One input, checked and converted."""
+        parameter = self.parameters[name]
+        if not parameter.checked or type(value) is parameter.exact:
+            return value
+        return self._convert(parameter, name, value, node_id, action)
+
     def _convert(self, parameter: Parameter, name: str, value: Any, node_id: str, action: str) -> Any:
         if parameter.exact is _UNRESOLVED:
             self._resolve(parameter)

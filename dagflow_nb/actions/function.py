@@ -15,6 +15,7 @@ from ..errors import ValidationError, shorten
 from .base import PreparedAction, _summary
 from .binding import ENGINE_INPUTS, MISSING, Binder, Parameter
 from .context import NodeCtx
+from .keys import check_key
 from .options import make_options
 from .returns import to_output
 
@@ -79,6 +80,9 @@ class FunctionAction(PreparedAction):
         self.name = self.options.name
         self._outputs = self.options.outputs
         self._binder = Binder(fn)
+        key = self.options.cache.key
+        if key is not None and self._binder.extra is None:
+            check_key(key, self._binder.parameters, f"action {self.name!r}: ")
         self._schema: dict[str, Any] | None = None
 
     def with_settings(self, **settings: Any) -> FunctionAction:
@@ -98,6 +102,10 @@ class FunctionAction(PreparedAction):
     def bind(self, ctx: NodeCtx) -> dict[str, Any]:
         """The arguments by name, checked and converted; raises `InputError` before anything has run."""
         return self._binder.bind(ctx, self.name)
+
+    def convert(self, name: str, value: Any, node_id: str = "") -> Any:
+        """One input as its parameter gets it; raises `InputError`."""
+        return self._binder.convert(name, value, node_id, self.name)
 
     def call(self, bound: dict[str, Any]) -> Any:
         """Calls the function with arguments from `bind`, positional-only ones by position."""

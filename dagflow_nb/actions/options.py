@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import isfinite
 from typing import Any
@@ -66,6 +66,17 @@ class CachePolicy:
         if callable(setting):
             return cls(True, key=setting, said=True)
         return cls(True, _lifetime(setting, where), said=True)
+
+    def of_node(self, setting: Any) -> CachePolicy:
+        """With what a node says put over it; the action's key function stays unless the node has its own.
+
+        >>> CachePolicy.of("24h").of_node({"ttl": 60}).ttl, CachePolicy.of(True).of_node(False).on
+        (60.0, False)
+        """
+        own = CachePolicy.of(setting)
+        if not own.said:
+            return self
+        return replace(own, key=own.key or self.key) if own.on else own
 
 
 def _lifetime(setting: Any, where: str) -> float:
@@ -152,6 +163,7 @@ def make_options(
         idempotent=idempotent,
         retry_timeouts=issubclass(TimeoutError, errors),
         tags=_texts(tags, "tags", where),
+        cached=policy.on,
     )
     return Options(
         name=own,

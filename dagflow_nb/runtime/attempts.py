@@ -32,7 +32,7 @@ class Talk:
     """One attempt that is under way: everything it says goes into the run's `outbox`, from any thread.
 
     Nothing here blocks; `wake` tells the run that something is there. `recorded`: the store knows that it
-    runs. `task` or `stop()` is what ends it, `result` how it ended.
+    runs. `task` or `stop()` is what ends it, `result` how it ended. `key`: what its result is kept under.
     """
 
     __slots__ = (
@@ -42,6 +42,7 @@ class Talk:
         "attempt",
         "cancelled",
         "echo",
+        "key",
         "node_id",
         "outbox",
         "recorded",
@@ -59,6 +60,7 @@ class Talk:
         self._lines: dict[str, str] | None = None
         self._size = 0
         self.recorded = False
+        self.key: Any = None
         self.started_at = 0.0
         self.task: asyncio.Task[None] | None = None
         self.stop: Callable[[], Any] | None = None

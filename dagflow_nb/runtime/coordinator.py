@@ -31,6 +31,9 @@ from .asking import Asking
 from .commands import Commands
 from .executors import Executors
 from .growth import Growth
+from .keying import Refresh
+from .known import Results
+from .memo import Memo
 from .rows import node_row, run_row
 from .snapshots import Snapshots
 from .values import Values
@@ -72,6 +75,8 @@ class RunCoordinator:
         strict: bool = False,
         capacity: tuple[int, int] = (100, 100),
         context: contextvars.Context | None = None,
+        results: Results,
+        refresh: Refresh = frozenset(),
     ) -> None:
         self.scheduler, self.store, self.codec, self.values = scheduler, store, codec, values
         self.run_id, self.dag_name = scheduler.run_id, scheduler.dag_name
@@ -87,6 +92,7 @@ class RunCoordinator:
         self.crash: BaseException | None = None
         self.growth = Growth(self)
         self.watch = Watch(self)
+        self.memo = Memo(self, results, refresh)
         self.workers = Workers(self)
         self.snapshots = Snapshots(self)
         self.asking = Asking(self, hooks)
@@ -467,6 +473,7 @@ class RunCoordinator:
             if stored is not None:
                 await stored
             await self.store.flush(self.run_id)
+            self.memo.results.settle(self.run_id)
             await self.store.release(self.run_id)
         except Exception as error:
             self._fall_over(error)

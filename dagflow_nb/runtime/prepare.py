@@ -12,6 +12,7 @@ from ..config import DagConfig
 from ..core import messages as m
 from ..core.model import NodeDef, iter_refs
 from ..errors import ActionNotFound, ValidationError, did_you_mean
+from ..fingerprint import Code, code_of
 from ..workflow.builder import Workflow
 from ..workflow.naming import REQUIRED
 from .executors import Executors
@@ -27,7 +28,14 @@ class Prepared:
     inputs: dict[str, Any]
     actions: dict[str, NodeAction]
     settings: dict[str, m.ActionSettings]
+    codes: dict[str, Code]
     cache: Cache = field(default_factory=Cache)
+
+
+def codes_of(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> dict[str, Code]:
+    """The code of each action that the nodes name, to tell later what has changed; without big values."""
+    names = {spec.action for spec in specs} | {spec.failure for spec in specs if spec.failure is not None}
+    return {name: code_of(actions[name], light=True) for name in sorted(names & actions.keys())}
 
 
 def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:

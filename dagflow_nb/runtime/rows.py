@@ -24,7 +24,7 @@ def node_row(node: Node) -> tuple[Any, ...]:
     return (
         spec.action,
         node.status.value,
-        node.attempt,
+        node.attempt - (node.status is NodeStatus.CACHED),  # what was known was not attempted
         node.ready_at,
         node.started_at,
         node.finished_at,
@@ -61,5 +61,6 @@ def run_row(s: Scheduler, ended: m.RunEnded | None) -> dict[str, Any]:
         "active_seconds": s.elapsed + (s.now - s.active_since if s.active_since is not None else 0.0),
     }
     if ended is not None:
-        row["attempts"] = sum(node.attempt for node in s.nodes.values() if not node.is_group)
+        ran = [node for node in s.nodes.values() if not node.is_group]
+        row["attempts"] = sum(node.attempt - (node.status is NodeStatus.CACHED) for node in ran)
     return row

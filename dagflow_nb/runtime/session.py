@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import getpass
+import json
 import operator
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -28,50 +29,14 @@ from ..workflow.flatten import flatten
 from . import prepare
 from .coordinator import RunCoordinator
 from .executors import Executors
+from .keying import Refresh
+from .known import Results
 from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay
+from .run_cache import RunCache, Stored
 from .values import Values
 
 MOST_IN_ROW = 10_000  # bytes of an input that are also kept in the run's own row
-
-
-class RunCache:
-    """What `ctx.cache` and hooks read: inputs, outputs of nodes, human input, and what the run was given."""
-
-    def __init__(self, scheduler: Scheduler, inputs: dict[str, Any], given: Any) -> None:
-        self._scheduler, self._inputs, self._given = scheduler, inputs, given
-        self._written: dict[str, dict[str, Any]] = {}
-
-    def _keep(self, namespace: str, values: Mapping[str, Any]) -> None:
-        """For the engine: what an old-style action has written into this namespace."""
-        if namespace == "inputs":
-            self._inputs.update(values)
-        else:
-            self._written.setdefault(namespace, {}).update(values)
-
-    def get(self, namespace: str, key: str, default: Any = None) -> Any:
-        """The value under `key` in `namespace`, or `default`."""
-        if namespace == "inputs":
-            return self._inputs.get(key, default)
-        if namespace == "human_input" and key in self._scheduler.human:
-            return self._scheduler.human[key]
-        node = self._scheduler.nodes.get(namespace)
-        if node is not None and node.outcome is not None and key in node.outcome.outputs:
-            return node.outcome.outputs[key]
-        if key in self._written.get(namespace, ()):
-            return self._written[namespace][key]
-        return self._given.get(namespace, key, default)
-
-
-class Stored:
-    """Namespaces of a stored run, read like a cache."""
-
-    def __init__(self, namespaces: Mapping[str, Mapping[str, Any]]) -> None:
-        self._namespaces = namespaces
-
-    def get(self, namespace: str, key: str, default: Any = None) -> Any:
-        """The value under `key` in `namespace`, or `default`."""
-        return self._namespaces.get(namespace, {}).get(key, default)
 
 
 class Session:
@@ -109,6 +74,7 @@ class Session:
         self.live: dict[str, RunCoordinator] = {}
         self.memory: dict[tuple[str, str, str], Any] = {}
         self.store: Store | None = None
+        self.results = Results(self)
         self._auto: dict[str, Any] = {}
         self._trees: dict[str, tuple[tuple[NodeDef, ...], str]] = {}
         self._opening: asyncio.Task[None] | None = None
@@ -210,7 +176,8 @@ class Session:
             )
             prepare.check_inputs(specs, actions, merged)
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
-        return Prepared(found, specs, full, merged, actions, settings, Cache(cached))
+        codes = prepare.codes_of(specs, actions)
+        return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached))
 
     def executor_name(self, executor: Any) -> str | None:
         return executor if executor is None or isinstance(executor, str) else self.executors.add(executor)
@@ -258,6 +225,7 @@ class Session:
         record: Callable[[str, str, Any], None] | None = None,
         disabled: Iterable[str] = (),
         hold: bool = False,
+        refresh: Refresh = frozenset(),
     ) -> RunCoordinator:
         """A new run, stored and owned, that begins at once, or with `hold` when told to `go`."""
         store = await self.open()
@@ -280,13 +248,16 @@ class Session:
                 "config": self.codec.dumps(prepared.config.settings()),
                 "parent_run_id": parent,
                 "extra": self.codec.dumps({"result": prepared.workflow.result}),
+                "code": json.dumps({name: code.digest for name, code in prepared.codes.items()}),
             },
             rows,
         )
+        if codes := self.results.new_codes(prepared.codes.values()):
+            store.write(Unit(run_id, codes=codes))
         values = Values(scheduler.nodes, prepared.inputs)
         cache = RunCache(scheduler, prepared.inputs, prepared.cache)
         coordinator = self._coordinator(
-            scheduler, values, prepared.actions, cache, context, hooks, capacity, 0, record
+            scheduler, values, prepared.actions, cache, context, hooks, capacity, 0, record, refresh
         )
         coordinator.extra = {"result": prepared.workflow.result}
         settings = prepared.settings
@@ -358,6 +329,7 @@ class Session:
         capacity: tuple[int, int],
         taken: int,
         record: Callable[[str, str, Any], None] | None,
+        refresh: Refresh,
     ) -> RunCoordinator:
         run_id = scheduler.run_id
         assert self.store is not None
@@ -379,6 +351,8 @@ class Session:
             strict=self.strict,
             capacity=capacity,
             context=context,
+            results=self.results,
+            refresh=refresh,
         )
         coordinator.growth.find_workflow = self._finder()
         coordinator.growth.find_action = self.registry.get
@@ -414,6 +388,7 @@ class Session:
         record: Callable[[str, str, Any], None] | None = None,
         before: Callable[[RunCoordinator], None] | None = None,
         to_run: bool = True,
+        refresh: Refresh = frozenset(),
     ) -> RunCoordinator:
         """Take a stored run up: claim it, replay it, and go on with the inputs that `then(loaded)` gives.
 
@@ -457,11 +432,17 @@ class Session:
             first += more
             cache = RunCache(scheduler, merged, Stored(loaded.namespaces))
             coordinator = self._coordinator(
-                scheduler, values, actions, cache, context, hooks, capacity, loaded.taken, record
+                scheduler, values, actions, cache, context, hooks, capacity, loaded.taken, record, refresh
             )
         except BaseException:
             await store.release(run_id)
             raise
+        codes = prepare.codes_of(still, actions)
+        known = json.loads(loaded.row.get("code") or "{}")
+        known |= {name: code.digest for name, code in codes.items()}
+        store.write(
+            Unit(run_id, run={"code": json.dumps(known)}, codes=self.results.new_codes(codes.values()))
+        )
         coordinator.extra = loaded.extra
         coordinator.workers.left = loaded.started
         if inputs:
@@ -483,6 +464,7 @@ class Session:
         if waiting:
             await asyncio.wait(waiting, timeout=10.0)
         await self.executors.close()
+        self.results.close()
         if self.store is not None:
             store, self.store = self.store, None
             await store.close()

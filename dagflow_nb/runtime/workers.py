@@ -50,10 +50,12 @@ class Workers:
         id, scheduler = effect.node_id, self._run.scheduler
         own = Talk(id, effect.attempt, self._outbox, self._flag, self._run.echo)
         own.started_at = scheduler.now
+        node = scheduler.nodes[id]
+        own.recorded = self._may_be_known(node)  # then nothing runs yet
         self._under_way[id] = own
         if own.attempt > 1:
             self._run.watch.began(id, own.started_at)
-        if not scheduler.settings_of(scheduler.nodes[id]).idempotent:
+        if not scheduler.settings_of(node).idempotent:
             self.careful = True
 
     def record_running(self, unit: Unit) -> None:
@@ -86,13 +88,31 @@ class Workers:
         if action is None:
             self._fail_before(own, f"action {spec.action!r} is not defined", None)
             return
+        if own.recorded and self._may_be_known(node):
+            run.memo.begin(own, node, action)
+        else:
+            self.launch(own, node, action)
+
+    def _may_be_known(self, node: Node) -> bool:
+        settings = self._run.scheduler.settings.get(node.spec.action)
+        if node.spec.cache is None and (settings is None or not settings.cached):
+            return False
+        return node.spec.kind == "action" and self._run.memo.handles(node, settings)
+
+    def is_under_way(self, own: Talk) -> bool:
+        """Whether this attempt has neither ended nor been given up."""
+        return self._under_way.get(own.node_id) is own
+
+    def launch(self, own: Talk, node: Node, action: NodeAction) -> None:
+        """Let an attempt run where it belongs."""
+        run, spec, id = self._run, node.spec, own.node_id
         try:
-            inputs = self._inputs(node, action)
+            inputs = self.inputs_of(node, action)
         except Exception as error:
             self._fail_before(own, str(error), error)
             return
         ctx = NodeCtx(
-            run.dag_name, id, spec.action, run.run_id, attempt, inputs, run.cache, run.app_data, own
+            run.dag_name, id, spec.action, run.run_id, own.attempt, inputs, run.cache, run.app_data, own
         )
         settings = run.scheduler.settings.get(spec.action)
         where = spec.executor or (settings.executor if settings is not None else "async")
@@ -113,7 +133,8 @@ class Workers:
             except Exception as error:
                 self._fail_before(own, f"executor {where!r}: {error}", error)
 
-    def _inputs(self, node: Node, action: NodeAction) -> dict[str, Any]:
+    def inputs_of(self, node: Node, action: NodeAction) -> dict[str, Any]:
+        """A node's inputs as values; raises what is wrong with them."""
         if not node.spec.inputs and node.spec.item is None and node.human is None and not node.answered:
             inputs: dict[str, Any] = {}
         else:
@@ -186,6 +207,8 @@ class Workers:
                 if not isinstance(key, str):
                     raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
             result.rows = self._run.rows_of(own.node_id, outputs)
+            if own.key is not None:
+                self._run.memo.read(own, result)
         except Exception as error:
             result.outcome, result.exception = None, error
             result.error = f"its outputs cannot be read: {describe(error)}"
@@ -223,8 +246,10 @@ class Workers:
         node = run.scheduler.nodes.get(id)
         action = node.spec.action if node is not None else None
         at, traceback = run.scheduler.now, own.result.traceback
-        unit.attempts.append((id, action, own.attempt, status, own.started_at, at, error, traceback))
+        if not message.cached:
+            unit.attempts.append((id, action, own.attempt, status, own.started_at, at, error, traceback))
         if outcome is None:
+            run.memo.drop(own)
             return
         if own.attempt > 1:
             # what an earlier run of the node gave is not its output any more
@@ -232,6 +257,9 @@ class Workers:
             unit.artifacts = [row for row in unit.artifacts if row[0] != id]
         if own.result.rows:
             unit.artifacts += own.result.rows
+        if own.key is not None:
+            run.memo.record(message, own, unit)
+        if own.result.rows or message.cached:
             run.tell(id, outcome.outputs)
 
     def stop(self, effect: m.CancelAttempt, unit: Unit) -> None:
@@ -259,6 +287,7 @@ class Workers:
 
     def _give_up(self, own: Talk) -> None:
         own.cancelled = True
+        self._run.memo.drop(own)
         task = own.task
         if task is not None and not task.done():
             self._given_up.add(task)

@@ -1,9 +1,19 @@
 """Runs on disk (or in memory): one writer, any number of readers and processes."""
 
-from .blobs import Kept
+from .blobs import INLINE, Kept
 from .copying import Copy
 from .database import parse_database
 from .sqlite import Store
 from .unit import NODE_COLUMNS, RUN_COLUMNS, StoredRun, Unit
 
-__all__ = ["NODE_COLUMNS", "RUN_COLUMNS", "Copy", "Kept", "Store", "StoredRun", "Unit", "parse_database"]
+__all__ = [
+    "INLINE",
+    "NODE_COLUMNS",
+    "RUN_COLUMNS",
+    "Copy",
+    "Kept",
+    "Store",
+    "StoredRun",
+    "Unit",
+    "parse_database",
+]

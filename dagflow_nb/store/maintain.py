@@ -15,7 +15,13 @@ from .database import MEMORY, transaction
 from .owners import Owner, held_by, holder, live_owners
 
 DELETED = "deleted to save space"
-_TABLES = "logs events attempts node_runs artifacts journal execution_trees snapshots execution_state runs"
+_UNUSED_CODES = (
+    "delete from codes where code not in (select code from memo where code is not null) "
+    "and not exists (select 1 from runs where instr(runs.code, codes.code))"
+)
+_TABLES = (
+    "logs events attempts node_runs memo artifacts journal execution_trees snapshots execution_state runs"
+)
 
 
 def delete_runs(
@@ -44,9 +50,11 @@ def delete_runs(
         )
         connection.executemany("update runs set result = null where run_id = ?", there)
         connection.executemany("delete from snapshots where run_id = ?", there)
+        connection.executemany("update memo set made_at = null where run_id = ?", there)
     else:
         for table in _TABLES.split():
             connection.executemany(f"delete from {table} where run_id = ?", there)
+        connection.execute(_UNUSED_CODES)
     sweep(connection, live_owners(connection, now))
     return len(there)
 

@@ -170,3 +170,41 @@ def execution_state(connection: sqlite3.Connection, dag_name: str, state: str) -
         )
     )
     return rows[0] if rows else None
+
+
+def find_memo(connection: sqlite3.Connection, key: str, not_before: float) -> tuple[Row, list[Row]] | None:
+    """The latest result under this key: (run id, node id, made_at, outcome, outputs), and its values as
+    (key, codec, data, size_bytes), a `Kept` as the data of big ones; None if there is none that was made
+    after `not_before`."""
+    row: Row | None = connection.execute(
+        "select run_id, node_id, made_at, outcome, outputs from memo "
+        "where key = ? and made_at > ? order by made_at desc limit 1",
+        (key, not_before),
+    ).fetchone()
+    if row is None:
+        return None
+    values = connection.execute(
+        "select key, codec, value, size_bytes, hash from artifacts where run_id = ? and namespace = ?",
+        (row[0], row[1]),
+    ).fetchall()
+    return row, [(k, c, v if h is None else Kept(h, size), size) for k, c, v, size, h in values]
+
+
+def memo_rows(connection: sqlite3.Connection, run_id: str) -> dict[str, dict[str, Any]]:
+    """What the results of a run's nodes depended on, by node id, as rows by column."""
+    rows = _dicts(connection.execute("select * from memo where run_id = ?", (run_id,)))
+    return {row["node_id"]: row for row in rows}
+
+
+def newest_memo(connection: sqlite3.Connection, key: str) -> float | None:
+    """When the latest result under this key was computed; None if there is none."""
+    row = connection.execute(
+        "select max(made_at) from memo where key = ? and made_at is not null", (key,)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def code_parts(connection: sqlite3.Connection, code: str) -> str | None:
+    """The parts of an action's code (JSON text) by its digest; None if they are not known."""
+    row: Row | None = connection.execute("select parts from codes where code = ?", (code,)).fetchone()
+    return None if row is None else str(row[0])

@@ -131,6 +131,8 @@ class Store(BaseStore):
             if other is not None:
                 raise owners.held_by(run_id, other, "written to")
             insert_artifacts(connection, pairs)
+            replaced = {(run_id, row[0]) for _, row in pairs}
+            connection.executemany("delete from memo where run_id = ? and node_id = ?", replaced)
 
         await self._call(work)
 

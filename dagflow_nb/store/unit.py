@@ -26,6 +26,7 @@ COLUMNS = {
     "attempts": "run_id, node_id, action, attempt, status, started_at, finished_at, error, traceback",
     "artifacts": "run_id, namespace, key, codec, value, size_bytes, reason, updated_at, hash",
     "logs": "run_id, node_id, attempt, occurred_at, level, stream, message",
+    "memo": "run_id, node_id, made_at, key, code, reason, outcome, outputs, inputs",
 }
 RUN_COLUMNS = (
     "run_id",
@@ -70,7 +71,8 @@ class Unit:
     of buffers that make them up, or the `Kept` that stands for them. `logs`: (node_id,
     attempt, occurred_at, level, stream, message). `cleared`: namespaces whose earlier artifacts go
     first. `run`: changed columns of the run's own row. `snapshot`: (dag_name, taken_at, data, taken_at of the
-    one that it replaces) of the kind `"execution"`.
+    one that it replaces) of the kind `"execution"`. `memo`: (node_id, made_at, key, code, reason,
+    outcome, outputs, inputs). `codes`: (code, parts).
 
     A unit may be given to `Store.write` while it grows: as long as it has `finish`, who made it may add
     to it, holding `Store.taking`. Who takes it out of the queue holds that lock too and calls `close`,
@@ -88,6 +90,8 @@ class Unit:
     cleared: list[str] = field(default_factory=list)
     run: dict[str, Any] | None = None
     snapshot: Row | None = None
+    memo: list[Row] = field(default_factory=list)
+    codes: list[Row] = field(default_factory=list)
     finish: Callable[[Unit], None] | None = None
     encode: Callable[[list[Row]], list[Row]] | None = None
 
@@ -157,6 +161,7 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
     artifacts: dict[tuple[Any, ...], Row] = {}
     cleared: dict[tuple[str, str], None] = {}
     runs: dict[str, dict[str, Any]] = {}
+    memo: dict[tuple[str, str], Row] = {}
     for unit in units:
         run_id = unit.run_id
         for row in unit.journal:
@@ -171,12 +176,17 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
             cleared[run_id, namespace] = None
             for key in [key for key in artifacts if key[:2] == (run_id, namespace)]:
                 del artifacts[key]
+            memo.pop((run_id, namespace), None)
         for row in unit.artifacts:
             artifacts[run_id, row[0], row[1]] = row
         for row in unit.logs:
             logs.append((run_id, *row))
         if unit.run:
             runs.setdefault(run_id, {}).update(unit.run)
+        for row in unit.memo:
+            memo[run_id, row[0]] = row
+        if unit.codes:
+            connection.executemany("insert or ignore into codes (code, parts) values (?, ?)", unit.codes)
     insert_rows(connection, "journal", journal)
     insert_rows(connection, "events", events)
     insert_rows(connection, "node_runs", [(*key, *row) for key, row in nodes.items() if row is not None])
@@ -186,7 +196,9 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
     insert_rows(connection, "attempts", [(key[0], *row) for key, row in attempts.items()])
     if cleared:
         connection.executemany("delete from artifacts where run_id = ? and namespace = ?", list(cleared))
+        connection.executemany("delete from memo where run_id = ? and node_id = ?", list(cleared))
     insert_artifacts(connection, [(key[0], row) for key, row in artifacts.items()])
+    insert_rows(connection, "memo", [(key[0], *row) for key, row in memo.items()])
     insert_rows(connection, "logs", logs)
     for run_id, changes in runs.items():
         update_run(connection, run_id, changes)
@@ -266,4 +278,6 @@ def clean_unit(unit: Unit) -> Unit:
         [_clean(namespace) for namespace in unit.cleared],
         None if unit.run is None else {k: _clean(v) for k, v in unit.run.items()},
         None if unit.snapshot is None else row(unit.snapshot),
+        [row(r) for r in unit.memo],
+        [row(r) for r in unit.codes],
     )

@@ -1,0 +1,124 @@
+"""The fingerprint of an action's code, and the digest of a value.
+
+Both are made anew each time, as a global may have been changed in place; what is costly (reading and
+parsing source) is done once for each code object.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..actions import ClassAction, FunctionAction, NodeAction
+from ..actions.binding import MISSING
+from .content import NotCacheable, digest_of, packed_digest, sorted_json
+from .objects import Reader
+from .walk import Part, Walk, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """An action's code: one digest, and the parts that it is made of.
+
+    `parts`: `"function clean"`, `"class Cleaner"`, `"global LIMIT"`, `"default fetch(n)"`,
+    `"closure fetch.scale"`, `"annotation n"`, `"package numpy"`; what is `""` ties them together.
+    `problem` says why no result may be found by it, or is None.
+    """
+
+    digest: str
+    parts: Mapping[str, Part]
+    problem: str | None = None
+
+
+_annotations: weakref.WeakKeyDictionary[NodeAction, dict[str, Any]] = weakref.WeakKeyDictionary()
+
+
+def code_of(action: NodeAction, *, light: bool = False) -> Code:
+    """The fingerprint of an action's code as it is now; never raises: see `Code.problem`.
+
+    `light`: big values among what it uses are not read; to tell changes, not to find results.
+
+    >>> def double(n: int, factor: int = 2) -> int:
+    ...     return factor * n
+    >>> before = code_of(FunctionAction(double))
+    >>> def double(n: int, factor: int = 3) -> int:
+    ...     # another factor
+    ...     return factor * n
+    >>> differences(before.parts, code_of(FunctionAction(double)).parts)
+    ['default double(factor): 2 -> 3']
+    """
+    inner = action.action if isinstance(action, ClassAction) else action
+    if isinstance(inner, FunctionAction):
+        module = str(getattr(inner.fn, "__module__", "__main__"))
+    else:
+        module = type(inner).__module__
+    walk = Walk(module, light=light)
+    problem: str | None
+    try:
+        walk.action(action, converting_annotations(action))
+    except NotCacheable as bad:
+        problem = bad.reason
+    except RecursionError:
+        problem = "its code uses itself too deeply to be read"
+    except Exception as bad:  # a metaclass or a __reduce__ of a user's may do anything
+        problem = f"its code cannot be read ({type(bad).__name__}: {bad})"
+    else:
+        problem = None
+    parts = walk.finish()
+    pairs = [[label, part.digest] for label, part in sorted(parts.items())]
+    return Code(digest_of(sorted_json([_VERSION, action.name, pairs])), parts, problem)
+
+
+_VERSION = 1  # of how fingerprints are made: another one finds no older results
+
+
+def converting_annotations(action: NodeAction) -> dict[str, Any]:
+    """The annotations that convert an action's inputs, texts looked up."""
+    if not isinstance(action, FunctionAction):
+        return {}
+    known = _annotations.get(action)
+    if known is None:
+        binder = action._binder
+        parameters = [*binder.parameters.values(), *([binder.extra] if binder.extra is not None else [])]
+        known = {p.name: found for p in parameters if (found := binder.resolved(p)) is not MISSING}
+        _annotations[action] = known
+    return known
+
+
+def content(value: Any) -> tuple[str, bool, str | None]:
+    """A value's digest, whether a file's state is part of it, and how it looks where it is short.
+
+    Raises `NotCacheable` with the reason.
+
+    >>> content({"a": 1, "b": 2})[0] == content({"b": 2, "a": 1})[0]
+    True
+    >>> content(1)[0] == content(True)[0]
+    False
+    """
+    walk = Walk("__main__")
+    digest, paths = packed_digest(lambda: Reader(walk), value)
+    if walk.parts:  # functions and classes of one's own are in it
+        parts = [[label, part.digest] for label, part in sorted(walk.finish().items())]
+        digest = digest_of(sorted_json([digest, parts]))
+    return digest, paths or walk.paths, shown("", value)
+
+
+def differences(old: Mapping[str, Part], new: Mapping[str, Part]) -> list[str]:
+    """What has changed between two versions of an action's code, each in a few words.
+
+    A function that only uses something else that has changed is not named.
+    """
+    found = []
+    for label in sorted({*old, *new}):
+        before, after = old.get(label), new.get(label)
+        if before == after or not label:
+            continue
+        if before is None or after is None:
+            found.append(f"{label} {'is new' if before is None else 'is gone'}")
+        elif before.shown is not None and after.shown is not None:
+            found.append(f"{label}: {before.shown} -> {after.shown}")
+        elif before.digest != after.digest:
+            found.append(f"{label} changed")
+    return found or (["its definition changed"] if old.get("") != new.get("") else [])
