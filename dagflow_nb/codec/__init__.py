@@ -5,9 +5,9 @@ enums), writes no pickle unless told to, and says what it cannot store. The func
 messages of a run with it.
 """
 
-from .base import MissingValue, all_scalars
+from .base import MissingValue, all_scalars, all_str
 from .classes import Unknown
-from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input
+from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input, may_wait
 from .values import Codec, Encoded, Parts
 
 __all__ = [
@@ -17,10 +17,12 @@ __all__ = [
     "Parts",
     "Unknown",
     "all_scalars",
+    "all_str",
     "dump_defs",
     "dump_event",
     "dump_input",
     "load_defs",
     "load_event",
     "load_input",
+    "may_wait",
 ]

@@ -14,10 +14,20 @@ from json.encoder import encode_basestring
 from typing import Any
 
 from ..core import messages
-from ..core.messages import Answered, AttemptEnded, Event, Forked, Input, NodeCompleted, NodeStarted
-from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef
+from ..core.messages import (
+    AddNode,
+    Answered,
+    AttemptEnded,
+    Event,
+    Forked,
+    Input,
+    NodeCompleted,
+    NodesAdded,
+    NodeStarted,
+)
+from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec, Ref
 from ..errors import SerializationError, shorten
-from .base import TAG
+from .base import SCALARS, TAG
 from .records import fields_of, pack_fields, unpack_fields
 from .values import Codec
 
@@ -43,6 +53,40 @@ def _is_usual(outcome: NodeOutput) -> bool:
         and (outcome.metadata is EMPTY or not outcome.metadata)
         and outcome.returned in _OUTCOMES
     )
+
+
+_SETTLED = SCALARS | {Ref}
+_all_settled = _SETTLED.issuperset
+
+
+def _is_settled(spec: Any) -> bool:
+    """Whether nothing that a node's definition holds can be changed by anybody."""
+    return (
+        (not spec.inputs or _all_settled(map(type, spec.inputs.values())))
+        and spec.ask is None
+        and type(spec.action) is str
+        and type(spec.cache) in SCALARS
+        and (type(spec) is NodeSpec or (spec.over is None and spec.result is None and not spec.defaults))
+    )
+
+
+def may_wait(message: Any) -> bool:
+    """Whether an input or event is the same when it is written later: nobody can change what it holds.
+
+    Of others, the values of users are to be written as they are now.
+    """
+    kind = type(message)
+    if kind is NodeStarted:
+        return True
+    if kind is AttemptEnded or kind is NodeCompleted:
+        # outputs and exceptions are not written
+        outcome = message.outcome
+        return outcome is not None and outcome.metadata is EMPTY
+    if kind is Answered:
+        return not message.settings and all(
+            type(command) is AddNode and _is_settled(command.spec) for _, command in message.commands
+        )
+    return kind is NodesAdded and all(map(_is_settled, message.nodes))
 
 
 def dump_input(codec: Codec, input: Input) -> str:

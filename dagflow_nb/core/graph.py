@@ -86,7 +86,8 @@ class Node:
         self.id = spec.id
         self.ref = NodeRef(dag_name, spec.id, spec.action)
         self.position = position
-        self.dependants: list[str] = []
+        # in the order in which they came; a dict, as one of very many may be taken out
+        self.dependants: dict[str, None] = {}
         if spec.kind == "map" or spec.kind == "workflow":
             self.is_group = True
             self.children = []
@@ -178,9 +179,9 @@ class Graph:
         for node in added:
             spec = node.spec
             unmet = 0
-            for dep in spec.deps:
+            for dep in spec.deps if len(spec.deps) < 2 else dict.fromkeys(spec.deps):
                 other = nodes[dep]
-                other.dependants.append(node.id)
+                other.dependants[node.id] = None
                 if not other.released and dep not in node.met:
                     unmet += 1
             if spec.parent is not None:
@@ -196,30 +197,32 @@ class Graph:
     def count_unmet(self, node: Node) -> int:
         """How many dependencies have not been released yet, the group it waits for included."""
         nodes, met = self.nodes, node.met
-        unmet = sum(1 for dep in node.spec.deps if dep not in met and not nodes[dep].released)
+        deps = dict.fromkeys(node.spec.deps)
+        unmet = sum(1 for dep in deps if dep not in met and not nodes[dep].released)
         parent = node.spec.parent
         return unmet + (1 if parent is not None and not nodes[parent].opened else 0)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Take nodes out; those that depend on them, and children, must be among them."""
         gone = dict.fromkeys(ids)
-        touched: set[str] = set()
+        groups: dict[str, None] = {}
         for id in gone:
             node = self.nodes.pop(id)
             node.gone, node.ready = True, False
             spec = node.spec
             if node.attempt:
                 self._attempts[id] = node.attempt
-            touched.update(spec.deps)
+            for dep in spec.deps:
+                if dep in self.nodes:
+                    self.nodes[dep].dependants.pop(id, None)
             if spec.parent is not None:
-                touched.add(spec.parent)
+                groups[spec.parent] = None
                 if not node.released and spec.parent in self.nodes:
                     self.nodes[spec.parent].open_children -= 1
-        for id in touched & self.nodes.keys():
-            node = self.nodes[id]
-            node.dependants = [d for d in node.dependants if d not in gone]
-            if node.is_group:
-                node.children = [c for c in node.children if c not in gone]
+        for id in groups:
+            if id in self.nodes:
+                group = self.nodes[id]
+                group.children = [child for child in group.children if child not in gone]
         if gone:
             self.version += 1
 

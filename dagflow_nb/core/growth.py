@@ -177,6 +177,8 @@ def _is_number(value: Any) -> bool:
 
 
 def _one_of(kind: Any, value: Any, what: str) -> Any:
+    if type(value) is kind:
+        return value
     try:
         return kind(value)
     except ValueError:

@@ -70,14 +70,15 @@ class Slots:
         best: _Queue | None = None
         first = 0
         empty: Keys | None = None
-        for keys, queue in self.queues.items():
-            head = queue.head()
+        queues = self.queues
+        for keys, queue in queues.items():
+            head = queue.head() if queue.nodes else None
             if head is None:
                 empty = keys
             elif (best is None or head[0] < first) and queue.free(at):
                 best, first = queue, head[0]
-        if empty is not None and len(self.queues) > 1:
-            del self.queues[empty]
+        if empty is not None and len(queues) > 1:
+            del queues[empty]
         if best is None:
             return None
         node = best.nodes.popleft()[1]

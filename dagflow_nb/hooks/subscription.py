@@ -5,26 +5,26 @@ Everything about a hook's parameters is worked out at its definition; `matches` 
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import contextvars
 import fnmatch
 import functools
 import inspect
 import re
-import threading
 import types
 from collections.abc import Callable, Iterable
 from typing import Any, Union, get_args, get_origin
 
 from ..core.messages import Event, RunFinished, RunStarted
 from ..errors import ValidationError, did_you_mean, shorten
+from ..threads import Call, Threads
 from .answers import commands_of
 from .arguments import KINDS, QUIET, Arguments
 from .context import CompositeHook, EventHook, HookContext
 from .origin import Origin, code_of, here, key_of
 
 _METHODS = ("handle", "on_start", "on_complete")
+# seconds for which the loop itself waits for a `def` hook that was as quick the last time
+QUICK = 0.0005
+_THREADS = Threads("dagflow-hook")
 
 
 class Hook:
@@ -254,36 +254,6 @@ def _display_name(target: Any) -> str:
     return name if isinstance(name, str) else type(target).__name__
 
 
-async def _in_daemon_thread(call: Callable[[], Any]) -> Any:
-    """What `call()` returns or raises in a thread of its own.
-
-    Not `asyncio.to_thread`: Python waits for its threads at exit, which one hook that hangs would keep
-    from ever coming, and it cannot hand on a `StopIteration`.
-    """
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
-
-    def end(answer: Any, error: BaseException | None) -> None:
-        if not ended.done():
-            ended.set_result((answer, error))
-
-    def work() -> None:
-        answer, error = None, None
-        try:
-            answer = call()
-        except BaseException as raised:
-            error = raised
-        with contextlib.suppress(RuntimeError):  # the loop is gone: nobody waits any more
-            loop.call_soon_threadsafe(end, answer, error)
-
-    context = contextvars.copy_context()
-    threading.Thread(target=context.run, args=(work,), name="dagflow-hook", daemon=True).start()
-    answer, error = await ended
-    if error is not None:
-        raise error
-    return answer
-
-
 def _caller(function: Callable[..., Any]) -> Callable[..., Any]:
     """`function` as something to await: `async def` on the loop, `def` in a thread.
 
@@ -307,7 +277,17 @@ def _caller(function: Callable[..., Any]) -> Callable[..., Any]:
         answer = function(*first, **named)
         return list(answer) if inspect.isgenerator(answer) else answer
 
+    seconds = 0.0  # that its last call took
+
     async def in_thread(*first: Any, **named: Any) -> Any:
-        return await _in_daemon_thread(functools.partial(read, *first, **named))
+        # Not `asyncio.to_thread`: Python waits for its threads at exit, which one hook that hangs would
+        # keep from ever coming.
+        nonlocal seconds
+        call = Call(functools.partial(read, *first, **named))
+        _THREADS.submit(call.run)
+        try:
+            return await call.outcome(QUICK if seconds < QUICK else 0.0)
+        finally:
+            seconds = call.seconds
 
     return in_thread

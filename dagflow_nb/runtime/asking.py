@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dagflow_nb")
 GRACE = 5.0  # seconds that hooks have to answer once a run is being ended
+AT_ONCE = 20  # events about which hooks that do not wait are asked in one turn of the loop
 WISHES = "dagflow_nb:wishes"  # in an outcome's metadata, so that they outlive a crash
 
 
@@ -33,8 +34,7 @@ def with_wishes(outcome: NodeOutput, node_id: str, commands: Iterable[Any], paus
 
 
 def _wishes_of(event: m.NodeCompleted) -> Any:
-    metadata = event.outcome.metadata
-    wishes = metadata.get(WISHES) if metadata is not EMPTY else None
+    wishes = event.outcome.metadata.get(WISHES)
     # a node that is recovered has the metadata of who did it
     return wishes if wishes is not None and wishes["node"] == event.node.node_id else None
 
@@ -58,16 +58,21 @@ class Asking:
 
     def __init__(self, coordinator: RunCoordinator, hooks: list[Hook]) -> None:
         self._run, self.hooks = coordinator, hooks
-        self.post = coordinator.post  # a replay takes answers in the order in which they once came
+        self.post: Callable[..., None] = (
+            self._post
+        )  # a replay takes answers in the order in which they once came
         self.waiting: deque[Any] = deque()
         self._task: asyncio.Task[None] | None = None
         self._giving_up: asyncio.TimerHandle | None = None
 
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
-        if type(event) is m.NodeCompleted and _wishes_of(event):
+        if type(event) is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
             return True
-        return bool(self.hooks) and any(self._wants(hook, event) for hook in self.hooks)
+        for hook in self.hooks:  # noqa: SIM110  # a generator would take longer than the question
+            if self._wants(hook, event):
+                return True
+        return False
 
     def _wants(self, hook: Hook, event: Any) -> bool:
         # a hook is not told of its own failure: it might fail of it again
@@ -84,7 +89,7 @@ class Asking:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)
 
     async def _ask_all(self) -> None:
-        run = self._run
+        run, asked = self._run, 0
         while self.waiting:
             event = self.waiting.popleft()
             ctx = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
@@ -117,6 +122,12 @@ class Asking:
             now = run.clock.now()
             answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
             self.post(*first, answer)
+            asked += 1
+            if asked % AT_ONCE == 0:
+                await asyncio.sleep(0)
+
+    def _post(self, *messages: m.Input) -> None:
+        self._run.post_at_once(*messages, alone=not self.waiting)
 
     def _give_up(self) -> None:
         run = self._run

@@ -16,9 +16,9 @@ from typing import Any
 from ..actions import FunctionAction, NodeAction, NodeCtx, PreparedAction
 from ..core.model import NodeOutput
 from ..errors import ValidationError, shorten
+from ..threads import Threads
 from .capture import CURRENT
 from .processes import Attempt, Processes
-from .threads import Threads
 
 PACKAGE = str(Path(__file__).parent.parent)
 _NOTHING = object()

@@ -18,23 +18,24 @@ from typing import Any
 
 from ..actions import NodeAction
 from ..clock import Clock, Handle
-from ..codec import Codec, Parts, all_scalars, dump_event, dump_input
+from ..codec import Codec, Parts, dump_event, dump_input, may_wait
 from ..core import messages as m
 from ..core.model import RunStatus
 from ..core.scheduler import Scheduler
-from ..errors import DagError, ValidationError
+from ..errors import DagError, ValidationError, shorten
 from ..hooks import Hook
 from ..store import Store, Unit
 from ..workflow.flatten import instantiate
 from . import capture
 from .asking import Asking
+from .attempts import Talk
 from .commands import Commands
 from .executors import Executors
 from .growth import Growth
 from .keying import Refresh
 from .known import Results
 from .memo import Memo
-from .rows import node_row, run_row
+from .rows import Piece, event_row, is_settled, run_row
 from .snapshots import Snapshots
 from .values import Values
 from .watching import Watch
@@ -98,8 +99,9 @@ class RunCoordinator:
         self.asking = Asking(self, hooks)
         scheduler.listens = self.asking.listens
         self._record, self._remember, self._capacity = record, remember, capacity[0]
+        self.records = record is not None  # whether the caller's own cache is told what arrives
         self._commands = Commands(self.loop, capacity[1])
-        self._n = taken
+        self.taken = taken
         self._first: tuple[m.Input, ...] = ()
         self._inbox: deque[m.Input] = deque()
         self._room: asyncio.Event | None = None
@@ -107,9 +109,10 @@ class RunCoordinator:
         self._values: list[Any] = []
         self._to_ask: list[Any] = []
         self._timer: Handle | None = None
-        self._unit: Unit | None = None  # what goes to the store next; the store may take it at any time
+        self._unit: Piece | None = None  # what goes to the store next; the store may take it at any time
         self._queued = False  # whether the store has it
         self._held_back: list[Unit] = []
+        self._durability = "async"
         self._own_context = self.context.copy()
         self._ended: m.RunEnded | None = None
         self._leaving: asyncio.Task[None] | None = None
@@ -151,6 +154,9 @@ class RunCoordinator:
     def prepare_start(self, *messages: m.Input, reopened: bool = False) -> None:
         """What `go` begins with; hooks that had not answered when the run was left are asked again."""
         self._first = messages
+        for message in messages:
+            if isinstance(message, m.Begin | m.Reopened):
+                self._durability = message.config.durability
         if reopened:
             self.asking.waiting.extend(ask.event for ask in self.scheduler.asks.values())
 
@@ -165,11 +171,11 @@ class RunCoordinator:
         self.post()
         self.asking.go()
 
-    def post_result(self, message: m.Input) -> None:
-        """Take the end of an attempt; where nothing else is under way there is nothing to wait for."""
-        self._inbox.append(message)
+    def post_at_once(self, *messages: m.Input, alone: bool) -> None:
+        """Take inputs now, if they are `alone` in that no others are about to come; for tasks of this run."""
+        self._inbox.extend(messages)
         if not self._scheduled and self._capturing and not self.done.done():
-            if len(self._inbox) == 1 and self.workers.alone:
+            if alone and len(self._inbox) == len(messages):
                 self._own_context.run(self._pump)
             else:
                 self._scheduled = True
@@ -180,12 +186,12 @@ class RunCoordinator:
         self._scheduled = False
         if self.done.done():
             return
-        starts: list[m.StartAttempt] = []
+        starts: list[Talk] = []
         try:
             with self.store.taking:
                 unit = self._unit
                 if unit is None:
-                    unit = self._unit = Unit(self.run_id, finish=self._finish, encode=self._encoded)
+                    unit = self._unit = Piece(self)
                     self._queued = False
                 self._take_all(unit, starts)
                 ready = self._what_to_write(unit)
@@ -197,9 +203,8 @@ class RunCoordinator:
             self._room.set()
             self._room = None
 
-    def _take_all(self, unit: Unit, starts: list[m.StartAttempt]) -> None:
-        lists = (unit.journal, unit.events, unit.attempts, unit.logs)
-        before = [len(rows) for rows in lists]
+    def _take_all(self, unit: Unit, starts: list[Talk]) -> None:
+        inputs, events = len(unit.journal), len(unit.events)
         try:
             self.workers.listen(unit)
             if self._values:
@@ -209,11 +214,11 @@ class RunCoordinator:
             while inbox:
                 self._take(inbox.popleft(), unit, starts)
         except BaseException:
-            for rows, length in zip(lists, before, strict=True):
-                del rows[length:]
+            # of what could not be taken nothing is stored
+            del unit.journal[inputs:], unit.events[events:]
             raise
 
-    def _take(self, message: m.Input, unit: Unit, starts: list[m.StartAttempt]) -> None:
+    def _take(self, message: m.Input, unit: Unit, starts: list[Talk]) -> None:
         scheduler = self.scheduler
         try:
             effects = scheduler.handle(message)
@@ -221,25 +226,24 @@ class RunCoordinator:
             # what is asked from outside is checked before it is posted; this one came too late
             log.info("run %s: %s", self.run_id, refused)
             return
-        self._n += 1
-        asked = None
-        if scheduler.asked:
-            asked = ",".join(map(str, scheduler.asked))
-            scheduler.asked.clear()
-        kind = type(message)
+        self.taken += 1
         kept: Any = message
-        if kind is m.GroupOpened and kept.children:
-            kept = replace(kept, children=())  # they are made anew from the count
-        unit.journal.append((self._n, message.at, kind.__name__, dump_input(self.codec, kept), asked))
-        if kind is m.AttemptEnded:
-            self.workers.record(kept, unit)
+        if isinstance(message, m.GroupOpened) and message.children:
+            kept = replace(message, children=())  # they are made anew from the count
+        if not may_wait(kept) or scheduler.asked:
+            asked = ",".join(map(str, scheduler.asked)) or None
+            scheduler.asked.clear()
+            if not may_wait(kept):
+                kept = dump_input(self.codec, kept)
+            kept = (self.taken, message.at, type(message).__name__, kept, asked)
+        unit.journal.append(kept)
+        if isinstance(message, m.AttemptEnded):
+            self.workers.record(message, unit)
         for effect in effects:
-            what = type(effect)
-            if what is m.Emit:
-                self._emit(effect, unit)  # type: ignore[arg-type]  # mypy does not narrow by `what`
-            elif what is m.StartAttempt:
-                starts.append(effect)  # type: ignore[arg-type]  # the same
-                self.workers.register(effect)  # type: ignore[arg-type]  # the same
+            if isinstance(effect, m.Emit):
+                self._emit(effect.event, effect.ask, unit)
+            elif isinstance(effect, m.StartAttempt):
+                starts.append(self.workers.register(effect))
             elif isinstance(effect, m.CancelAttempt):
                 self.workers.stop(effect, unit)
             elif isinstance(effect, m.OpenGroup):
@@ -248,34 +252,18 @@ class RunCoordinator:
                 self._close_group(effect)
             elif isinstance(effect, m.WakeAt):
                 self._wake_at(effect.at)
-            elif isinstance(effect, m.RunEnded):
+            else:
                 self._ended = effect
 
     # --- out ----------------------------------------------------------------------------------
 
-    def _finish(self, unit: Unit) -> None:
-        """A unit is taken: the nodes that its inputs changed are put in as they stand now.
-
-        Called holding `Store.taking`, by whatever thread takes it.
-        """
-        scheduler, nodes = self.scheduler, self.scheduler.nodes
-        if self._unit is unit:
-            self._unit = None
-        changed = scheduler.changed
-        if changed:
-            for id in changed:
-                node = nodes.get(id)
-                unit.nodes[id] = None if node is None else node_row(node)
-            self.watch.changed(changed)
-            changed.clear()
-        self.workers.record_running(unit)
-
     def _what_to_write(self, unit: Unit) -> list[Unit]:
         """The units that the store is to be given now; one that grows is given once."""
-        ended, careful = self._ended, self._is_careful()
+        # of what must not run twice it has to be known after a crash that it ran
+        ended, careful = self._ended, self.workers.careful or self._durability == "sync"
         if ended is not None or self.watch.row_is_due():
             unit.run = run_row(self.scheduler, ended)
-        unit.snapshot = self.snapshots.take()
+        unit.snapshot = self.snapshots.take() or unit.snapshot
         if not (unit.journal or unit.logs or unit.artifacts or unit.snapshot):
             return []
         full = len(unit.journal) >= MOST_INPUTS
@@ -292,19 +280,11 @@ class RunCoordinator:
         self._queued = True
         return ready
 
-    def _durability(self) -> str:
-        config: Any = getattr(self.scheduler, "config", None)
-        return config.durability if config is not None else "async"
-
-    def _is_careful(self) -> bool:
-        # of what must not run twice it has to be known after a crash that it ran
-        return self.workers.careful or self._durability() == "sync"
-
-    def _write(self, unit: Unit, starts: list[m.StartAttempt], ready: list[Unit]) -> None:
+    def _write(self, unit: Unit, starts: list[Talk], ready: list[Unit]) -> None:
         """Give the store what changed; attempts start and hooks are asked as durability allows."""
         ended, store, stored = self._ended, self.store, None
         to_ask, self._to_ask = self._to_ask, []
-        must_wait = ended is not None or self._is_careful()
+        must_wait = ended is not None or self.workers.careful or self._durability == "sync"
         self.workers.careful = False
         for one in ready:
             stored = store.write(one, wait=must_wait)
@@ -321,36 +301,38 @@ class RunCoordinator:
         else:
             self._follow(starts, to_ask, None)
 
-    def _follow(
-        self, starts: list[m.StartAttempt], to_ask: list[Any], stored: asyncio.Future[None] | None
-    ) -> None:
+    def _follow(self, starts: list[Talk], to_ask: list[Any], stored: asyncio.Future[None] | None) -> None:
         """What was decided is stored as far as it must be: attempts start, hooks are asked."""
         if stored is not None and (stored.cancelled() or stored.exception() is not None):
             return  # the store has told of it
-        for effect in starts:
-            self.workers.start(effect)
-        self.asking.waiting.extend(to_ask)
-        self.asking.go()
+        for own in starts:
+            self.workers.start(own)
+        if to_ask or self.scheduler.asks:
+            self.asking.waiting.extend(to_ask)
+            self.asking.go()
 
-    def _emit(self, effect: m.Emit, unit: Unit) -> None:
-        event = effect.event
-        node = getattr(event, "node", None)
-        node_id = node.node_id if node is not None else getattr(event, "branch_id", None)
-        unit.events.append(
-            (event.seq, event.at, type(event).__name__, node_id, dump_event(self.codec, event))
-        )
-        self.watch.event(event)
-        if effect.ask:
+    def _emit(self, event: Any, ask: bool, unit: Unit) -> None:
+        unit.events.append(event if may_wait(event) else event_row(event, dump_event(self.codec, event)))
+        watch = self.watch
+        watch.past.append(event)
+        if watch.listeners:
+            watch.tell(event)
+        if ask:
             self._to_ask.append(event)
-        if isinstance(event, m.NodeFailed):
-            if event.exception is not None:
-                self.exceptions[event.node.node_id] = event.exception
-        elif isinstance(event, m.NodeCompleted):
+        if type(event) is not m.NodeStarted:
+            self._look_at(event, unit)
+
+    def _look_at(self, event: Any, unit: Unit) -> None:
+        """What an event means beside its row."""
+        if isinstance(event, m.NodeCompleted):
             if event.outcome.recovered:
                 unit.artifacts += self.encode(event.node.node_id, event.outcome.outputs)
                 self.tell(event.node.node_id, event.outcome.outputs)
-            elif self._record is not None and self.scheduler.nodes[event.node.node_id].is_group:
+            elif self.records and self.scheduler.nodes[event.node.node_id].is_group:
                 self.tell(event.node.node_id, event.outcome.outputs)
+        elif isinstance(event, m.NodeFailed):
+            if event.exception is not None:
+                self.exceptions[event.node.node_id] = event.exception
         elif isinstance(event, m.BranchResumed) and event.answers:
             unit.artifacts += self.encode("human_input", event.answers)
             self.tell("human_input", event.answers)
@@ -372,6 +354,11 @@ class RunCoordinator:
                 f"a command was refused: {event.reason}", culprit=event.command
             )
         self.post(m.FailRun(self.clock.now(), str(self.strict_error)))
+
+    def taken_out(self, unit: Unit) -> None:
+        """What is taken from now on belongs into another unit."""
+        if self._unit is unit:
+            self._unit = None
 
     # --- groups and values --------------------------------------------------------------------
 
@@ -400,20 +387,16 @@ class RunCoordinator:
             self.post(m.AttemptEnded(node.id, effect.attempt, at, None, str(bad), bad, retryable=False))
 
     def rows_of(self, node_id: str, outputs: Mapping[str, Any]) -> list[Any]:
-        """A node's outputs as they are handed to a unit: what nobody can change any more is encoded later."""
-        if type(outputs) is dict and all_scalars(map(type, outputs.values())):
-            return [(node_id, dict(outputs), self.clock.now())] if outputs else []
-        return self.encode(node_id, outputs)
+        """A node's outputs as they are handed to a unit; what nobody can change any more is encoded later.
 
-    def _encoded(self, rows: list[Any]) -> list[Any]:
-        """The rows of a unit's values; called in whatever thread writes them."""
-        found = []
-        for row in rows:
-            if len(row) == 3:
-                found += self.encode(*row)
-            else:
-                found.append(row)
-        return found
+        Raises `TypeError` where the outputs have other names than texts.
+        """
+        if is_settled(outputs):
+            return [(node_id, dict(outputs), self.clock.now())] if outputs else []
+        for key in outputs:
+            if not isinstance(key, str):
+                raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
+        return self.encode(node_id, outputs)
 
     def encode(self, namespace: str, values: Mapping[str, Any], at: float | None = None) -> list[Any]:
         """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""

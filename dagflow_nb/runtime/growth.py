@@ -72,7 +72,9 @@ class Growth:
         """A command with nothing in it but names and values; raises `ValidationError`."""
         if isinstance(command, m.AddNode):
             specs = self._specs([command.spec])
-            return replace(command, spec=specs[0]) if len(specs) == 1 else m.AddNodes(specs, command.dag_name)
+            if len(specs) != 1:
+                return m.AddNodes(specs, command.dag_name)
+            return command if specs[0] is command.spec else replace(command, spec=specs[0])
         if isinstance(command, m.AddNodes):
             return replace(command, specs=tuple(self._specs(command.specs)))
         if isinstance(command, m.PauseBranch) and command.form is not None:
@@ -106,7 +108,9 @@ class Growth:
             elif failure is not None:
                 self._know(failure)
             ask = as_form(spec.ask) if spec.ask is not None else None
-            done.append(replace(spec, action=action, failure=failure, ask=ask))
+            if action is not spec.action or failure is not spec.failure or ask is not spec.ask:
+                spec = replace(spec, action=action, failure=failure, ask=ask)
+            done.append(spec)
         return done
 
     def _inlined(self, spec: NodeSpec, workflow: Workflow) -> list[NodeDef]:

@@ -17,8 +17,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from ..threads import Threads
 from .remote import Pipe
-from .threads import Threads
 
 _CODE = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "

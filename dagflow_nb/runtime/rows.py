@@ -1,15 +1,24 @@
-"""A run's state as rows of the store's tables."""
+"""A run's state as rows of the store's tables.
+
+Rules kept here: the loop only collects; rows are made when the store takes what has come together (a node
+that changed several times has one), and text and bytes by the thread that writes.
+"""
 
 from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..codec import all_scalars, all_str, dump_event, dump_input
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeStatus
 from ..core.scheduler import Scheduler
+from ..store import Unit
+
+if TYPE_CHECKING:
+    from .coordinator import RunCoordinator
 
 
 @lru_cache(maxsize=4096)
@@ -64,3 +73,70 @@ def run_row(s: Scheduler, ended: m.RunEnded | None) -> dict[str, Any]:
         ran = [node for node in s.nodes.values() if not node.is_group]
         row["attempts"] = sum(node.attempt - (node.status is NodeStatus.CACHED) for node in ran)
     return row
+
+
+def is_settled(outputs: Any) -> bool:
+    """Whether outputs are plain values that nobody can change, so that they can be encoded later."""
+    return type(outputs) is dict and all_str(map(type, outputs)) and all_scalars(map(type, outputs.values()))
+
+
+def event_row(event: Any, text: str) -> tuple[Any, ...]:
+    """An event as a row of `events`."""
+    node = getattr(event, "node", None)
+    node_id = node.node_id if node is not None else getattr(event, "branch_id", None)
+    return (event.seq, event.at, type(event).__name__, node_id, text)
+
+
+class Piece(Unit):
+    """What a run hands to the store next: it grows until the store takes it.
+
+    Instead of rows it may hold inputs in `journal` (their numbers follow each other) and events in
+    `events`, where nobody can change what they say, and (node id, outputs, time) in `artifacts`: without
+    outputs, those that the node had before are not its own any more.
+    """
+
+    __slots__ = ("_first", "_grows", "_run")
+
+    def __init__(self, run: RunCoordinator) -> None:
+        super().__init__(run.run_id)
+        self._run, self._first, self._grows = run, run.taken + 1, True
+
+    def close(self) -> None:
+        """The nodes that changed are put in as they stand now; called by whatever thread takes it."""
+        if not self._grows:
+            return
+        self._grows = False
+        run, nodes = self._run, self._run.scheduler.nodes
+        run.taken_out(self)
+        changed = run.scheduler.changed
+        for id in changed:
+            node = nodes.get(id)
+            self.nodes[id] = None if node is None else node_row(node)
+        run.watch.changed(changed)
+        changed.clear()
+        run.workers.record_running(self)
+
+    def encode(self) -> None:
+        """Make text and bytes of what stands in it as it is."""
+        codec, first = self._run.codec, self._first
+        journal: list[Any] = self.journal
+        for i, item in enumerate(journal):
+            if type(item) is not tuple:
+                text = dump_input(codec, item)
+                journal[i] = (first + i, item.at, type(item).__name__, text, None)
+            elif type(item[3]) is not str:
+                journal[i] = (*item[:3], dump_input(codec, item[3]), item[4])
+        events: list[Any] = self.events
+        for i, event in enumerate(events):
+            if type(event) is not tuple:
+                events[i] = event_row(event, dump_event(codec, event))
+        values: dict[str, list[Any]] = {}
+        for row in self.artifacts:
+            if len(row) != 3:
+                values.setdefault(row[0], []).append(row)
+            elif row[1] is not None:
+                values.setdefault(row[0], []).extend(self._run.encode(*row))
+            else:
+                values[row[0]] = []
+                self.cleared.append(row[0])
+        self.artifacts = [row for rows in values.values() for row in rows]

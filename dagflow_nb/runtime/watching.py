@@ -42,7 +42,7 @@ class Watch:
     def __init__(self, coordinator: RunCoordinator) -> None:
         self._run = coordinator
         self._views: list[View] = []
-        self._listeners: list[Callable[[Any], None]] = []
+        self.listeners: list[Callable[[Any], None]] = []
         self.past: deque[Any] = deque(maxlen=MOST_PAST)  # for who begins to listen later
         self._nodes: dict[str, NodeView] = {}
         self._stale: set[str] = set()
@@ -63,16 +63,12 @@ class Watch:
 
     def listen(self, listener: Callable[[Any], None]) -> Callable[[], None]:
         """Tell this listener each event as it happens; returns what ends that."""
-        self._listeners.append(listener)
-        return lambda: self._listeners.remove(listener) if listener in self._listeners else None
+        self.listeners.append(listener)
+        return lambda: self.listeners.remove(listener) if listener in self.listeners else None
 
-    def event(self, event: Any) -> None:
+    def tell(self, event: Any) -> None:
         """Something happened."""
-        self.past.append(event)
-        self._tell(event)
-
-    def _tell(self, event: Any) -> None:
-        for listener in list(self._listeners):
+        for listener in list(self.listeners):
             listener(event)
 
     def changed(self, ids: Iterable[str]) -> None:
@@ -95,8 +91,8 @@ class Watch:
     def log(self, id: str, level: str, stream: str, message: str) -> None:
         """A node printed or logged."""
         self._write(id, message, stream)
-        if self._listeners:
-            self._tell(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
+        if self.listeners:
+            self.tell(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
 
     def progress(self, id: str, fraction: float, message: str | None) -> None:
         """A node says how far it is."""
@@ -104,14 +100,14 @@ class Watch:
         self._stale.add(id)
         if self._views:
             self._dirty()
-        if self._listeners:
-            self._tell(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
+        if self.listeners:
+            self.tell(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
 
     def token(self, id: str, token: str) -> None:
         """A node streams text."""
         self._write(id, token, "token")
-        if self._listeners:
-            self._tell(m.TokenStreamed(self._ref(id), token, **self._now()))
+        if self.listeners:
+            self.tell(m.TokenStreamed(self._ref(id), token, **self._now()))
 
     def _write(self, id: str, text: str, stream: str) -> None:
         for view in list(self._views):

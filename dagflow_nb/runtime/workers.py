@@ -6,7 +6,7 @@ import asyncio
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..actions import MISSING, FunctionAction, NodeAction, NodeCtx
@@ -14,11 +14,11 @@ from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeOutput
-from ..errors import shorten
 from ..store import Unit
+from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
 from .capture import CURRENT
-from .threads import Threads
+from .rows import is_settled
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -45,7 +45,7 @@ class Workers:
 
     # --- start --------------------------------------------------------------------------------
 
-    def register(self, effect: m.StartAttempt) -> None:
+    def register(self, effect: m.StartAttempt) -> Talk:
         """An attempt is decided: it starts once that is stored as far as it must be."""
         id, scheduler = effect.node_id, self._run.scheduler
         own = Talk(id, effect.attempt, self._outbox, self._flag, self._run.echo)
@@ -57,6 +57,7 @@ class Workers:
             self._run.watch.began(id, own.started_at)
         if not scheduler.settings_of(node).idempotent:
             self.careful = True
+        return own
 
     def record_running(self, unit: Unit) -> None:
         """What is under way, and is not known to the store yet, is recorded."""
@@ -67,16 +68,10 @@ class Workers:
                 action = nodes[id].spec.action
                 unit.attempts.append((id, action, own.attempt, "running", own.started_at, None, None, None))
 
-    @property
-    def alone(self) -> bool:
-        """Whether just one attempt is under way."""
-        return len(self._under_way) == 1
-
-    def start(self, effect: m.StartAttempt) -> None:
+    def start(self, own: Talk) -> None:
         """Start an attempt that was registered; one that was stopped meanwhile does not start."""
-        id, attempt = effect.node_id, effect.attempt
-        own = self._under_way.get(id)
-        if own is None or own.attempt != attempt:
+        id = own.node_id
+        if self._under_way.get(id) is not own:
             return
         run = self._run
         node = run.scheduler.nodes[id]
@@ -176,14 +171,14 @@ class Workers:
         except BaseException as error:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
             result = Result(None, error, action)
-        if result.outcome is not None and are_heavy(result.outcome.outputs.values()):
+        if result.outcome is not None and _takes_long(result.outcome.outputs):
             await asyncio.to_thread(self._with_rows, own, result)
         else:
             self._with_rows(own, result)
         run = self._run
         if run.is_full():
             await run.room()
-        self._ended(own, result, self._run.post_result)
+        self._ended(own, result, in_task=True)
 
     def _in_thread(self, own: Talk) -> Callable[[Result], None]:
         """What is called in the thread that ran an attempt: values are encoded there, not on the loop."""
@@ -202,11 +197,7 @@ class Workers:
         if result.outcome is None:
             return result
         try:
-            outputs = result.outcome.outputs
-            for key in outputs:
-                if not isinstance(key, str):
-                    raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
-            result.rows = self._run.rows_of(own.node_id, outputs)
+            result.rows = self._run.rows_of(own.node_id, result.outcome.outputs)
             if own.key is not None:
                 self._run.memo.read(own, result)
         except Exception as error:
@@ -214,7 +205,7 @@ class Workers:
             result.error = f"its outputs cannot be read: {describe(error)}"
         return result
 
-    def _ended(self, own: Talk, result: Result, post: Callable[[m.AttemptEnded], None] | None = None) -> None:
+    def _ended(self, own: Talk, result: Result, in_task: bool = False) -> None:
         id = own.node_id
         if self._under_way.get(id) is not own:
             return
@@ -222,7 +213,11 @@ class Workers:
         own.result = result
         at, outcome = run.clock.now(), result.outcome
         if outcome is not None:
-            (post or run.post)(m.AttemptEnded(id, own.attempt, at, outcome))
+            message = m.AttemptEnded(id, own.attempt, at, outcome)
+            if in_task:
+                run.post_at_once(message, alone=len(self._under_way) == 1)
+            else:
+                run.post(message)
             return
         error, exception, retryable = result.error, result.exception, result.retryable
         run.post(m.AttemptEnded(id, own.attempt, at, None, error, exception, retryable, run.random.random()))
@@ -253,13 +248,14 @@ class Workers:
             return
         if own.attempt > 1:
             # what an earlier run of the node gave is not its output any more
-            unit.cleared.append(id)
-            unit.artifacts = [row for row in unit.artifacts if row[0] != id]
+            unit.artifacts.append((id, None, at))
+            if unit.memo:
+                unit.memo = [row for row in unit.memo if row[0] != id]
         if own.result.rows:
             unit.artifacts += own.result.rows
         if own.key is not None:
             run.memo.record(message, own, unit)
-        if own.result.rows or message.cached:
+        if run.records and (own.result.rows or message.cached):
             run.tell(id, outcome.outputs)
 
     def stop(self, effect: m.CancelAttempt, unit: Unit) -> None:
@@ -348,6 +344,13 @@ class Workers:
                 self._run.context.copy().run(getattr(sys, stream).write, text)
         if self._outbox:
             self.listen(unit)
+
+
+def _takes_long(outputs: Mapping[str, Any]) -> bool:
+    try:
+        return not is_settled(outputs) and are_heavy(outputs.values())
+    except Exception:  # a mapping of the user's that cannot be read is an error of its node, told later
+        return False
 
 
 def _no_default(name: str) -> Any:

@@ -142,7 +142,7 @@ class QueueingStore:
     def _arm(self) -> None:
         self._check_open()
         if self._memory:
-            if sum(len(item.journal) for item in list(self._queue) if type(item) is Unit) > MANY:
+            if sum(len(item.journal) for item in list(self._queue) if isinstance(item, Unit)) > MANY:
                 self._armed = True
                 self._bringing = self._loop.create_task(self._bring_in())
         elif self._loop_ends:
@@ -175,7 +175,7 @@ class QueueingStore:
                 await self._db.commit()
             except ValueError:  # aiosqlite's word for: closed, by close_now() in another thread
                 return
-            waited_for = any(type(item) is not Unit for item in self._queue)
+            waited_for = any(not isinstance(item, Unit) for item in self._queue)
         self._armed = False
         if self._queue and not self._closed:
             self._arm()

@@ -74,10 +74,8 @@ class Unit:
     one that it replaces) of the kind `"execution"`. `memo`: (node_id, made_at, key, code, reason,
     outcome, outputs, inputs). `codes`: (code, parts).
 
-    A unit may be given to `Store.write` while it grows: as long as it has `finish`, who made it may add
-    to it, holding `Store.taking`. Who takes it out of the queue holds that lock too and calls `close`,
-    which lets `finish(unit)` put in what was put off. `encode(rows)`: makes the rows of `artifacts` when
-    they are to be written, off the loop.
+    A unit of a class of its own may be given to `Store.write` while it grows: who made it adds to it
+    holding `Store.taking`; who takes it out of the queue holds that lock too and calls `close`.
     """
 
     run_id: str
@@ -92,20 +90,12 @@ class Unit:
     snapshot: Row | None = None
     memo: list[Row] = field(default_factory=list)
     codes: list[Row] = field(default_factory=list)
-    finish: Callable[[Unit], None] | None = None
-    encode: Callable[[list[Row]], list[Row]] | None = None
 
     def close(self) -> None:
-        """Nothing is added from now on."""
-        finish, self.finish = self.finish, None
-        if finish is not None:
-            finish(self)
+        """Nothing is added from now on; holding `Store.taking`."""
 
-    def make_rows(self) -> None:
-        """Encode the values that are still to be encoded."""
-        encode, self.encode = self.encode, None
-        if encode is not None:
-            self.artifacts = encode(self.artifacts)
+    def encode(self) -> None:
+        """Make rows of what stands in it as objects; on the thread that writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +148,7 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
     logs: list[Row] = []
     nodes: dict[tuple[str, str], Row | None] = {}
     attempts: dict[tuple[Any, ...], Row] = {}
-    artifacts: dict[tuple[Any, ...], Row] = {}
+    artifacts: dict[tuple[str, str], dict[str, Row]] = {}
     cleared: dict[tuple[str, str], None] = {}
     runs: dict[str, dict[str, Any]] = {}
     memo: dict[tuple[str, str], Row] = {}
@@ -174,11 +164,10 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
             attempts[run_id, row[0], row[2]] = row
         for namespace in unit.cleared:
             cleared[run_id, namespace] = None
-            for key in [key for key in artifacts if key[:2] == (run_id, namespace)]:
-                del artifacts[key]
+            artifacts.pop((run_id, namespace), None)
             memo.pop((run_id, namespace), None)
         for row in unit.artifacts:
-            artifacts[run_id, row[0], row[1]] = row
+            artifacts.setdefault((run_id, row[0]), {})[row[1]] = row
         for row in unit.logs:
             logs.append((run_id, *row))
         if unit.run:
@@ -197,7 +186,8 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
     if cleared:
         connection.executemany("delete from artifacts where run_id = ? and namespace = ?", list(cleared))
         connection.executemany("delete from memo where run_id = ? and node_id = ?", list(cleared))
-    insert_artifacts(connection, [(key[0], row) for key, row in artifacts.items()])
+    kept = [(run_id, row) for (run_id, _), rows in artifacts.items() for row in rows.values()]
+    insert_artifacts(connection, kept)
     insert_rows(connection, "memo", [(key[0], *row) for key, row in memo.items()])
     insert_rows(connection, "logs", logs)
     for run_id, changes in runs.items():

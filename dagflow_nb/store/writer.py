@@ -139,17 +139,17 @@ class Writer:
         while taken < most and len(batch) < MAX_UNITS and job is None:
             with self.taking:
                 item = self.queue.popleft()
-                if type(item) is Unit:
+                if isinstance(item, Unit):
                     item.close()
             taken += 1
-            if type(item) is Unit:
+            if isinstance(item, Unit):
                 batch.append(item)
             elif type(item) is Mark:
                 marks.append(item)
             elif type(item) is Job:
                 job = item
         for unit in batch:
-            unit.make_rows()
+            unit.encode()
         self._write(batch)
         for mark in marks:
             mark.reached()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem
+from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem, with_deps
 from ..errors import NodeAlreadyExists, ValidationError, shorten
 from . import settings
 from .handles import Lazy, NodeHandle
@@ -450,7 +450,7 @@ class Workflow:
             if ref.target != "inputs" and ("." not in ref.target or ref.target in self._raw):
                 deps[ref.target] = None
         deps |= dict.fromkeys(self._branches.get(node.id, ()))
-        return node if len(deps) == len(node.deps) else replace(node, deps=tuple(deps))
+        return node if len(deps) == len(node.deps) else with_deps(node, tuple(deps))
 
     def _handle(self, node: NodeDef) -> NodeHandle:
         outputs = node.outputs

@@ -21,6 +21,7 @@ _ON_FAILURE = {
     "stop": OnFailure.STOP,
     "halt": OnFailure.STOP,
 }
+_WHEN = {str(rule): rule for rule in When}
 
 
 def _refuse(setting: str, allowed: str, value: object) -> ValidationError:
@@ -51,8 +52,9 @@ def count(setting: str, value: Any) -> int | None:
 
 def when(value: Any) -> When:
     """What a node asks of its dependencies: one of `When`, also by its text."""
-    if isinstance(value, str) and value in list(When):
-        return When(value)
+    known = _WHEN.get(value) if isinstance(value, str) else None
+    if known is not None:
+        return known
     raise ValidationError(
         f"when is one of {', '.join(repr(str(w)) for w in When)}, not {shorten(value)}",
         culprit="when",

@@ -100,7 +100,8 @@ class Source:
                 line=1,
             )
         self.root: yaml.Node = root
-        self._check_size()
+        if "*" in text:  # else there are no aliases, and the text is as large as it is
+            self._check_size()
 
     # --- reading ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, strategies as st
@@ -10,7 +11,15 @@ from hypothesis import given, strategies as st
 from dagflow_nb.core import messages as m
 from dagflow_nb.core.budget import Limit, Usage, parse_rate
 from dagflow_nb.core.graph import Graph, can_hold, find_cycle
-from dagflow_nb.core.model import SUCCESS_STATES, NodeDef, NodeOutput, NodeRef, NodeStatus as S, When
+from dagflow_nb.core.model import (
+    SUCCESS_STATES,
+    NodeDef,
+    NodeOutput,
+    NodeRef,
+    NodeStatus as S,
+    When,
+    with_deps,
+)
 from dagflow_nb.core.retry import RetryStrategy
 from dagflow_nb.core.transitions import TRANSITIONS, to_dot, to_mermaid
 from dagflow_nb.errors import CycleError, DependencyNotFound, NodeAlreadyExists, ValidationError
@@ -131,6 +140,12 @@ def test_quickly_made_events_are_the_same() -> None:
     assert m.node_completed(ref, OK, "r", 3, 1.5) == m.NodeCompleted(ref, OK, run_id="r", seq=3, at=1.5)
 
 
+def test_other_dependencies_are_quickly_given() -> None:
+    """What copies a node's definition with other dependencies says the same as `replace`."""
+    given = NodeDef(id="a", action="act", deps=("x",), inputs={"v": 1}, tags=("t",), timeout=3.0)
+    assert with_deps(given, ("y", "z")) == replace(given, deps=("y", "z")) and given.deps == ("x",)
+
+
 def test_the_diagrams_show_the_table() -> None:
     """Each change of the table is an arrow."""
     for old, following in TRANSITIONS.items():
@@ -193,6 +208,18 @@ def test_each_change_of_the_table_happens(monkeypatch: pytest.MonkeyPatch) -> No
     listed = {(old, new) for old, following in TRANSITIONS.items() for new in following}
     assert seen == listed, listed - seen
     assert all(S.PENDING in TRANSITIONS[state] for state in SUCCESS_STATES)
+
+
+def test_taking_nodes_out_costs_them_alone() -> None:
+    """One after the other is taken out below one very large hub: none of them looks at the others."""
+    graph = Graph("g")
+    count = 30_000
+    graph.add(graph.check([node("hub"), *(node(f"n{i}", "hub") for i in range(count))]))
+    begin = time.perf_counter()
+    for i in range(count):
+        graph.remove([f"n{i}"])
+    assert time.perf_counter() - begin < 3.0
+    assert list(graph.nodes) == ["hub"] and not graph["hub"].dependants
 
 
 def test_costs_are_linear() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from dagflow_nb.runtime.threads import Threads
 from dagflow_nb.testing import Gate
+from dagflow_nb.threads import Threads
 
 
 def test_idle_threads_are_reused() -> None:
