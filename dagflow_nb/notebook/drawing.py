@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..runtime.snapshot import NodeView, Snapshot
+from .folding import Bunch, Folding, Folds, fold
 from .style import TIMES, duration, fit, one_line, text_width
 
-MAP_LIMIT = 30
-"""A map with more items than this is drawn as one node with counts."""
-DRAW_LIMIT = 1500
-"""More boxes than this are not drawn; the caption says how many are missing."""
 TITLE, SMALL = 13.0, 11.0
 ICON, PAD = 30.0, 12.0
 HEAD = 28.0
 """Height of a group's header."""
+STACK = (212.0, 70.0)
+"""The size of a box with counts by state, at least."""
+LOUD = ("failed", "paused", "running", "retrying", "pending")
 
 Shape = Literal["box", "stack", "diamond", "group"]
 LineKind = Literal["needs", "grown", "rescue"]
@@ -31,7 +31,8 @@ LineKind = Literal["needs", "grown", "rescue"]
 @dataclass(slots=True)
 class Item:
     """A node as it is drawn: `title` and `subtitle` fit into its size; `items` are the counts by state of
-    what a stack hides; `change` is how it differs in a comparison of two runs, `note` the words for it.
+    what a stack hides, `hidden` says what; `change` is its mark (how it differs in a comparison, say), `note`
+    the words for it; `fold` is `closed` or `open` where it can be opened or closed.
     """
 
     id: str
@@ -43,8 +44,20 @@ class Item:
     width: float
     height: float
     items: Mapping[str, int] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
     change: str = ""
     note: str = ""
+    fold: Literal["", "open", "closed"] = ""
+
+    @property
+    def state(self) -> str:
+        """Its state; that of a stack that is no node of its own comes from what it hides."""
+        return state_of(self.items) if self.items and self.view.kind == "bunch" else str(self.view.status)
+
+    @property
+    def states(self) -> set[str]:
+        """Its state, or all states of what it hides where it is no node of its own."""
+        return set(self.items) if self.items and self.view.kind == "bunch" else {self.state}
 
     def took(self, now: float) -> str:
         """How long it took, or has been taking; empty before it starts."""
@@ -76,6 +89,10 @@ class Drawing:
     lines: list[Line]
     members: dict[str | None, list[str]]
     states: bool = True
+
+    def hidden(self) -> dict[str, list[str]]:
+        """The nodes that each closed item stands for."""
+        return {item.id: list(item.hidden) for item in self.items.values() if item.hidden}
 
     def roots_and_leaves(self, group: str) -> tuple[list[str], list[str]]:
         """The boxes in a group (also in groups in it) that nothing in it leads to, or leads out of."""
@@ -122,14 +139,24 @@ def leaf_counts(snapshot: Snapshot) -> dict[str, int]:
     return dict(Counter(str(node.status) for node in snapshot.nodes if node.id not in parents))
 
 
-def draw(snapshot: Snapshot) -> Drawing:
-    """What is to be drawn of a run."""
+def state_of(counts: Mapping[str, int]) -> str:
+    """The state of a bunch: the one that wants most to be seen, or, if all have ended, the most common one.
+
+    >>> state_of({"completed": 5, "running": 1}), state_of({"completed": 5, "skipped": 1})
+    ('running', 'completed')
+    """
+    loud = next((state for state in LOUD if counts.get(state)), None)
+    return loud or max(counts, key=lambda state: counts[state], default="pending")
+
+
+def draw(snapshot: Snapshot, folding: Folding | None = None) -> Drawing:
+    """What is to be drawn of a run, folded as somebody chose, or by itself where it is big."""
     took = ""
     if snapshot.started_at is not None:
         word = "in" if snapshot.finished_at is not None else "for"
         took = f" {word} {duration((snapshot.finished_at or snapshot.at) - snapshot.started_at)}"
     heading = f"{one_line(snapshot.dag_name)}  ·  {snapshot.status}{took}"
-    return _draw(snapshot.nodes, snapshot.dag_name, heading, snapshot.at, run_id=snapshot.run_id)
+    return _draw(snapshot.nodes, snapshot.dag_name, heading, snapshot.at, folding, run_id=snapshot.run_id)
 
 
 def draw_workflow(workflow: Any, marks: Mapping[str, tuple[str, str]] | None = None) -> Drawing:
@@ -188,89 +215,105 @@ def draw_diff(a: Snapshot, b: Snapshot, changes: Mapping[str, str] | None = None
 
 
 def _draw(
-    nodes: Iterable[NodeView], name: str, heading: str, at: float, *, run_id: str | None = None
+    nodes: Iterable[NodeView],
+    name: str,
+    heading: str,
+    at: float,
+    folding: Folding | None = None,
+    *,
+    run_id: str | None = None,
 ) -> Drawing:
     views = {node.id: node for node in nodes}
-    children: dict[str, list[str]] = {}
-    for view in views.values():
-        if view.parent in views and view.parent != view.id:
-            children.setdefault(view.parent, []).append(view.id)
-    crowded = len(views) > DRAW_LIMIT
-    closed = {
-        id
-        for id, inside in children.items()
-        if crowded or (views[id].kind == "map" and len(inside) > MAP_LIMIT)
-    }
+    folds = fold(views.values(), folding)
+    hidden = folds.hidden()
+    drawing = Drawing(name, heading, "", at, {}, [], {})
 
-    shown: dict[str, str] = {}  # node id -> the item that stands for it
-    hidden_in: dict[str, Counter[str]] = {}
+    def place(id: str) -> None:
+        """Makes the item, after the groups that it is in."""
+        parent = folds.parents.get(id)
+        if id in drawing.items:
+            return
+        if parent is not None:
+            place(parent)
+        inside = hidden.get(id, [])
+        if id in folds.bunches:
+            item = _bunch(folds.bunches[id], inside, views)
+        else:
+            item = _item(views[id], parent, folds, inside, views)
+        drawing.items[id] = item
+        drawing.members.setdefault(parent, []).append(id)
+
     for id in views:
-        shown[id] = _stands_for(id, views, closed)
-        if shown[id] != id:
-            hidden_in.setdefault(shown[id], Counter())[str(views[id].status)] += 1
-    visible = [id for id in views if shown[id] == id]
-    missing = max(0, len(visible) - DRAW_LIMIT)
-    items: dict[str, Item] = {}
-    members: dict[str | None, list[str]] = {}
-    for id in visible[:DRAW_LIMIT]:
-        opened = id in children and id not in closed
-        parent = views[id].parent if views[id].parent in items else None
-        items[id] = _item(views[id], parent, opened, hidden_in.get(id, {}))
-        members.setdefault(parent, []).append(id)
-    for id, item in items.items():
-        if item.shape == "group" and not members.get(id):
-            item.shape = "stack"
-
+        place(folds.shown[id])
     count = len(views)
-    caption = f"{count} node{'' if count == 1 else 's'}"
-    caption = f"run {one_line(run_id)}  ·  {caption}" if run_id else caption
-    if missing:
-        caption += f"  ·  {missing} of them not drawn"
-    lines = _lines(views, items, shown)
-    return Drawing(name, heading, caption, at, items, lines, members)
+    drawing.caption = f"{count} node{'' if count == 1 else 's'}"
+    if run_id:
+        drawing.caption = f"run {one_line(run_id)}  ·  {drawing.caption}"
+    drawing.lines = _lines(views, drawing.items, folds.shown)
+    return drawing
 
 
-def _stands_for(id: str, views: Mapping[str, NodeView], closed: set[str]) -> str:
-    """The item that is drawn for a node: itself, or the outermost closed group it is in."""
-    found, seen = id, {id}
-    parent = views[id].parent
-    while parent is not None and parent in views and parent not in seen:
-        seen.add(parent)
-        if parent in closed:
-            found = parent
-        parent = views[parent].parent
-    return found
+def _counts(ids: Iterable[str], views: Mapping[str, NodeView]) -> Mapping[str, int]:
+    return Counter(str(views[id].status) for id in ids)
 
 
-def _item(view: NodeView, parent: str | None, opened: bool, items: Mapping[str, int]) -> Item:
-    shape: Shape = "box"
-    if opened:
-        shape = "group"
-    elif view.kind == "branch":
-        shape = "diamond"
-    elif view.kind in ("map", "workflow"):
-        shape = "stack"
+def _bunch(bunch: Bunch, inside: list[str], views: Mapping[str, NodeView]) -> Item:
+    view = NodeView(id=bunch.id, action=bunch.action, kind="bunch")
+    title, action = one_line(bunch.title[:200]), one_line(bunch.action[:200])
+    many = len(inside) or len(bunch.members)
+    words = f"{TIMES} {many}" if action == title else f"{action} {TIMES} {many}"
+    title = fit(title, 190, TITLE, bold=True)
+    if bunch.opened:
+        return Item(bunch.id, view, "group", bunch.parent, title, words, 0.0, 0.0, fold="open")
+    return _stack(view, bunch.parent, title, words, inside, views)
+
+
+def _stack(
+    view: NodeView,
+    parent: str | None,
+    title: str,
+    subtitle: str,
+    inside: list[str],
+    views: Mapping[str, NodeView],
+) -> Item:
+    """A box that stands for others: room for its title and a sign to open it, and for counts by state."""
+    width = round(max(STACK[0], ICON + text_width(title, TITLE, bold=True) + 20 + PAD))
+    subtitle = fit(subtitle, 130, SMALL)
+    items, hidden = _counts(inside, views), tuple(inside)
+    return Item(
+        view.id, view, "stack", parent, title, subtitle, width, STACK[1], items, hidden, fold="closed"
+    )
+
+
+def _item(
+    view: NodeView, parent: str | None, folds: Folds, inside: list[str], views: Mapping[str, NodeView]
+) -> Item:
     label = view.id[:200]
     if parent is not None and label.startswith(f"{parent}/") and len(label) > len(parent) + 1:
         label = label[len(parent) + 1 :]
     label, action = one_line(label), one_line(view.action[:200])
-    if shape == "stack":
-        action = f"{action} {TIMES} {sum(items.values())}" if items else f"{view.kind} of {action}"
-    elif shape == "group" and view.kind == "map":
-        action = "map"
-    elif action == label:
-        action = ""
-    title, subtitle = fit(label, 190, TITLE, bold=True), fit(action, 150, SMALL)
-    wide = text_width(title, TITLE, bold=True)
-    if shape == "diamond":
+    title = fit(label, 190, TITLE, bold=True)
+    if inside:
+        within = view.kind in ("map", "workflow")
+        words = f"{action} {TIMES} {len(inside)}" if within else f"and {len(inside)} after it"
+        return _stack(view, parent, title, words, inside, views)
+    if view.id in folds.groups:
+        subtitle = "map" if view.kind == "map" else action
+        return Item(view.id, view, "group", parent, title, subtitle, 0.0, 0.0, fold="open")
+    if view.kind == "branch":
         title = fit(label, 130, TITLE, bold=True)
         wide = text_width(title, TITLE, bold=True) + 22
-        return Item(view.id, view, shape, parent, title, "", round(wide * 1.5), 58.0)
+        return Item(view.id, view, "diamond", parent, title, "", round(wide * 1.5), 58.0)
+    empty = view.kind in ("map", "workflow")  # its items are not known yet
+    action = f"{view.kind} of {action}" if empty else "" if action == label else action
+    subtitle = fit(action, 150, SMALL)
     # 56: room for a duration, and how often it was tried, at the right end of the second line
-    height = 54.0 if shape == "stack" else 46.0
-    mark = 14 if view.added_by is not None else 0
+    wide = text_width(title, TITLE, bold=True)
+    mark = 22 if view.added_by is not None else 0
     width = max(wide + mark, text_width(subtitle, SMALL) + 56, text_width("completed", SMALL) + 56)
-    return Item(view.id, view, shape, parent, title, subtitle, round(ICON + width + PAD), height, items)
+    shape: Shape = "stack" if empty else "box"
+    height = 54.0 if empty else 46.0
+    return Item(view.id, view, shape, parent, title, subtitle, round(ICON + width + PAD), height)
 
 
 def _lines(views: Mapping[str, NodeView], items: Mapping[str, Item], shown: Mapping[str, str]) -> list[Line]:
@@ -282,14 +325,11 @@ def _lines(views: Mapping[str, NodeView], items: Mapping[str, Item], shown: Mapp
         a, b = shown[tail], shown[head]
         if a == b or a not in items or b not in items or _inside(a, b, items) or _inside(b, a, items):
             return
-        if kind == "needs":
-            found.setdefault((a, b), kind)
-        else:
+        # Between two nodes growth says more than "needs"; a line that stands for several says what most are.
+        if (a, b) not in found or (kind != "needs") == ((a, b) == (tail, head)):
             found[a, b] = kind
 
     for view in views.values():
-        if view.id not in items:
-            continue  # what a closed group hides depends on what the group depends on
         holder = views.get(view.parent) if view.parent is not None else None
         above = holder.deps if holder is not None else ()
         for dep in view.deps:

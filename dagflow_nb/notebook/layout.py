@@ -107,7 +107,22 @@ def _geometry(drawing: Drawing, svg: bytes, engine: str) -> Geometry:
         routes = tuple(_route(parts[f"e{number}"], dx, dy) for number in range(len(drawing.lines)))
     except (KeyError, ValueError, StopIteration) as error:
         raise EngineFailed(f"{engine} left something out: {error}") from error
+    _in_order(drawing, boxes)
     return _trimmed(boxes, routes, engine)
+
+
+def _in_order(drawing: Drawing, boxes: dict[str, Box]) -> None:
+    """Puts items of a group that no line leads to or from, such as a map's, into their own order."""
+    ends = {end for line in drawing.lines for end in (line.tail, line.head)}
+    for group, members in drawing.members.items():
+        alike: dict[tuple[float, float], list[str]] = {}
+        for id in members:
+            if group is not None and id not in ends and drawing.items[id].shape != "group":
+                alike.setdefault((drawing.items[id].width, drawing.items[id].height), []).append(id)
+        for ids in alike.values():
+            boxes.update(
+                zip(ids, sorted((boxes[id] for id in ids), key=lambda box: (box.x, box.y)), strict=True)
+            )
 
 
 def _points(text: str, dx: float, dy: float) -> list[tuple[float, float]]:

@@ -105,6 +105,7 @@ class PageState:
                 started=node.started_at,
                 finished=node.finished_at,
                 progress=node.progress,
+                tokens=node.tokens or None,
                 message=_cut(node.message),
                 error=_cut(node.error),
                 reason=_cut(node.reason),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
-from .drawing import ICON, PAD, SMALL, TITLE, Drawing, Item
+from .drawing import ICON, PAD, SMALL, TITLE, Drawing, Item, Line
 from .plain import Box, Geometry
 from .style import (
     GROWN,
@@ -22,6 +22,7 @@ from .style import (
     RULE,
     TIMES,
     Look,
+    amount,
     fit,
     look,
     one_line,
@@ -32,6 +33,11 @@ from .svg import add, icon, root_of, sanitise, text
 
 MARGIN = 16.0
 _TOP = 56.0
+ORDER = (
+    *("failed", "running", "retrying", "paused", "pending"),
+    *("cancelled", "skipped", "recovered", "cached", "completed"),
+)
+"""Of a bunch's counts those come first that want to be seen."""
 _LINES = {"needs": ("#8a95a1", None), "grown": (GROWN, "5 3"), "rescue": (RESCUE, "1.5 3")}
 
 
@@ -78,11 +84,14 @@ class _Painter:
             ink, dashes = _LINES[line.kind]
             pen = {"fill": "none", "stroke": ink, "stroke_width": 1.3}
             drawn = route.line if dashes else route.line + route.tip
-            edge = add(graph, "path", class_=f"edge {line.kind}", d=drawn, **pen, stroke_dasharray=dashes)
-            edge.set("data-from", line.tail)
-            edge.set("data-to", line.head)
+            paths = [add(graph, "path", class_=f"edge {line.kind}", d=drawn, **pen, stroke_dasharray=dashes)]
             if dashes:
-                add(graph, "path", class_=f"tip {line.kind}", d=route.tip, **pen)
+                paths.append(add(graph, "path", class_=f"tip {line.kind}", d=route.tip, **pen))
+            for path in paths:
+                path.set("data-from", line.tail)
+                path.set("data-to", line.head)
+                if self.tooltips and self.dead(line):
+                    path.set("opacity", "0.35")
         for item in items:
             if item.shape == "diamond":
                 self.diamond(graph, item, self.geometry.boxes[item.id])
@@ -92,10 +101,18 @@ class _Painter:
     def look(self, item: Item) -> Look:
         if item.change:
             return look(item.change)
-        return look(str(item.view.status)) if self.drawing.states else PLAIN
+        return look(item.state) if self.drawing.states else PLAIN
 
     def state(self, item: Item) -> str:
-        return str(item.view.status) if self.drawing.states else ""
+        return item.state if self.drawing.states else ""
+
+    def dead(self, line: Line) -> bool:
+        """Whether nothing comes along this line any more: its path has failed, or was left out."""
+        items, lost = self.drawing.items, {"skipped", "cancelled"}
+        failed = set() if line.kind == "rescue" else {"failed"}
+        return self.drawing.states and (
+            items[line.head].states <= lost or items[line.tail].states <= lost | failed
+        )
 
     def shell(self, graph: Element, item: Item, box: Box, share: float = 0.1) -> Element:
         ink, state = self.look(item).ink, self.state(item)
@@ -107,8 +124,12 @@ class _Painter:
         if item.change:
             node.set("data-change", item.change)
         node.set("data-box", f"{box.x:g} {box.y:g} {box.width:g} {box.height:g}")
+        if item.fold and not self.tooltips:
+            node.set("data-fold", item.fold)
         if self.tooltips:
-            words = [one_line(item.id), one_line(item.view.action), item.note or state]
+            name = item.title if item.view.kind == "bunch" else item.id
+            by = f"added by {one_line(item.view.added_by)}" if item.view.added_by else ""
+            words = [one_line(name), one_line(item.view.action), item.note or state, by]
             add(node, "title").text = "\n".join(dict.fromkeys(word for word in words if word))
         return node
 
@@ -125,6 +146,9 @@ class _Painter:
         text(node, words if len(words) > 2 else "", after, box.y + 18, SMALL, MUTED, kind="sub")
         took = item.took(self.drawing.at) if self.state(item) and item.view.finished_at else ""
         right = box.x + box.width - PAD
+        if item.fold and not self.tooltips:
+            self.sign(node, item, right - 11, box.y + 6)
+            right -= 20
         text(node, took, right, box.y + 18, SMALL, MUTED, anchor="end", kind="time")
 
     def diamond(self, graph: Element, item: Item, box: Box) -> None:
@@ -152,21 +176,61 @@ class _Painter:
         if seen.icon:
             icon(node, seen.icon, x + 10, y + 11)
             left = x + ICON
+        if item.fold and not self.tooltips:
+            self.sign(node, item, right - 13, y + 7)
+            right -= 20
         sub = item.note or item.subtitle or self.state(item)
         middle = y + (20 if sub else box.height / 2 + 4.5)
         text(node, item.title, left, middle, TITLE, INK, weight="600", kind="title")
         kind = "sub" if item.subtitle and not item.note else "sub state"
-        text(node, sub, left, y + 36, SMALL, MUTED, kind=kind)
+        ending = "" if item.note else self.ending(item)
+        room = x + box.width - 9 - left - (text_width(ending, SMALL) + 6 if ending else 0)
+        text(node, fit(sub, max(room, 40), SMALL), left, y + 36, SMALL, MUTED, kind=kind)
         if item.view.added_by is not None:
             text(node, "+", right, y + 16, TITLE, GROWN, weight="600", anchor="end", kind="mark")
-        ending = "" if item.note else self.ending(item)
-        text(node, ending, right, y + 36, SMALL, MUTED, anchor="end", kind="time")
-        share = _share(item)
-        if share or item.shape == "stack":
-            wide = round((box.width - 6) * share, 1)
-            bar = add(node, "rect", class_="bar", x=x + 3, y=y + box.height - 4, width=wide, height=2.5)
-            bar.set("fill", seen.ink)
-            bar.set("stroke", "none")
+        text(node, ending, x + box.width - 9, y + 36, SMALL, MUTED, anchor="end", kind="time")
+        if item.items and self.drawing.states and not item.change:
+            self.counts(node, item, box)
+        elif share := _share(item):
+            self.bar(node, "bar", x + 3, y + box.height - 4, (box.width - 6) * share, seen.ink)
+
+    def counts(self, node: Element, item: Item, box: Box) -> None:
+        """How many of what is hidden are in which state: in numbers, and as a bar. The page does the same."""
+        counts = add(node, "g", class_="counts")
+        left, end, total = box.x + PAD, box.x + box.width - 6, sum(item.items.values())
+        for state in (state for state in ORDER if item.items.get(state)):
+            words = amount(item.items[state])
+            wide = 15 + 6.6 * len(words) + 9
+            if left + wide > end:
+                break
+            one = add(counts, "g", class_="count", stroke=look(state).ink)
+            one.set("data-state", state)
+            icon(one, look(state).icon, left, box.y + 44)
+            text(one, words, left + 15, box.y + 54, SMALL, MUTED)
+            left += wide
+        left = box.x + 3
+        for state in (state for state in reversed(ORDER) if state != "pending" and state in item.items):
+            wide = (box.width - 6) * item.items[state] / total
+            self.bar(counts, "part", left, box.y + box.height - 5, wide, look(state).ink, state)
+            left += wide
+
+    def bar(
+        self, node: Element, kind: str, x: float, y: float, wide: float, ink: str, state: str = ""
+    ) -> None:
+        bar = add(node, "rect", class_=kind, x=x, y=y, width=round(wide, 1), height=2.5)
+        bar.set("fill", ink)
+        bar.set("stroke", "none")
+        if state:
+            bar.set("data-state", state)
+
+    def sign(self, node: Element, item: Item, x: float, y: float) -> None:
+        """What one clicks on to open or close it; only in the page."""
+        sign = add(node, "g", class_="sign")
+        add(sign, "rect", x=x, y=y, width=14, height=14, rx=3, stroke_width=1)
+        path = f"M{x + 3.5:.1f} {y + 7:.1f}h7" + (
+            f"M{x + 7:.1f} {y + 3.5:.1f}v7" if item.fold == "closed" else ""
+        )
+        add(sign, "path", d=path, fill="none", stroke_width=1.4)
 
     def rect(
         self, node: Element, kind: str, box: Box, shift: float, *, dashed: bool = False, pen: float = 1.3
@@ -182,8 +246,9 @@ class _Painter:
         if item.items:
             return f"{_count_ended(item)}/{sum(item.items.values())}"
         times = f"{TIMES}{item.view.attempt}" if item.view.attempt > 1 else ""
+        tokens = f"{amount(item.view.tokens)} tok" if item.view.tokens else ""
         took = item.took(self.drawing.at) if item.view.finished_at else ""
-        return " ".join(part for part in (times, took) if part)
+        return "\u2002".join(part for part in (times, tokens, took) if part)
 
 
 def _count_ended(item: Item) -> int:
@@ -195,12 +260,8 @@ def _ended(state: str) -> bool:
 
 
 def _share(item: Item) -> float:
-    """How far a node is, as far as a bar shows it: the share of a stack's items, or its own progress."""
-    if item.change:
-        return 0.0
-    if item.items:
-        return _count_ended(item) / sum(item.items.values())
-    if item.view.progress is None or _ended(str(item.view.status)):
+    """How far a node says that it is."""
+    if item.change or item.view.progress is None or _ended(str(item.view.status)):
         return 0.0
     return min(1.0, max(0.0, item.view.progress))
 
@@ -217,7 +278,7 @@ def _legend_entries(drawing: Drawing) -> list[tuple[str, str]]:
             continue
         if not item.change and not drawing.states:
             continue
-        inside = item.items if item.items and not item.change else {item.change or str(item.view.status): 1}
+        inside = item.items if item.items and not item.change else {item.change or item.state: 1}
         for state, count in inside.items():
             counts[state] = counts.get(state, 0) + count
     entries += [(kind, f"{kind} {counts[kind]}") for kind in (*LOOKS, *MARKS) if kind in counts]

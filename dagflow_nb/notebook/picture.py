@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import graphviz  # type: ignore[import-untyped]  # the package has no type hints
 
     from ..runtime.snapshot import Snapshot
+    from .folding import Folding
     from .plain import Geometry
 
 SAVE_LIMIT = 60.0
@@ -123,9 +124,11 @@ def workflow_picture(workflow: Any, marks: Mapping[str, tuple[str, str]] | None 
     return _of_drawing(drawing, f"Workflow {drawing.heading}: {drawing.caption}")
 
 
-def snapshot_picture(snapshot: Snapshot, geometry: Geometry | None = None) -> Picture:
-    """The graph of a run as it stood at the snapshot; `geometry`: places that are known already."""
-    return _of_drawing(drawings.draw(snapshot), drawings.summary(snapshot), geometry)
+def snapshot_picture(
+    snapshot: Snapshot, geometry: Geometry | None = None, folding: Folding | None = None
+) -> Picture:
+    """The graph of a run as it stood at the snapshot, folded as somebody chose; `geometry`: known places."""
+    return _of_drawing(drawings.draw(snapshot, folding), drawings.summary(snapshot), geometry)
 
 
 def diff_picture(a: Snapshot, b: Snapshot, changes: Mapping[str, str] | None = None) -> Picture:

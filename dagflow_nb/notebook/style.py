@@ -140,3 +140,14 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} m {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} m"
+
+
+def amount(number: float) -> str:
+    """A count in few characters.
+
+    >>> [amount(n) for n in (7, 9999, 12_340, 2_500_000)]
+    ['7', '9999', '12k', '2.5M']
+    """
+    if number < 10_000:
+        return f"{number:.0f}"
+    return f"{number / 1000:.0f}k" if number < 1e6 else f"{number / 1e6:.1f}M"

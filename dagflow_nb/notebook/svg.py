@@ -14,7 +14,7 @@ from .style import FONT
 NAMESPACE = "http://www.w3.org/2000/svg"
 _TAGS = frozenset(["svg", "g", "path", "rect", "text", "title"])
 _PLACE = frozenset(["d", "x", "y", "rx", "width", "height", "viewBox", "transform", "text-anchor"])
-_PAINT = frozenset(["class", "fill", "stroke", "stroke-width", "stroke-dasharray"])
+_PAINT = frozenset(["class", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity"])
 _PENS = frozenset(["stroke-linecap", "stroke-linejoin", "font-family", "font-size", "font-weight"])
 _ATTRIBUTES = _PLACE | _PAINT | _PENS | {"role", "aria-label"}
 # Characters that no XML may hold, not even escaped.

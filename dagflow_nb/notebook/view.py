@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from .asked import answer
 from .drawing import draw, summary
+from .folding import BY, Folding, revealed
 from .layout import LIMIT, layout
 from .page import LOG_TEXT, TOKEN, PageState, append_lines, node_defs, run_record
 from .paint import paint
@@ -74,9 +75,11 @@ class LiveView:
         self._class = f"dagflow-static-{uuid.uuid4().hex[:12]}"
         self._lines: list[list[str]] = [_line(*one) for one in logs or ()]
         self._logged = 0.0
-        self._topology: int | None = None
         self._wanted: Snapshot | None = None
-        self._placed: tuple[int, Geometry] | None = None
+        self._placed: tuple[int, Folding, Geometry] | None = None
+        self._folding = Folding()
+        self._latest: Snapshot | None = None
+        self._asked = False  # somebody has clicked, and waits for the graph
         self._worker: threading.Thread | None = None
         self._hurry = False
         self.viewed = False
@@ -111,7 +114,9 @@ class LiveView:
                 self._widget.patch(states, run)
             if self._lines:
                 self._send_logs()
-            if snapshot.topology != self._topology:
+            changed = self._latest is None or snapshot.topology != self._latest.topology
+            self._latest = snapshot
+            if changed:
                 self._want(snapshot)
 
     def log(self, node_id: str, text: str, stream: str = "stdout") -> None:
@@ -141,9 +146,10 @@ class LiveView:
             self._news.wait_for(lambda: not self._busy() or self._is_placed(snapshot), LIMIT + 2)
             self._hurry = False
             placed = self._placed
-        geometry = placed[1] if placed is not None and placed[0] == snapshot.topology else None
-        picture = snapshot_picture(snapshot, geometry)
-        if not self.viewed and not front_end_known():
+            folding = self._folding
+        geometry = placed[2] if placed is not None and placed[:2] == (snapshot.topology, folding) else None
+        picture = snapshot_picture(snapshot, geometry, folding)
+        if not self._is_seen():
             # Converters prefer a widget to the image, and can show one only with the help of a CDN.
             self._live.update({"text/plain": summary(snapshot)}, raw=True)
         bundle = {"text/html": picture.to_html(f"dagflow-static {self._class}"), "text/plain": picture.alt}
@@ -173,10 +179,26 @@ class LiveView:
                 if self._wanted is not None:
                     self._start_worker()
             return
-        told = answer(self._controls, message)
+        told = self._fold(message) if message.get("kind") == "fold" else answer(self._controls, message)
         with self._lock:
             if told is not None and self._widget is not None:
                 self._widget.send(told)
+
+    def _fold(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Folds the graph otherwise: by another rule, one item opened or closed, or a node made visible."""
+        with self._news:
+            snapshot = self._latest
+            if message.get("by") in BY:
+                self._folding = Folding(message["by"])
+            elif snapshot is not None and "reveal" in message:
+                self._folding = revealed(snapshot.nodes, self._folding, str(message["reveal"]))
+            elif "node" in message:
+                self._folding = self._folding.turned(str(message["node"]), closed=bool(message.get("open")))
+            if snapshot is not None:
+                self._asked = True
+                self._want(snapshot)
+                self._news.notify_all()
+        return {"kind": "done", "id": message.get("id"), "error": None}
 
     def _send_logs(self) -> None:
         lines, self._lines = self._lines, []
@@ -188,15 +210,18 @@ class LiveView:
 
     def _want(self, snapshot: Snapshot) -> None:
         """Asks for a layout; of several that are asked for meanwhile only the latest is made."""
-        self._topology = snapshot.topology
+        self._latest = snapshot
         if self._is_placed(snapshot):
             return
         self._wanted = snapshot
-        if self.viewed or front_end_known():
+        if self._is_seen():
             self._start_worker()
 
+    def _is_seen(self) -> bool:
+        return self.viewed or front_end_known()
+
     def _is_placed(self, snapshot: Snapshot) -> bool:
-        return self._placed is not None and self._placed[0] == snapshot.topology
+        return self._placed is not None and self._placed[:2] == (snapshot.topology, self._folding)
 
     def _start_worker(self) -> None:
         if not self._busy():
@@ -216,15 +241,18 @@ class LiveView:
             except Exception:  # a run goes on without its picture
                 logging.getLogger(__name__).exception("the graph could not be drawn")
             with self._news:
-                self._news.wait_for(lambda: self._hurry, rest)
+                self._news.wait_for(lambda: self._hurry or self._asked, rest)
 
     def _next_wanted(self) -> Snapshot | None:
         """What to lay out next; sends lines of log meanwhile. None ends the worker: nothing is left to do."""
         with self._news:
-            while self._wanted is None and self._lines:
+            while self._lines and not (self._wanted is not None and self._is_seen()):
                 self._news.wait(LOG_EVERY)
                 self._send_logs()
-            wanted, self._wanted = self._wanted, None
+            wanted = self._wanted if self._is_seen() else None
+            self._asked = False
+            if wanted is not None:
+                self._wanted = None
             if wanted is None:
                 self._worker = None
                 self._news.notify_all()
@@ -232,14 +260,14 @@ class LiveView:
 
     def _lay_out(self, snapshot: Snapshot) -> float:
         """Lays out, paints and sends; returns how many seconds to leave to others before the next time."""
-        begun = time.monotonic()
-        drawing = draw(snapshot)
+        begun, folding = time.monotonic(), self._folding
+        drawing = draw(snapshot, folding)
         geometry = layout(drawing)
-        svg = paint(drawing, geometry)
+        graph = {"svg": paint(drawing, geometry), "hidden": drawing.hidden(), "by": folding.by}
         with self._news:
-            self._placed = (snapshot.topology, geometry)
+            self._placed = (snapshot.topology, folding, geometry)
             if self._widget is not None:
-                self._widget.set_graph(svg, node_defs(snapshot))
+                self._widget.set_graph(graph, node_defs(snapshot))
             self._news.notify_all()
         return max(REST, 2 * (time.monotonic() - begun))
 

@@ -1,12 +1,13 @@
 """The widget behind the live view: what is synchronised with the page, and the messages between them.
 
-The page (`static/dagflow.js`) gets the laid-out graph and the nodes' descriptions as traits, once for each
-topology. States go as small custom messages, which the page keeps in its copy of the model; the traits
-here are brought up to date in silence, for pages that are loaded later.
+The page (`static/dagflow.js`) gets the laid-out graph once for each topology, and each node's description
+once; states go as small patches. All of it are custom messages, which the page keeps in its copy of the
+model; the traits here are brought up to date in silence, for pages that are loaded later.
 
-Messages to the page: `patch` (`states`, `run`), `log` (`lines`), `done` (`id`, `error`, `fields`), `look`
-(`node`, `inputs`, `outputs`, `attempts`, `code`), `past` (see `past`). From the page: `hello`, `look`
-(`node`), `past`, `do` (`id`, `what`, what that needs).
+Messages to the page: `graph` (`graph`: its SVG, what is hidden in which box, how it is folded; `defs`: new or
+changed nodes; `gone`: ids), `patch` (`states`, `run`), `log` (`lines`), `done` (`id`, `error`, `fields`),
+`look` (`node`, `inputs`, `outputs`, `attempts`, `code`), `past` (see `past`). From the page: `hello`, `look`
+(`node`), `past`, `fold` (`by`, `node` and `open`, or `reveal`), `do` (`id`, `what`, what that needs).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from .page import append_lines
 from .style import LOOKS
 
 STATIC = Path(__file__).with_name("static")
-SCRIPTS = ("base", "graph", "values", "form", "details", "tabs", "past", "dagflow")
+SCRIPTS = ("base", "graph", "finder", "values", "form", "details", "tabs", "past", "dagflow")
 """The parts of the page's module, joined in this order: a widget has one module, and nothing builds it."""
 
 
@@ -36,8 +37,8 @@ class DagflowWidget(anywidget.AnyWidget):
 
     _esm = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in SCRIPTS)
     _css = (STATIC / "dagflow.css").read_text(encoding="utf-8")
-    svg = traitlets.Unicode("").tag(sync=True)
-    defs: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    graph = traitlets.Dict().tag(sync=True, to_json=_copied)
+    defs: traitlets.List[Any] = traitlets.List().tag(sync=True, to_json=_copied)
     states = traitlets.Dict().tag(sync=True, to_json=_copied)
     run = traitlets.Dict().tag(sync=True, to_json=_copied)
     logs: traitlets.List[Any] = traitlets.List().tag(sync=True, to_json=_copied)
@@ -45,15 +46,18 @@ class DagflowWidget(anywidget.AnyWidget):
     still = traitlets.Unicode("").tag(sync=True)
 
     def __init__(self, on_message: Callable[[dict[str, Any]], None], **traits: Any) -> None:
+        traits = {"graph": {"svg": "", "hidden": {}, "by": "auto"}, **traits}
         super().__init__(icons={state: look.icon for state, look in LOOKS.items()}, **traits)
         self.on_msg(lambda _widget, content, _buffers: on_message(content))
         free_comm(self)
 
-    def set_graph(self, svg: str, defs: list[dict[str, Any]]) -> None:
-        """A new topology, in one message."""
-        with self.hold_sync():
-            self.defs = defs
-            self.svg = svg
+    def set_graph(self, graph: dict[str, Any], defs: list[dict[str, Any]]) -> None:
+        """A new layout, with all nodes; only those that the page does not know are sent."""
+        known = {one["id"]: one for one in self.defs}
+        fresh = [one for one in defs if known.pop(one["id"], None) != one]
+        self.graph.update(graph)
+        self.defs[:] = defs
+        self.send({"kind": "graph", "graph": graph, "defs": fresh, "gone": list(known)})
 
     def patch(self, states: dict[str, Any], run: dict[str, Any]) -> None:
         """New states of some nodes and the run's record: kept here in place, sent as they are."""

@@ -35,6 +35,7 @@ class NodeView:
     reason: str | None = None
     progress: float | None = None
     message: str | None = None
+    tokens: float = 0
     disabled: bool = False
     replaces: str | None = None
     tags: tuple[str, ...] = ()

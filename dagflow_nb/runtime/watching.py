@@ -243,6 +243,7 @@ def view_of(
         reason=node.reason or (form.question if form is not None and node.status == "paused" else None),
         progress=fraction,
         message=message,
+        tokens=node.used_tokens,
         disabled=node.disabled,
         replaces=spec.replaces,
         tags=spec.tags,

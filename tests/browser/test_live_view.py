@@ -343,6 +343,9 @@ for step in range(40):
 """,
     )
     nb.run(0)
+    nb.view.locator(".node").nth(39).wait_for()
+    assert nb.view.locator(".node").count() == 40  # by itself the graph shows a box for each layer
+    nb.view.get_by_role("combobox", name="Collapse").select_option("nothing")
     nb.node("n999").wait_for(timeout=40_000)
     nb.run(1, wait=False)
     nb.node("n100", "completed").wait_for()  # what starting a cell costs the front end is over by now

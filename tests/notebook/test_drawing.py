@@ -6,8 +6,8 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from dagflow_nb.core.model import NodeDef
-from dagflow_nb.notebook import drawing as drawings
 from dagflow_nb.notebook.drawing import draw, draw_diff, draw_workflow, summary
+from dagflow_nb.notebook.folding import Folding
 from dagflow_nb.notebook.picture import workflow_picture
 from dagflow_nb.notebook.style import LOOKS
 from dagflow_nb.runtime.snapshot import NodeView
@@ -56,13 +56,21 @@ def test_a_map_without_items_yet_is_one_node():
     assert items["m"].shape == "stack" and items["m"].subtitle == "map of f"
 
 
-def test_a_crowd_is_cut_and_says_so(monkeypatch):
-    """Above the limit groups are closed and boxes left out, and the caption counts what is missing."""
-    monkeypatch.setattr(drawings, "DRAW_LIMIT", 10)
-    nodes = [NodeView(id=f"n{i}", action="f", deps=(f"n{i - 1}",) if i else ()) for i in range(25)]
-    drawing = draw(run_of(*nodes, NodeView(id="n0/x", action="f", parent="n0")))
-    assert len(drawing.items) == 10 and "15 of them not drawn" in drawing.caption
-    assert all(line.tail in drawing.items and line.head in drawing.items for line in drawing.lines)
+def test_a_bunch_is_one_box_with_counts():
+    """Nodes of one action stand as one box, with lines that stand for theirs and a state made of theirs."""
+    first = [NodeView(id=f"a{i}", action="load", status="completed") for i in range(200)]
+    then = [NodeView(id=f"b{i}", action="fit", deps=(f"a{i}",), status="pending") for i in range(200)]
+    then[7] = replace(then[7], status="failed")
+    drawing = draw(run_of(*first, *then))
+    load, fit = drawing.items.values()
+    assert (load.shape, load.title, load.subtitle, load.fold) == ("stack", "load", "× 200", "closed")  # noqa: RUF001
+    assert fit.items == {"pending": 199, "failed": 1} and fit.state == "failed" and load.state == "completed"
+    assert [(line.tail, line.head, line.kind) for line in drawing.lines] == [(load.id, fit.id, "needs")]
+    assert drawing.hidden()[load.id] == [node.id for node in first]
+    opened = draw(run_of(*first, *then), Folding().turned(load.id, closed=True))
+    assert opened.items[load.id].shape == "group" and opened.items[load.id].fold == "open"
+    assert opened.members[load.id] == [f"{load.id}#0", f"{load.id}#1"]
+    assert opened.items[f"{load.id}#1"].title == "a100 … a199"
 
 
 def test_odd_parents_and_dependencies_do_no_harm():

@@ -154,3 +154,12 @@ def test_our_own_layout_is_quick():
     begun = time.perf_counter()
     layout_plain(drawing)
     assert time.perf_counter() - begun < 2
+
+
+def test_items_of_a_map_stand_in_their_order(monkeypatch):
+    """Whatever order an engine gives them, items that no line tells apart stand from first to last."""
+    monkeypatch.setenv("DAGFLOW_LAYOUT", "pygraphviz")
+    items = [NodeView(id=f"m/{number}", action="f", parent="m") for number in range(4)]
+    geometry = layout(draw(run_of(NodeView(id="m", action="f", kind="map"), *items)))
+    tops = [geometry.boxes[item.id].y for item in items]
+    assert tops == sorted(tops)

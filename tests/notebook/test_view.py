@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 from dataclasses import replace
@@ -130,7 +131,7 @@ def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
     view.show(RUN)
     view.finish(changed("completed"))
     assert len(outputs[0].shown) == 1 and "<img" in outputs[1].shown[1]["text/html"]
-    assert 'class="node box"' in outputs[0].shown[0].svg
+    assert 'class="node box"' in outputs[0].shown[0].graph["svg"]
 
     monkeypatch.delenv("JPY_SESSION_NAME")
     view = LiveView(Controls())
@@ -147,7 +148,56 @@ def test_a_page_that_comes_late_gets_its_graph(outputs, sent):
     view._on_message({"kind": "hello"})
     settled(view)
     widget = outputs[0].shown[0]
-    assert 'data-node="b"' in widget.svg and [one["id"] for one in widget.defs] == ["a", "b"]
+    assert 'data-node="b"' in widget.graph["svg"] and [one["id"] for one in widget.defs] == ["a", "b"]
+
+
+def test_only_what_the_page_does_not_know_is_sent(outputs, sent):
+    """A new topology sends the new nodes and the ids of those that are gone, not all of them again."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    view._on_message({"kind": "hello"})
+    settled(view)
+    assert sent[-1]["kind"] == "graph" and sent[-1]["defs"] == [] and sent[-1]["gone"] == []
+    nodes = (RUN.nodes[0], NodeView(id="c", action="f"))
+    view.update(replace(RUN, nodes=nodes, topology=2))
+    settled(view)
+    assert sent[-1]["defs"] == [{"id": "c", "action": "f"}] and sent[-1]["gone"] == ["b"]
+    assert [one["id"] for one in outputs[0].shown[0].defs] == ["a", "c"]
+
+
+def test_a_click_folds_the_graph_otherwise(outputs, sent):
+    """The page asks for another rule, for an item to be opened or closed, or for a node to be shown."""
+    run = replace(RUN, nodes=(*RUN.nodes, NodeView(id="m", action="g", kind="map")))
+    items = [NodeView(id=f"m/{number}", action="g", parent="m") for number in range(40)]
+    run = replace(run, nodes=(*run.nodes, *items))
+    view = LiveView(Controls())
+    view.show(run)
+    view._on_message({"kind": "hello"})
+    settled(view)
+    graph = outputs[0].shown[0].graph
+    assert list(graph["hidden"]) == ["m"] and len(graph["hidden"]["m"]) == 40
+
+    def ask(**message):
+        view._on_message({"kind": "fold", "id": "1", **message})
+        settled(view)
+        assert {"kind": "done", "id": "1", "error": None} in sent
+        sent.clear()
+
+    ask(node="m", open=True)
+    assert graph["hidden"] == {} and 'data-node="m/39"' in graph["svg"]
+    ask(node="a", open=False)
+    assert graph["hidden"] == {"a": ["b"]}
+    ask(by="actions")
+    assert graph["by"] == "actions" and set(graph["hidden"]) == {"m", "::f"}
+    ask(reveal="b")
+    assert list(graph["hidden"]) == ["m"]
+    ask(by="<nonsense>")
+    assert graph["by"] == "actions"
+    view.finish(replace(run, status="completed"))
+    assert (
+        'data-node="b"'
+        in base64.b64decode(outputs[1].shown[1]["text/html"].split("base64,")[1].split('"')[0]).decode()
+    )
 
 
 def test_outdated_layouts_are_dropped(outputs, sent, monkeypatch):
@@ -175,7 +225,7 @@ def test_outdated_layouts_are_dropped(outputs, sent, monkeypatch):
     go_on.set()
     settled(view)
     assert laid_out == [2, 6]
-    assert 'data-node="n5"' in outputs[0].shown[0].svg
+    assert 'data-node="n5"' in outputs[0].shown[0].graph["svg"]
 
 
 def test_a_graph_that_cannot_be_drawn_stops_nothing(outputs, sent, monkeypatch, caplog):

@@ -4,6 +4,14 @@ const ENDED = new Set(["completed", "cached", "recovered", "failed", "skipped", 
 const STATES = ["completed", "cached", "recovered", "running", "retrying", "paused", "failed", "cancelled",
   "skipped", "pending"];
 const OVER = new Set(["completed", "failed", "cancelled", "interrupted"]);
+// Of a bunch's counts those come first that want to be seen (as in paint.py and drawing.py).
+const COUNTED = ["failed", "running", "retrying", "paused", "pending", "cancelled", "skipped", "recovered",
+  "cached", "completed"];
+const LOUD = ["failed", "paused", "running", "retrying", "pending"];
+const LOST = new Set(["skipped", "cancelled"]);
+const FOLDS = { auto: "Collapse if big", groups: "Collapse groups", actions: "Collapse by action",
+  nothing: "Show everything" };
+const EDGE = 16; // pixels around the graph (MARGIN in paint.py)
 const LINES_KEPT = 1000, ROWS_SHOWN = 2000, CALM_ABOVE = 150, GLIDE_BELOW = 400;
 const ESTIMATE = "The mean time of the nodes of each action that have ended, for each that has not, divided by how "
   + "many ran at once so far. Nodes that are added later are not foreseen.";
@@ -32,6 +40,13 @@ function icon(path) {
   return svg;
 }
 
+function svgElement(tag, attributes, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
 const setText = (node, text) => { if (node && node.textContent !== text) node.textContent = text; };
 const two = (n) => String(n).padStart(2, "0");
 
@@ -43,6 +58,9 @@ function took(seconds) { // the same as style.duration in the kernel
   if (whole < 3600) return `${Math.floor(whole / 60)} m ${two(whole % 60)} s`;
   return `${Math.floor(whole / 3600)} h ${two(Math.floor((whole % 3600) / 60))} m`;
 }
+
+const amount = (number) => number < 10000 ? String(Math.round(number)) // the same as style.amount
+  : number < 1e6 ? `${Math.round(number / 1000)}k` : `${(number / 1e6).toFixed(1)}M`;
 
 function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));

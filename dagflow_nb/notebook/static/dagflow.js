@@ -13,6 +13,13 @@ function initialize({ model }) {
     if (msg.kind === "patch") {
       Object.assign(model.get("states"), msg.states);
       Object.assign(model.get("run"), msg.run);
+    } else if (msg.kind === "graph") {
+      Object.assign(model.get("graph"), msg.graph);
+      const defs = model.get("defs"), known = new Map(defs.map((def) => [def.id, def]));
+      for (const id of msg.gone) known.delete(id);
+      for (const def of msg.defs) known.set(def.id, def);
+      defs.length = 0;
+      for (const def of known.values()) defs.push(def);
     } else if (msg.kind === "log") {
       const logs = model.get("logs");
       for (const line of msg.lines) {
@@ -37,7 +44,7 @@ class View {
     this.readDefs();
     this.listeners = [
       ["msg:custom", (msg) => this.hear(msg)],
-      ["change:svg", () => { this.readDefs(); this.graph.draw(); this.refreshAll(); }],
+      ["change:graph", () => this.redraw()],
       ["change:states", () => this.refreshAll()],
       ["change:run", () => this.refreshAll()],
     ];
@@ -88,8 +95,15 @@ class View {
     }
   }
 
+  redraw() {
+    this.readDefs();
+    this.graph.draw();
+    this.refreshAll();
+  }
+
   hear(msg) {
-    if (msg.kind === "patch") {
+    if (msg.kind === "graph") this.redraw();
+    else if (msg.kind === "patch") {
       if (msg.run.at) this.skew = Date.now() / 1000 - msg.run.at;
       for (const id of Object.keys(msg.states)) {
         this.dirty.add(id);
