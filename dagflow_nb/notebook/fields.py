@@ -64,7 +64,7 @@ def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth
     schema = _resolved(given, root)
     field: dict[str, Any] = {
         "name": name,
-        "label": str(schema.get("title", name)),
+        "label": _label(name, given, schema),
         "kind": "json",
         "required": required,
         "help": str(schema.get("description", "")),
@@ -88,6 +88,13 @@ def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth
     if "default" in schema and field["kind"] != "secret":
         field["default"] = schema["default"]
     return field
+
+
+def _label(name: str, given: Any, schema: Mapping[str, Any]) -> str:
+    # what is referred to has the title of its kind, not of this field
+    if isinstance(given, Mapping) and name and "title" not in given and ("$ref" in given or "allOf" in given):
+        return name.replace("_", " ").capitalize()
+    return str(schema.get("title", name))
 
 
 def _simple(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class Details {
       type: "button", class: "df-tool", "aria-label": "Close details", text: "✕",
       onclick: () => view.select(null),
     });
-    this.panel = h("aside", { class: "dagflow-details", "aria-label": "Details" },
+    this.panel = h("aside", { class: "dagflow-details", "aria-label": "Details", tabindex: -1 },
       h("div", { class: "df-details-head" }, this.title, this.pill, close),
       this.question, this.failure, this.facts,
       h("div", { class: "df-row" }, this.retry, this.pause, this.resume, this.cancel),
@@ -80,7 +80,7 @@ class Details {
     if (node !== view.selected) return;
     this.attempts = attempts;
     this.values.replaceChildren(...problem ? [h("p", { class: "df-wrong", text: problem })] : [],
-      ...valueList("Inputs", inputs), ...valueList("Outputs", outputs), ...attemptTable(view, attempts));
+      ...valueList("Outputs", outputs), ...valueList("Inputs", inputs), ...attemptTable(view, attempts));
     this.code.replaceChildren(...code ? [fold("Code of the action", code)] : []);
     this.fail();
   }
@@ -110,17 +110,22 @@ class Details {
     this.pill.hidden = id === null;
     setText(this.pill, seen.state ?? "");
     this.pill.dataset.state = seen.state ?? "";
+    const inside = this.panel.contains(document.activeElement);
     const over = OVER.has(view.run.status), paused = view.run.waiting?.some((one) => one.branch === id);
     this.retry.hidden = id === null || !["failed", "cancelled"].includes(seen.state);
     this.pause.hidden = id === null || over || paused || ENDED.has(seen.state);
     this.resume.hidden = id === null || over || !paused || Boolean(view.question(id)?.fields.length);
     this.cancel.hidden = id === null || over || ENDED.has(seen.state);
+    // the button that was pressed may be gone now: whoever uses the keyboard stays here
+    const { activeElement } = document;
+    if (inside && (!this.panel.contains(activeElement) || activeElement.closest("[hidden]"))) this.panel.focus();
     const share = seen.progress === undefined ? "" : `${Math.round(seen.progress * 100)} %`;
     const facts = [
       ["Action", def.action],
       ["About", def.description],
       ["Disabled", seen.disabled ? "it will be skipped" : null],
-      ["Attempts", seen.attempt ? `${seen.attempt}${seen.most ? ` of ${seen.most}` : ""}` : null],
+      ["Attempts", seen.attempt > 1 || (seen.attempt && seen.most) ? `${seen.attempt}${seen.most ? ` of ${seen.most}` : ""}`
+        : null],
       ["Began", seen.started ? wallClock(seen.started) : null],
       ["Waited", seen.started - seen.ready > 0.05 ? took(seen.started - seen.ready) : null],
       ["Took", span(seen)],
