@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import subprocess
 import sys
 from typing import Any
@@ -148,10 +149,19 @@ def test_a_branch_is_paused_resumed_and_cancelled(flow: DagFlow) -> None:
     wf.add(then, id="b", n=one)
     run = flow.start(wf, view=False)
     gate.wait_for(1)
-    controls = Controls(run)
-    for what, branch in (("pause", "a"), ("resume", "a"), ("cancel", "b")):
+    controls, heard, live = Controls(run), queue.SimpleQueue[Any](), run._coordinator
+    assert live is not None
+    live.loop.call_soon_threadsafe(live.watch.listen, heard.put)
+    for what, branch, kind in (
+        ("pause", "a", "BranchPaused"),
+        ("resume", "a", "BranchResumed"),
+        ("cancel", "b", "BranchCancelled"),
+    ):
         told = answer(controls, {"kind": "do", "id": what, "what": what, "branch": branch})
         assert told == {"kind": "done", "id": what, "error": None}
+        while type(event := heard.get(timeout=PATIENCE)).__name__ != kind:
+            pass
+        assert event.branch_id == branch
     gate.open()
     run.wait(PATIENCE)
     assert {node.id: node.status for node in run.snapshot().nodes} == {
