@@ -8,8 +8,10 @@ A value of the user's that cannot be written leaves a gap in its own place only;
 from __future__ import annotations
 
 import dataclasses
+import functools
+import operator
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core import messages, model
@@ -45,24 +47,35 @@ class _Field:
         self.is_mapping = str(field.type).startswith("Mapping[")
 
     def is_default(self, value: Any) -> bool:
-        """Whether `value` need not be written; nothing of a user's is compared."""
+        """Whether a value of a `simple` field need not be written; nothing of a user's is compared."""
         default = self.default
-        return value is default or (self.simple and type(value) is type(default) and bool(value == default))
+        return type(value) is type(default) and bool(value == default)
 
 
-def fields_of(cls: Any, leave_out: tuple[str, ...] = ("exception",)) -> tuple[_Field, ...]:
+class Fields(tuple[_Field, ...]):
+    """The fields of a record class that are written; `values(record)` gives all of them at once."""
+
+    @functools.cached_property
+    def values(self) -> Callable[[Any], tuple[Any, ...]]:
+        """What takes the values out of a record."""
+        names = [field.name for field in self]
+        if len(names) > 1:
+            return operator.attrgetter(*names)
+        return lambda record: tuple(getattr(record, name) for name in names)
+
+
+def fields_of(cls: Any, leave_out: tuple[str, ...] = ("exception",)) -> Fields:
     """The fields of a record class, without those that are never written."""
-    return tuple(_Field(field) for field in dataclasses.fields(cls) if field.name not in leave_out)
+    return Fields(_Field(field) for field in dataclasses.fields(cls) if field.name not in leave_out)
 
 
-def pack_fields(fields: tuple[_Field, ...], record: Any, packer: Packer) -> dict[str, Any]:
+def pack_fields(fields: Fields, record: Any, packer: Packer) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     packed: dict[str, Any] = {}
-    for field in fields:
-        name = field.name
-        value = getattr(record, name)
-        if value is field.default or field.is_default(value):
+    for field, value in zip(fields, fields.values(record), strict=True):
+        if value is field.default or (field.simple and field.is_default(value)):
             continue
+        name = field.name
         if field.is_tuple and type(value) is tuple:
             packed[name] = [packer.slot(item, (i,)) for i, item in enumerate(value)]
         elif field.is_mapping and isinstance(value, Mapping):
@@ -75,7 +88,7 @@ def pack_fields(fields: tuple[_Field, ...], record: Any, packer: Packer) -> dict
     return packed
 
 
-def unpack_fields(fields: tuple[_Field, ...], payload: dict[str, Any]) -> dict[str, Any]:
+def unpack_fields(fields: Fields, payload: dict[str, Any]) -> dict[str, Any]:
     """The constructor's arguments."""
     given = dict(payload)
     for field in fields:

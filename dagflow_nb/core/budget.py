@@ -86,8 +86,9 @@ class Usage:
         `budgets`: a mapping, or an object with these attributes (`DagConfig`).
         Counts of nodes and iterations may reach their limit; tokens and cost are used up when they do.
         """
+        by_name = isinstance(budgets, Mapping)
         for name in ("max_tokens", "max_cost", "max_nodes", "max_iterations"):
-            limit = budgets.get(name) if isinstance(budgets, Mapping) else getattr(budgets, name)
+            limit = budgets.get(name) if by_name else getattr(budgets, name)
             if limit is None:
                 continue
             used = getattr(self, name)

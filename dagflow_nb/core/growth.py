@@ -24,7 +24,7 @@ class Refused(DagError):
     """A command does not fit the state of the run; the text says why and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Context:
     """Who gives a command, and in answer to what.
 
@@ -161,8 +161,8 @@ def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeD
         inputs=inputs or EMPTY,
         timeout=timeout,
         try_count=tries,
-        when=_one_of(When, spec.when, f"when of node {id!r}"),
-        on_failure=None if policy is None else _one_of(OnFailure, policy, f"on_failure of node {id!r}"),
+        when=_one_of(When, spec.when, "when", id),
+        on_failure=None if policy is None else _one_of(OnFailure, policy, "on_failure", id),
         failure=spec.failure,
         cache=spec.cache,
         executor=spec.executor,
@@ -176,13 +176,14 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _one_of(kind: Any, value: Any, what: str) -> Any:
+def _one_of(kind: Any, value: Any, what: str, id: str) -> Any:
     if type(value) is kind:
         return value
     try:
         return kind(value)
     except ValueError:
-        raise Refused(f"{what} is {' or '.join(repr(str(k)) for k in kind)}, not {shorten(value)}") from None
+        known = " or ".join(repr(str(k)) for k in kind)
+        raise Refused(f"{what} of node {id!r} is {known}, not {shorten(value)}") from None
 
 
 def find(s: State, id: Any) -> Node:

@@ -73,7 +73,7 @@ class Pause:
     alarm: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ask:
     """An event the hooks have been asked about; `final`: its node's dependants are held until then."""
 

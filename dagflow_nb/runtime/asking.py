@@ -61,6 +61,8 @@ class Asking:
         self.post: Callable[..., None] = (
             self._post
         )  # a replay takes answers in the order in which they once came
+        run = coordinator
+        self._context = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
         self.waiting: deque[Any] = deque()
         self._task: asyncio.Task[None] | None = None
         self._giving_up: asyncio.TimerHandle | None = None
@@ -92,7 +94,7 @@ class Asking:
         run, asked = self._run, 0
         while self.waiting:
             event = self.waiting.popleft()
-            ctx = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
+            ctx = self._context
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
             first: list[m.Input] = []

@@ -392,11 +392,15 @@ class RunCoordinator:
         Raises `TypeError` where the outputs have other names than texts.
         """
         if is_settled(outputs):
-            return [(node_id, dict(outputs), self.clock.now())] if outputs else []
+            return self.settled_rows(node_id, outputs)
         for key in outputs:
             if not isinstance(key, str):
                 raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
         return self.encode(node_id, outputs)
+
+    def settled_rows(self, node_id: str, outputs: Mapping[str, Any]) -> list[Any]:
+        """The same for outputs of which `is_settled` has been asked."""
+        return [(node_id, dict(outputs), self.clock.now())] if outputs else []
 
     def encode(self, namespace: str, values: Mapping[str, Any], at: float | None = None) -> list[Any]:
         """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""

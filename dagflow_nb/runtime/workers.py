@@ -159,10 +159,8 @@ class Workers:
     async def _coroutine(self, own: Talk, action: NodeAction, ctx: NodeCtx) -> None:
         CURRENT.set(own)
         try:
-            outcome = await action.execute(ctx)
-            if type(outcome) is not NodeOutput:
-                outcome = checked(action, outcome)
-            result = Result(outcome, None, action)
+            given = await action.execute(ctx)
+            result = Result(given if type(given) is NodeOutput else checked(action, given), None, action)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if own.cancelled or (task is not None and task.cancelling()):
@@ -171,7 +169,10 @@ class Workers:
         except BaseException as error:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
             result = Result(None, error, action)
-        if result.outcome is not None and _takes_long(result.outcome.outputs):
+        outcome = result.outcome
+        if outcome is not None and is_settled(outcome.outputs) and own.key is None:
+            result.rows = self._run.settled_rows(own.node_id, outcome.outputs)
+        elif outcome is not None and _takes_long(outcome.outputs):
             await asyncio.to_thread(self._with_rows, own, result)
         else:
             self._with_rows(own, result)

@@ -3,7 +3,8 @@
 Rules kept here:
 - A file that is not ours, that is broken, or that a newer version has made is refused before anything
   is written to it.
-- The schema is made by the numbered scripts in `migrations/`, each in one transaction, and only by them;
+- The schema is made by the numbered scripts in `migrations/`, each in one transaction (in a new file all
+  in one), and only by them;
   `pragma user_version` is the number of the last one.
 """
 
@@ -49,20 +50,20 @@ def migrate(connection: sqlite3.Connection, upto: int | None = None) -> int:
     Safe against other processes that do the same at the same time.
     """
     before: int = connection.execute("pragma user_version").fetchone()[0]
-    for number, script in migrations().items():
-        if upto is not None and number > upto:
-            break
-        if number <= before:
-            continue
+    wanted = {n: script for n, script in migrations().items() if n > before and (upto is None or n <= upto)}
+    # a new file is made in one go: each commit waits for the disk
+    for batch in [list(wanted)] if before == 0 else [[number] for number in wanted]:
         with transaction(connection):
-            if connection.execute("pragma user_version").fetchone()[0] >= number:
-                continue
-            if number == 1 and connection.execute("select 1 from sqlite_master limit 1").fetchone():
+            now: int = connection.execute("pragma user_version").fetchone()[0]
+            if now == 0 and connection.execute("select 1 from sqlite_master limit 1").fetchone():
                 raise DatabaseError("another program has just made a database in it; use another file")
-            for statement in _statements(script):
-                connection.execute(statement)
-            connection.execute(f"pragma application_id = {APPLICATION_ID}")
-            connection.execute(f"pragma user_version = {number}")
+            for number in batch:
+                if number <= now:
+                    continue
+                for statement in _statements(wanted[number]):
+                    connection.execute(statement)
+                connection.execute(f"pragma application_id = {APPLICATION_ID}")
+                connection.execute(f"pragma user_version = {number}")
     return before
 
 
