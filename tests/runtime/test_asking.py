@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from dagflow_nb import DagFlow, EventHook, NodeSpec, Workflow
+from dagflow_nb.testing import Gate
 from tests.flows import kinds, single, states
 
 
@@ -78,3 +80,33 @@ def test_a_filter_that_raises_is_a_hook_that_failed() -> None:
         flow.on_completed(when=lambda event: 1 / 0)(lambda: None)
         run = flow.run(single(act), view=False)
         assert run.success and "HookFailed" in kinds(run)
+
+
+def test_a_hook_that_was_quick_and_is_slow_now_holds_nobody_up() -> None:
+    """The loop waits for a quick hook itself; once it takes long, other nodes start and end meanwhile."""
+    gate, ended = Gate(), threading.Event()
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        async def step(i: int = 0) -> None:
+            if i == 4:
+                ended.set()
+
+        @flow.on_completed
+        def quick(node: Any) -> None:
+            if node.node_id == "slow":
+                gate.hold()
+
+        workflow = Workflow("w")
+        last = None
+        for i in range(3):
+            last = workflow.add(step, id=f"n{i}", after=[last] if last is not None else [])
+        assert last is not None
+        workflow.add(step, id="slow", after=[last])
+        workflow.add(step, id="n4", i=4, after=[last])
+        run = flow.start(workflow, view=False)
+        gate.wait_for(1)
+        assert ended.wait(10)  # a node ran while the hook did not answer
+        gate.open()
+        run.wait()
+        assert run.success

@@ -36,3 +36,70 @@ def test_the_runs_row_counts_what_became_of_its_nodes(tmp_path: Path) -> None:
             flow, "select status, attempts, dependencies, reason from node_runs where node_id = 'after'"
         )
         assert node[:2] == ("skipped", 0) and json.loads(node[2]) == ["bad"] and "bad" in node[3]
+
+
+def test_a_node_that_changed_often_is_one_row_and_its_attempts_are_whole(tmp_path: Path) -> None:
+    """What becomes ready, runs and ends before the store takes it has the rows that it ends with."""
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+
+        @flow.action
+        async def act(i: int) -> dict[str, int]:
+            return {"i": i}
+
+        workflow = Workflow("w")
+        last = workflow.add(act, id="n0", i=0)
+        for i in range(1, 300):
+            last = workflow.add(act, id=f"n{i}", i=last["i"])
+        run = flow.run(workflow, view=False)
+        assert rows(flow, "select status, count(*) from node_runs group by 1") == [("completed", 300)]
+        assert rows(flow, "select status, count(*) from attempts group by 1") == [("completed", 300)]
+        assert rows(flow, "select count(*), min(n), max(n) from journal") == [(301, 1, 301)]
+        seqs = [seq for (seq,) in rows(flow, "select seq from events order by seq")]
+        assert seqs == list(range(1, 603))
+        kinds = rows(
+            flow, "select kind, count(*) from events where node_id is not null group by 1 order by 1"
+        )
+        assert kinds == [("NodeCompleted", 300), ("NodeStarted", 300)]
+        assert [row[0] for row in rows(flow, "select count(*) from artifacts")] == [300]
+        assert run.outputs["n299"] == {"i": 0}
+
+
+def test_who_reads_while_a_run_goes_on_finds_all_that_has_happened() -> None:
+    """In memory a piece of the run grows until somebody reads; the reader ends it, and it is whole."""
+    seen: list[Any] = []
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        def look(i: int) -> dict[str, int]:
+            frame = flow.sql("select node_id, status from node_runs where status in ('running', 'completed')")
+            events = flow.sql("select count(*) as many from events where kind = 'NodeCompleted'")
+            seen.append((dict(zip(frame["node_id"], frame["status"], strict=True)), int(events["many"][0])))
+            return {"i": i}
+
+        workflow = Workflow("w")
+        last = workflow.add(look, id="n0", i=0)
+        for i in range(1, 4):
+            last = workflow.add(look, id=f"n{i}", i=last["i"])
+        flow.run(workflow, view=False)
+    for i, (states, completed) in enumerate(seen):
+        assert states == {**{f"n{k}": "completed" for k in range(i)}, f"n{i}": "running"}
+        assert completed == i
+
+
+def test_outputs_are_stored_as_they_were_when_they_arrived() -> None:
+    """What an action returned is kept by nobody else: it may go on to change its own dict."""
+    kept: dict[str, int] = {"n": 1}
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        async def give() -> dict[str, int]:
+            return kept
+
+        @flow.action
+        async def change(given: dict[str, int]) -> None:
+            kept["n"], kept["more"] = 2, 3
+
+        workflow = Workflow("w")
+        workflow.add(change, given=workflow.add(give))
+        flow.run(workflow, view=False)
+        assert rows(flow, "select key, value from artifacts where namespace = 'give'") == [("n", b"1")]
