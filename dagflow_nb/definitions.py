@@ -33,6 +33,19 @@ class Definitions:
         `executor`, `outputs`, `on_failure`, `failure`, `tags`, `idempotent`, `ask`, `description`. Returns
         a thin wrapper that behaves as the function. The same name replaces an earlier action; runs under
         way keep theirs. Raises `ValidationError` for a bad setting.
+
+        `cache`: a result is found again, and the node is `cached`, where the action's code and the content of
+        its inputs are the same: True, for as long as `"24h"` or a timedelta says, or by what a function of
+        the arguments returns (`cache=lambda url: url.lower()`). The code is the function's, without comments,
+        layout and docstrings, with its defaults, closures and the annotations of its parameters, and, of
+        your own notebook and modules, all functions, classes and globals that it uses; of installed
+        packages the version. A `Path` counts by its file's size and time, too. Results are found in this
+        database, by every process; those of failed attempts never, nor those that cannot be stored.
+
+        Not seen are: what is read while the action runs (files, the environment, the network, the time,
+        random numbers, `ctx`), names that are only made up then (`getattr(module, name)`, `eval`), and what
+        compiled code does. What cannot be read (open files, locks, connections among the globals, secrets
+        among the inputs) makes a node run each time: `flow.preview` says why, a warning in the log once.
         """
         if isinstance(fn, str):
             settings["name"], fn = fn, None

@@ -201,7 +201,10 @@ class Records:
             ids = [self.get(run).run_id]
         else:
             ids = self._history.run_ids(dag_name=dag_name, older_than=older_than)
-        return self._engine.call(self._store.delete_runs(ids, values_only=values_only))
+        deleted = self._engine.call(self._store.delete_runs(ids, values_only=values_only))
+        for id in ids:
+            self._session.results.forget(id)
+        return deleted
 
     def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system."""

@@ -410,8 +410,12 @@ def test_a_node_that_is_retried_by_name_runs(flow: DagFlow) -> None:
     assert states(run) == {"work": "completed", "after": "cached"}
 
 
-def test_values_of_a_node_that_ran_again_are_not_found_under_its_old_key(flow: DagFlow) -> None:
+@pytest.mark.parametrize("database", [":memory:", "work.db"])
+def test_values_of_a_node_that_ran_again_are_not_found_under_its_old_key(
+    tmp_path: Path, database: str
+) -> None:
     """A node that runs again with other code replaces its values; nobody finds them under the old key."""
+    flow = DagFlow(database if database == ":memory:" else tmp_path / database, echo=False)
 
     def define(step: int) -> Any:
         @flow.action(name="add", cache=True)
@@ -426,8 +430,10 @@ def test_values_of_a_node_that_ran_again_are_not_found_under_its_old_key(flow: D
     define(10)
     assert flow.retry(run, "node", **QUIET).result == 11
     define(1)
-    again = flow.run(wf, **QUIET)
-    assert (again.result, states(again)) == (2, {"node": "completed"})
+    assert flow.run(wf, **QUIET).result == 2
+    define(10)
+    assert flow.run(wf, **QUIET).result == 11
+    flow.close()
 
 
 def test_a_global_that_was_changed_in_place_is_seen(flow: DagFlow) -> None:
@@ -681,3 +687,31 @@ def test_an_error_keeps_its_traceback(flow: DagFlow) -> None:
     with pytest.raises(NodeExecutionError) as caught:
         flow.run(single(breaks), **QUIET)
     assert isinstance(caught.value.__cause__, KeyError)
+
+
+def test_code_that_changed_since_is_said(flow: DagFlow, caplog: pytest.LogCaptureFixture) -> None:
+    """Going on with a run says which nodes ended well with other code than there is now, and what to do."""
+
+    def define(step: int, broken: bool) -> None:
+        @flow.action
+        def first() -> int:
+            return step
+
+        @flow.action
+        def second(n: int) -> int:
+            if broken:
+                raise RuntimeError("no")
+            return n
+
+    define(1, True)
+    wf = Workflow("w")
+    wf.add("second", n=wf.add("first"))
+    run = flow.run(wf, raise_on_failure=False, **QUIET)
+    define(2, False)
+    with caplog.at_level(logging.WARNING, "dagflow_nb"):
+        assert flow.retry(run, **QUIET).result == 1
+        assert "the code of 'first' has changed" in caplog.text
+        caplog.clear()
+        assert flow.retry(run, "first", **QUIET).result == 2
+        assert flow.retry(run, "second", **QUIET).result == 2
+    assert "has changed" not in caplog.text

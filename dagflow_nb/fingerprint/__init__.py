@@ -1,17 +1,17 @@
 """What a result depends on: the code that made it, and the content of its inputs."""
 
-from .content import (
-    BIG as BIG,
-    NotCacheable as NotCacheable,
-    digest_of as digest_of,
-    is_big as is_big,
-    sorted_json as sorted_json,
-)
 from .fingerprint import (
     Code as Code,
     code_of as code_of,
     content as content,
     converting_annotations as converting_annotations,
     differences as differences,
+)
+from .hashing import (
+    BIG as BIG,
+    NotCacheable as NotCacheable,
+    digest_of as digest_of,
+    is_big as is_big,
+    sorted_json as sorted_json,
 )
 from .walk import Part as Part

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # what classes have that says nothing about what they do, or is made from what does
 _LEFT_OUT = frozenset({
     "__module__", "__doc__", "__dict__", "__weakref__", "__qualname__", "__firstlineno__", "__slots__",
+    "__slotnames__",
     "__static_attributes__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__",
     "__abstractmethods__", "_abc_impl", "__match_args__", "__parameters__", "__orig_bases__",
     "__signature__", "__dataclass_fields__", "__dataclass_params__", "__classcell__", "__subclasshook__",

@@ -1,7 +1,7 @@
 """The fingerprint of an action's code, and the digest of a value.
 
-Both are made anew each time, as a global may have been changed in place; what is costly (reading and
-parsing source) is done once for each code object.
+What is costly is done once: source is read and parsed once for each code object, and a walk over code is
+only done again where something that it has looked at is another object, or was changed in place.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from typing import Any
 
 from ..actions import ClassAction, FunctionAction, NodeAction
 from ..actions.binding import MISSING
-from .content import NotCacheable, digest_of, packed_digest, sorted_json
+from ..codec.base import is_plain
+from .hashing import Content, NotCacheable, digest_of, packed_digest, sorted_json
 from .objects import Reader
+from .trace import Trace
 from .walk import Part, Walk, shown
 
 
@@ -49,6 +51,10 @@ def code_of(action: NodeAction, *, light: bool = False) -> Code:
     >>> differences(before.parts, code_of(FunctionAction(double)).parts)
     ['default double(factor): 2 -> 3']
     """
+    traces = _traces[light]
+    traced = traces.get(action) if isinstance(action, FunctionAction) else None
+    if traced is not None and traced[0].holds(_read):
+        return traced[1]
     inner = action.action if isinstance(action, ClassAction) else action
     if isinstance(inner, FunctionAction):
         module = str(getattr(inner.fn, "__module__", "__main__"))
@@ -68,9 +74,23 @@ def code_of(action: NodeAction, *, light: bool = False) -> Code:
         problem = None
     parts = walk.finish()
     pairs = [[label, part.digest] for label, part in sorted(parts.items())]
-    return Code(digest_of(sorted_json([_VERSION, action.name, pairs])), parts, problem)
+    code = Code(digest_of(sorted_json([_VERSION, action.name, pairs])), parts, problem)
+    if isinstance(action, FunctionAction) and problem is None:
+        traces[action] = (walk.trace, code)
+    return code
 
 
+def _read(value: Any) -> str | None:
+    walk = Walk("")
+    try:
+        digest, _ = packed_digest(lambda: Reader(walk), value)
+    except NotCacheable:
+        return None
+    return None if walk.parts else digest
+
+
+_Traces = weakref.WeakKeyDictionary[FunctionAction, tuple[Trace, Code]]
+_traces: dict[bool, _Traces] = {False: weakref.WeakKeyDictionary(), True: weakref.WeakKeyDictionary()}
 _VERSION = 1  # of how fingerprints are made: another one finds no older results
 
 
@@ -97,6 +117,8 @@ def content(value: Any) -> tuple[str, bool, str | None]:
     >>> content(1)[0] == content(True)[0]
     False
     """
+    if is_plain(value):
+        return packed_digest(Content, value)[0], False, shown("", value)
     walk = Walk("__main__")
     digest, paths = packed_digest(lambda: Reader(walk), value)
     if walk.parts:  # functions and classes of one's own are in it

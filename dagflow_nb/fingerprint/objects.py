@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ..actions import Action
 from ..codec.base import TAG, Unsupported
 from ..errors import shorten
-from .content import Content
+from .hashing import Content
 from .packages import package_of
 
 if TYPE_CHECKING:

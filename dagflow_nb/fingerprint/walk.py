@@ -9,21 +9,22 @@ changed can be told.
 from __future__ import annotations
 
 import builtins
+import logging
 import re
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from ..actions import Action, ClassAction, FunctionAction, NodeAction
 from ..codec.base import SCALARS
 from .classes import annotations_of, class_parts
-from .content import NotCacheable, digest_of, is_big, packed_digest, sorted_json
+from .hashing import NotCacheable, digest_of, is_big, packed_digest, sorted_json
 from .objects import Reader
 from .packages import Package, of_module, package_of, package_of_file
 from .source import Source, source_of
+from .trace import MISSING, Trace
 
-_MISSING = object()
 _HIDDEN = re.compile(r"(?i)key|token|secret|passw|credential")
 _SHOWN = 60
 
@@ -45,6 +46,7 @@ class Walk:
         self.module, self.light = module, light
         self.parts: dict[str, Part] = {}
         self.paths = False
+        self.trace = Trace()
         self._labels: dict[int, tuple[str, Any]] = {}
         self._times: dict[str, int] = {}
         self._documented = False
@@ -78,8 +80,13 @@ class Walk:
         """The digest of a value, which `label` names if it cannot be read."""
         if self.light and is_big(value):
             return "not read"
+        known = len(self.parts), len(self._labels)
         digest, paths = packed_digest(lambda: Reader(self), value, f"{label}: ")
         self.paths |= paths
+        if (len(self.parts), len(self._labels)) != known:
+            self.trace.reusable = False  # there is code in it
+        elif type(value) not in SCALARS and not isinstance(value, logging.Logger | re.Pattern):
+            self.trace.value(value, digest)
         return digest
 
     def _value(self, label: str, value: Any) -> str:
@@ -115,6 +122,7 @@ class Walk:
             self.package(package)
             return f"module {module.__name__}"
         label = self._label("module", module, module.__name__, "")
+        self.trace.space(vars(module))
         names = {n: v for n, v in vars(module).items() if not n.startswith("__")}
         refs = [[n, self.refer(v, f"global {module.__name__}.{n}")] for n, v in sorted(names.items())]
         self.parts[label] = Part(digest_of(sorted_json(refs)))
@@ -132,6 +140,7 @@ class Walk:
             self.package(package)
             return f"{fn.__module__}.{fn.__qualname__}"
         module = str(fn.__module__)
+        self.trace.function(fn)
         label = self._label("function", fn, module, fn.__qualname__.replace("<locals>.", ""))
         name = label.partition(" ")[2]
         refs: list[Any]
@@ -162,10 +171,11 @@ class Walk:
         """Globals that the function uses, in the order of their numbers."""
         found: list[Any] = []
         for root, *attributes in source.names:
-            value = fn.__globals__.get(root, _MISSING)
-            if value is _MISSING:
-                builtin = getattr(builtins, root, _MISSING)
-                found.append(f"builtin {root}" if builtin is not _MISSING else f"unknown {root}")
+            value = fn.__globals__.get(root, MISSING)
+            self.trace.name(fn.__globals__, root, value)
+            if value is MISSING:
+                builtin = getattr(builtins, root, MISSING)
+                found.append(f"builtin {root}" if builtin is not MISSING else f"unknown {root}")
                 continue
             found.append(self._through(value, root, attributes, str(fn.__module__)))
         return found
@@ -175,8 +185,10 @@ class Walk:
         way = list(attributes)
         while isinstance(value, types.ModuleType) and of_module(value) is None and way:
             module, name = value.__name__, way.pop(0)
-            value = vars(value).get(name, _MISSING)
-            if value is _MISSING:
+            space = vars(value)
+            value = space.get(name, MISSING)
+            self.trace.name(space, name, value)
+            if value is MISSING:
                 return f"unknown {module}.{name}"
         own = module == self.module
         return self.refer(value, f"global {name}" if own else f"global {module}.{name}")
@@ -218,7 +230,9 @@ class Walk:
                 value = cell.cell_contents
             except ValueError:
                 found.append([free, "unset"])
+                self.trace.reusable = False
                 continue
+            self.trace.cell(cell, value)
             if free == "__class__" and isinstance(value, type):
                 found.append([free, self.class_(value)])
                 continue
@@ -257,6 +271,7 @@ class Walk:
         if package is not None:
             self.package(package)
             return f"{cls.__module__}.{cls.__qualname__}"
+        self.trace.space(cls.__dict__)
         label = self._label("class", cls, cls.__module__, cls.__qualname__.replace("<locals>.", ""))
         self._docs[label] = cls.__doc__
         refs = class_parts(self, cls, label.partition(" ")[2])
@@ -291,18 +306,19 @@ def _has_own_parts(fn: types.FunctionType) -> bool:
 
 def shown(label: str, value: Any) -> str | None:
     """A short value as text, unless its name says that it is a secret."""
-    if _HIDDEN.search(label):
+    kind = type(value)
+    items = (value,) if kind in SCALARS else _items(value) if kind in (list, tuple, dict, set) else None
+    if items is None or _HIDDEN.search(label) or len(items) > 16 or not all(map(_is_short, items)):
         return None
-    if type(value) in SCALARS or (
-        type(value) in (list, tuple, dict, set)
-        and len(value) <= 8
-        and all(type(item) in SCALARS for item in _items(value))
-    ):
-        text = repr(value)
-    else:
-        return None
+    text = repr(value)
     return text if len(text) <= _SHOWN else None
 
 
-def _items(value: Any) -> Iterable[Any]:
+def _is_short(value: Any) -> bool:
+    if type(value) is str:
+        return len(value) <= _SHOWN
+    return type(value) in SCALARS and (type(value) is not int or value.bit_length() < 200)
+
+
+def _items(value: Any) -> Collection[Any]:
     return [*value.keys(), *value.values()] if type(value) is dict else value

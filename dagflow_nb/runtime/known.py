@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from .session import Session
 
 log = logging.getLogger("dagflow_nb")
+MOST = 10_000  # results in memory that are found without asking the database
+MUCH = 10_000  # bytes of such a result
 EVER = -1e300  # before every time
 
 
 class Known(NamedTuple):
     """A result: whose it is, when it was computed, and its values: key -> (codec, data, size).
 
-    A `Kept` stands for the data of a value that lies in the database. `scalars` need no decoding.
+    A `Kept` stands for the data of a value that lies in the database. `scalars` need no decoding. `texts`:
+    the outcome and the digests as they are stored.
     """
 
     run_id: str
@@ -42,6 +45,7 @@ class Known(NamedTuple):
     digests: Mapping[str, str | None]
     rows: Mapping[str, tuple[str, Any, int]]
     scalars: Mapping[str, Any]
+    texts: tuple[str, str]
 
 
 class Found(Mapping[str, Any]):
@@ -139,7 +143,7 @@ class Results:
         if rows.keys() != digests.keys() or any(row[0] == "memory" for row in rows.values()):
             return None
         kept = self._session.codec.loads(outcome)
-        return Known(run_id, node_id, made_at, kept, digests, rows, {})
+        return Known(run_id, node_id, made_at, kept, digests, rows, {}, (outcome, outputs))
 
     # --- one at a time ------------------------------------------------------------------------
 
@@ -169,7 +173,16 @@ class Results:
         return [(digest, json.dumps(code.parts)) for digest, code in new.items()]
 
     def settle(self, run_id: str) -> None:
-        """All that a run has made is in the database."""
+        """All that a run has made is in the database; if that is in memory, small results stay here, too."""
+        if self._session.database != ":memory:":
+            self.forget(run_id)
+            return
+        big = [k for k, known in self.pending.items() if sum(row[2] for row in known.rows.values()) > MUCH]
+        for key in [*big, *list(self.pending)[:-MOST]]:
+            self.pending.pop(key, None)
+
+    def forget(self, run_id: str) -> None:
+        """What this run has made is looked up in the database from now on."""
         for key in [key for key, known in self.pending.items() if known.run_id == run_id]:
             del self.pending[key]
 

@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..actions import CachePolicy, NodeAction
-from ..codec import MissingValue
+from ..codec import Codec, MissingValue
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.judging import is_cacheable
@@ -262,12 +263,13 @@ class Memo:
             if node is not None and self.results.say(node.spec.action, key.reason):
                 unit.logs.append((id, own.attempt, at, "WARNING", "log", f"not cacheable: {key.reason}"))
         bare = replace(outcome, outputs=EMPTY)
-        self._write(id, key, at if key.text is not None else None, bare, key.digests, unit)
+        texts = (_outcome_text(run.codec, bare), json.dumps(key.digests))
+        self._write(id, key, at if key.text is not None else None, texts, unit)
         if key.text is None:
             return None
         scalars = rows[0][1] if rows and len(rows[0]) == 3 else {}
         kept = {row[1]: (row[2], row[3], row[4]) for row in rows if len(row) > 3}
-        known = Known(run.run_id, id, at, bare, key.digests, kept, scalars)
+        known = Known(run.run_id, id, at, bare, key.digests, kept, scalars, texts)
         self.results.keep(key.text, known)
         return known
 
@@ -278,32 +280,14 @@ class Memo:
         unit.artifacts += [
             (id, k, kind, data, size, None, at) for k, (kind, data, size) in known.rows.items()
         ]
-        self._write(id, key, known.made_at, known.outcome, known.digests, unit)
+        self._write(id, key, known.made_at, known.texts, unit)
 
-    def _write(
-        self,
-        id: str,
-        key: Key,
-        made_at: float | None,
-        outcome: NodeOutput,
-        digests: Mapping[str, str | None],
-        unit: Unit,
-    ) -> None:
+    def _write(self, id: str, key: Key, made_at: float | None, texts: tuple[str, str], unit: Unit) -> None:
         code = key.code
         if code is not None:
             unit.codes += self.results.new_codes((code,))
-        unit.memo.append(
-            (
-                id,
-                made_at,
-                key.text,
-                code.digest if code is not None else None,
-                key.reason,
-                self._run.codec.dumps(outcome),
-                json.dumps(dict(digests)),
-                json.dumps(key.inputs),
-            )
-        )
+        digest = code.digest if code is not None else None
+        unit.memo.append((id, made_at, key.text, digest, key.reason, *texts, json.dumps(key.inputs)))
 
     def drop(self, own: Talk, known: Known | None = None) -> None:
         """An attempt is over, or given up: who waits for its key is told."""
@@ -315,6 +299,17 @@ class Memo:
     def _tell(self, own: Talk, action: NodeAction, reason: str) -> None:
         if self.results.say(action.name, reason):
             own.logged("WARNING", f"not cacheable: {reason}")
+
+
+def _outcome_text(codec: Codec, outcome: NodeOutput) -> str:
+    if outcome.metadata or outcome.error is not None:
+        return codec.dumps(outcome)
+    return _plain_text(codec, outcome.returned)
+
+
+@lru_cache(maxsize=16)
+def _plain_text(codec: Codec, returned: str) -> str:
+    return codec.dumps(NodeOutput(returned=returned))
 
 
 def _load(outputs: Iterable[Found]) -> None:

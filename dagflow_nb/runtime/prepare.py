@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +18,9 @@ from ..fingerprint import Code, code_of
 from ..workflow.builder import Workflow
 from ..workflow.naming import REQUIRED
 from .executors import Executors
+from .recovery import Loaded
+
+log = logging.getLogger("dagflow_nb")
 
 
 @dataclass(slots=True)
@@ -36,6 +41,31 @@ def codes_of(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> dic
     """The code of each action that the nodes name, to tell later what has changed; without big values."""
     names = {spec.action for spec in specs} | {spec.failure for spec in specs if spec.failure is not None}
     return {name: code_of(actions[name], light=True) for name in sorted(names & actions.keys())}
+
+
+def codes_to_go_on(
+    loaded: Loaded, more: Iterable[m.Input], still: Iterable[NodeDef], actions: Mapping[str, NodeAction]
+) -> tuple[dict[str, str], dict[str, Code]]:
+    """The digests of a run's code from now on, by action, and the code of what will run again.
+
+    What has ended well is kept although its code has changed since: that is said.
+    """
+    scheduler = loaded.scheduler
+    named = [x.node_id for x in more if isinstance(x, m.RetryNodes) and x.node_id in scheduler.nodes]
+    again = [node.spec for id in named if id is not None for node in scheduler.graph.branch(id)]
+    codes = codes_of([*still, *again], actions)
+    known: dict[str, str] = json.loads(loaded.row.get("code") or "{}")
+    kept = [node for node in scheduler.nodes.values() if node.spec.action in known.keys() - codes.keys()]
+    now = codes_of([node.spec for node in kept], actions)
+    changed = [n.id for n in kept if (code := now.get(n.spec.action)) and code.digest != known[n.spec.action]]
+    if changed:
+        log.warning(
+            "run %s: the code of %s has changed since; what ended well is kept, flow.retry(run, %r) runs it",
+            scheduler.run_id,
+            ", ".join(map(repr, changed[:5])),
+            changed[0],
+        )
+    return known | {name: code.digest for name, code in codes.items()}, codes
 
 
 def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:

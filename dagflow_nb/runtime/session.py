@@ -437,12 +437,10 @@ class Session:
         except BaseException:
             await store.release(run_id)
             raise
-        codes = prepare.codes_of(still, actions)
-        known = json.loads(loaded.row.get("code") or "{}")
-        known |= {name: code.digest for name, code in codes.items()}
-        store.write(
-            Unit(run_id, run={"code": json.dumps(known)}, codes=self.results.new_codes(codes.values()))
-        )
+        if to_run:
+            known, codes = prepare.codes_to_go_on(loaded, more, still, actions)
+            new = self.results.new_codes(codes.values())
+            store.write(Unit(run_id, run={"code": json.dumps(known)}, codes=new))
         coordinator.extra = loaded.extra
         coordinator.workers.left = loaded.started
         if inputs:

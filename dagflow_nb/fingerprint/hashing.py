@@ -161,12 +161,17 @@ class Content(Packer):
 
     def polars_series(self, series: Any) -> Any:
         """Numbers without gaps where they lie; else what polars writes."""
-        dtype = series.dtype
-        if series.n_chunks() == 1 and not series.null_count() and (dtype.is_numeric() or dtype.is_temporal()):
+        series, dtype = series.rechunk(), series.dtype
+        if not series.null_count() and (dtype.is_numeric() or dtype.is_temporal()):
             numbers = series.to_physical()
             if numbers.dtype.is_integer() or numbers.dtype.is_float():
                 return [series.name, str(dtype), self.array(numbers.to_numpy())]
-        return [series.name, str(dtype), Packer.pack(self, series.rechunk())]
+        if str(dtype) == "String":  # as their bytes lie, which is not as polars keeps them
+            gaps, lengths = series.is_null().cast(int), series.str.len_bytes().fill_null(0)
+            text = (series.fill_null("").str.join("").to_list() or [""])[0] or ""
+            arrays = [self.array(part.to_numpy()) for part in (gaps, lengths)]
+            return [series.name, "String", *arrays, digest_of(text.encode())]
+        return [series.name, str(dtype), Packer.pack(self, series)]
 
 
 _Direct = Callable[[Content, Any], Any]
