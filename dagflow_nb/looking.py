@@ -50,10 +50,15 @@ class Looking:
         return self._history.events(**filters)
 
     def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
-        """What actions printed and logged, a row a line."""
-        if node is not None:
-            filters["node_id"] = node
-        return self._history.logs(**filters)
+        """What actions printed and logged, a row a line; of one `node` (also with `*`), if it is given."""
+        if node is None:
+            return self._history.logs(**filters)
+        found = self._history.logs(**{"node_id": node, **filters})
+        if found.empty and isinstance(node, str) and not set(node) & {"*", "?"}:
+            nodes = self._state()[0].nodes
+            if node not in nodes:
+                raise NodeNotFound(node, nodes)
+        return found
 
     def cache(self, **filters: Any) -> pd.DataFrame:
         """Inputs, outputs and human input, a row a value."""

@@ -279,3 +279,14 @@ def test_lineage_of_what_is_not_there(what: Any, error: type, text: str, flow: D
     run = flow.run("totals", view=False)
     with pytest.raises(error, match=text):
         run.lineage(what)
+
+
+def test_logs_of_a_node_that_is_not_there(flow: DagFlow) -> None:
+    """A node that said nothing gives an empty frame, a misspelt one is named."""
+    run = flow.run("totals", view=False)
+    assert run.logs("clean").empty and run.logs("nothing*").empty
+    with pytest.raises(NodeNotFound, match="did you mean 'clean'"):
+        run.logs("claen")
+    assert run.nodes(run_id="another").empty
+    with pytest.raises(ValidationError, match="no filter 'node': did you mean 'node_id'"):
+        run.nodes(node="clean")

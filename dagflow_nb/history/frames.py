@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, get_args
 
 from ..core.messages import ExecutionEvent
@@ -166,17 +167,25 @@ def frame(
     columns: Mapping[str, Column],
     rows: Sequence[Sequence[Any]],
     instead: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    more: Mapping[str, Any] | None = None,
+    index: str | None = None,
 ) -> DataFrame:
     """A DataFrame of these columns, each with its dtype, from rows in their order.
 
-    `instead`: for columns by name, what they hold in place of what the rows have.
+    `instead`: for columns by name, what they hold in place of what the rows have; `more`: arrays of further
+    columns; `index`: the column that becomes the index.
     """
     import pandas as pd
 
     values = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
     told = {**dict(zip(columns, values, strict=True)), **(instead or {})}
     data = {name: column(kind, told[name]) for name, kind in columns.items()}
-    return pd.DataFrame(data, columns=list(columns))
+    labels = pd.Index(data.pop(index), name=index) if index is not None else None
+    table = pd.DataFrame({**data, **(more or {})}, copy=False)
+    if labels is not None:
+        table.index = labels
+    return table
 
 
 def column(kind: Column, values: Sequence[Any]) -> Any:
@@ -185,8 +194,11 @@ def column(kind: Column, values: Sequence[Any]) -> Any:
     import pandas as pd
 
     if isinstance(kind, Category):
-        other = sorted({v for v in values if v is not None} - set(kind.known))
-        return pd.Categorical(list(values), categories=[*kind.known, *other])
+        other = tuple(sorted({v for v in values if v is not None} - set(kind.known)))
+        dtype = _category(kind.known + other)
+        code = {None: -1, **{word: i for i, word in enumerate(dtype.categories)}}
+        codes = np.array([code[v] for v in values], dtype="int16")
+        return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
     if kind == TEXT:
         # Before version 3 pandas held text as objects; "str" would have made None a text.
         return pd.array(list(values), dtype="str") if _text_dtype() else objects(values)
@@ -201,6 +213,14 @@ def column(kind: Column, values: Sequence[Any]) -> Any:
     if kind == COUNT:
         return np.array([0 if v is None else v for v in values], dtype="int64")
     return objects(values)
+
+
+@lru_cache(maxsize=64)
+def _category(words: tuple[str, ...]) -> Any:
+    """The dtype of a column of these words; making one takes longer than filling it."""
+    import pandas as pd
+
+    return pd.CategoricalDtype(list(words))
 
 
 def _text_dtype() -> bool:

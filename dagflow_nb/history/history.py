@@ -76,11 +76,9 @@ class History:
         rows = self._rows(queries.RUNS, filters)
         at = list(frames.RUNS).index("inputs")
         inputs = [self._mapping(row[at]) for row in rows]
-        table = frame(frames.RUNS, rows, {"inputs": inputs})
         names = dict.fromkeys(name for given in inputs for name in given)
-        for name in names:
-            table[f"inputs.{name}"] = inferred([given.get(name) for given in inputs])
-        return table.set_index("run_id")
+        more = {f"inputs.{name}": inferred([given.get(name) for given in inputs]) for name in names}
+        return frame(frames.RUNS, rows, {"inputs": inputs}, more=more, index="run_id")
 
     def nodes(self, **filters: Any) -> DataFrame:
         """A row a node; `waited` is from being ready to the start, `duration` from there to the end.
