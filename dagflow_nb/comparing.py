@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,21 +32,34 @@ Same = Collection[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two runs. `code`: fingerprint of each node's code, where it is known."""
+    """One of the two runs. `code(node)`: the digest of the code that made its outputs, where it is known."""
 
     scheduler: Any
     values: Values
-    code: Mapping[str, str]
+    code: Callable[[Node], str | None]
 
 
-def diff(old: Side, new: Side, equal: Same, *, time: float | None = None) -> pd.DataFrame:
-    """A row for each difference; `equal`: (namespace, key) of stored values that are known to be the same."""
-    return frame(DIFF, [tuple(row) for row in _Diff(old, new, equal, time).rows()])
+def diff(
+    old: Side,
+    new: Side,
+    equal: Same,
+    *,
+    changes: Callable[[str, str], str] = lambda old, new: "",
+    time: float | None = None,
+) -> pd.DataFrame:
+    """A row for each difference.
+
+    `equal`: (namespace, key) of stored values that are known to be the same; `changes(old, new)`: what has
+    changed between two versions of code.
+    """
+    return frame(DIFF, [tuple(row) for row in _Diff(old, new, equal, changes, time).rows()])
 
 
 class _Diff:
-    def __init__(self, old: Side, new: Side, equal: Same, time: float | None) -> None:
-        self.old, self.new, self.equal, self.time = old, new, equal, time
+    def __init__(
+        self, old: Side, new: Side, equal: Same, changes: Callable[[str, str], str], time: float | None
+    ) -> None:
+        self.old, self.new, self.equal, self.changes, self.time = old, new, equal, changes, time
 
     def rows(self) -> Iterator[list[Any]]:
         yield from self._of_inputs()
@@ -79,9 +92,9 @@ class _Diff:
             added = [f"+ {dep}" for dep in b.spec.deps if dep not in a.spec.deps]
             removed = [f"- {dep}" for dep in a.spec.deps if dep not in b.spec.deps]
             yield "graph", "dependencies", list(a.spec.deps), list(b.spec.deps), ", ".join(added + removed)
-        was, now = (side.code.get(a.id) for side in (self.old, self.new))
-        if was is not None and now is not None and was != now:
-            yield "code", a.spec.action, was, now, ""
+        was, now = self.old.code(a), self.new.code(b)
+        if was is not None and now is not None and was != now and a.spec.action == b.spec.action:
+            yield "code", a.spec.action, was, now, self.changes(was, now)
         if _has_run(a) and _has_run(b):
             yield from self._of_node_inputs(a, b)
         if a.status != b.status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
@@ -9,7 +10,7 @@ from .config import DagConfig
 from .run import Run
 from .runtime.engine import Engine
 from .runtime.forking import Wanted, fork
-from .runtime.keying import names_to_refresh
+from .runtime.keying import Refresh, names_to_refresh
 from .runtime.session import Session
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class Forks:
 
         - `at`: the number of an event (`run.events().seq`), or the event: nothing after it has happened; what
           was under way begins anew. An input of the engine that brought several events counts whole.
-        - `node`: this node, and all that comes after it, has not run.
+        - `node`: this node, and all that comes after it, has not run. Itself it runs even if its result is
+          known; others with `cache=` only where `refresh` names them.
         - `inputs`: the run's inputs by name; what refers to one that differs has not run, nor what follows.
         - `outputs`: node id -> name -> value: the node is `recovered` with these in place of its own
           (others are kept), what comes after it has not run, and hooks are asked about it anew.
@@ -80,14 +82,16 @@ class Forks:
         found._raise = raise_on_failure
         return flow._block(flow._keep(found), view)
 
-    def _fork(self, run: Run, wanted: Wanted, **settings: Any) -> Run:
+    def _fork(self, run: Run, wanted: Wanted, *, refresh: Refresh = frozenset(), **settings: Any) -> Run:
         """Make the new run, and let it go on."""
+        if isinstance(wanted.node, str):
+            refresh |= {glob.escape(wanted.node), f"{glob.escape(wanted.node)}/*"}
         flow = cast("DagFlow", self)
         DagConfig.of(settings.get("config"))
         making = fork(self._session, run.run_id, wanted, settings.get("executor"))
         run_id, then = self._engine.call(making)
         made = Run(flow, run_id)
         if then is not None:
-            flow._reopen(made, lambda loaded: then, in_view=False, **settings)
+            flow._reopen(made, lambda loaded: then, in_view=False, refresh=refresh, **settings)
         flow._runs[run_id] = made
         return made

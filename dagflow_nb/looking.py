@@ -124,13 +124,14 @@ class Looking:
 
         old, new = self._older_first(other)
         equal = self._flow._history.equal_values(old.run_id, new.run_id)
-        return diff(old._side(), new._side(), equal, time=time)
+        return diff(old._side(), new._side(), equal, changes=self._flow._code_changes, time=time)
 
     def _side(self) -> Side:
         from .comparing import Side
 
         scheduler, values, _ = self._state()
-        return Side(scheduler, values, {})
+        made = self._flow._maker_of(self.run_id)
+        return Side(scheduler, values, lambda node: made(node).code if node.attempt else None)
 
     def _older_first(self, other: Any) -> tuple[Run, Run]:
         """This run and another one of its workflow, the one that was made first in front."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from .core.graph import Node
+from .core.model import NodeStatus
 from .errors import DagNotFound, ValidationError
+from .fingerprint import Part, differences
 from .lineage import Made
 from .run import Run
 from .runtime.engine import Engine
@@ -85,23 +88,38 @@ class Records:
         return self._store.run_row(run_id)
 
     def _maker_of(self, run_id: str) -> Callable[[Node], Made]:
-        """Who made the outputs of a run's nodes: the run itself, or one that it goes back to by forks."""
-        chain: list[tuple[str, int]] = []  # (run, the last event that it took over from the one before)
-        while (row := self._run_row(run_id)) is not None:
+        """Who made the outputs of a run's nodes, and by which code.
+
+        The run itself, one that it goes back to by forks, or where a result was known, the one that made it.
+        """
+        chain: list[tuple[str, int, Mapping[str, str]]] = []  # (run, last event taken over, code by action)
+        known, found = self._store.memo_rows(run_id), run_id
+        while (row := self._run_row(found)) is not None:
             extra = self._session.codec.loads(row["extra"]) if row.get("extra") else {}
             forked = extra.get("forked") or {"run_id": None, "seq": 0}
-            chain.append((run_id, forked["seq"]))
-            if forked["run_id"] is None:
+            chain.append((found, forked["seq"], json.loads(row["code"] or "{}")))
+            found = forked["run_id"]
+            if found is None:
                 break
-            run_id = forked["run_id"]
 
         def made(node: Node) -> Made:
-            for run, seq in chain:
-                if node.ended > seq or not node.ended:
-                    return Made(run)
-            return Made(run_id)
+            memo = known.get(node.id, {})
+            here = [(run, code) for run, seq, code in chain if node.ended > seq or not node.ended]
+            run, code = here[0] if here else (found or run_id, {})
+            if node.status is NodeStatus.CACHED and memo.get("key") is not None:
+                run = self._store.memo_maker(memo["key"], memo["made_at"]) or run
+            return Made(run, code.get(node.spec.action))
 
         return made
+
+    def _code_changes(self, old: str, new: str) -> str:
+        """What has changed between two versions of an action's code, by their digests."""
+        texts = [self._store.code_parts(code) for code in (old, new)]
+        if None in texts:
+            return ""
+        parts = [{k: Part(*part) for k, part in json.loads(text or "{}").items()} for text in texts]
+        found = differences(parts[0], parts[1])
+        return "; ".join(found)
 
     def _stored_status(self, run_id: str) -> str | None:
         """The status in the database; `interrupted` where nobody drives what should be under way."""

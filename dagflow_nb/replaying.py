@@ -15,12 +15,15 @@ from .actions import NodeAction, NodeCtx, PreparedAction
 from .clock import Handle
 from .codec import MissingValue
 from .core import messages as m
+from .core.graph import Node
 from .core.model import NodeOutput, RunStatus
 from .errors import DagError, DagNotFound
 from .flow import DagFlow
 from .run import Run
+from .runtime.attempts import Result, Talk
 from .runtime.coordinator import RunCoordinator
 from .runtime.executors import Executors
+from .runtime.memo import Memo
 
 
 class PlanChanged(DagError, AssertionError):
@@ -114,6 +117,7 @@ class Player:
         self.clock = _Clock()
         self.begun = self.clock.now()
         self.waiting: dict[str, asyncio.Future[dict[str, Any]]] = {}
+        self.given: dict[str, dict[str, Any]] = {}  # what was taken for an attempt that is about to run
         self.held: list[tuple[Any, tuple[Any, ...]]] = []  # answers of hooks that came later once
         self.missing: str | None = None
 
@@ -136,6 +140,7 @@ class Player:
         self.waiting.clear()
         self.held.clear()
         coordinator.actions = _Actions(self, coordinator.actions)
+        coordinator.memo = _Known(self, coordinator)
 
         def post(*messages: Any) -> None:
             answer = messages[-1]
@@ -215,7 +220,11 @@ class Player:
 
     def turn(self, id: str) -> asyncio.Future[dict[str, Any]]:
         """What was recorded of the next attempt of a node, once it is its turn."""
-        future = self.waiting[id] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
+        if id in self.given:
+            future.set_result(self.given.pop(id))
+        else:
+            self.waiting[id] = future
         return future
 
 
@@ -259,14 +268,42 @@ class _StandIn(PreparedAction):
             error = type(kind if text and kind.isidentifier() else "Recorded", (Recorded,), {})(text or kind)
             error.retryable = step.get("retryable", True)
             raise error
-        return NodeOutput(
-            step["outputs"],
-            step.get("success", True),
-            step["metadata"],
-            step.get("error"),
-            step.get("recovered", False),
-            step.get("returned", "mapping"),
-        )
+        return _outcome(step)
+
+
+class _Known(Memo):
+    """Nodes whose results were known when they were recorded are `cached` again; nothing is looked up."""
+
+    def __init__(self, player: Player, coordinator: RunCoordinator) -> None:
+        super().__init__(coordinator, coordinator.memo.results)
+        self._player = player
+
+    def begin(self, own: Talk, node: Node, action: NodeAction) -> None:
+        """An attempt of a node whose result may be known: it was, or the attempt runs."""
+        own.task = self._run.loop.create_task(self._decide(own, node, action))
+
+    async def _decide(self, own: Talk, node: Node, action: NodeAction) -> None:
+        step = await self._player.turn(node.id)
+        if step.get("cached"):
+            self._end(own, _outcome(step))
+        else:
+            self._player.given[node.id] = step
+            self._start(own, node, action, None)
+
+    def _end(self, own: Talk, outcome: NodeOutput) -> None:
+        own.result = self._run.workers._with_rows(own, Result(outcome, None, None))
+        self._run.post(m.AttemptEnded(own.node_id, own.attempt, self._run.clock.now(), outcome, cached=True))
+
+
+def _outcome(step: Mapping[str, Any]) -> NodeOutput:
+    return NodeOutput(
+        step["outputs"],
+        step.get("success", True),
+        step["metadata"],
+        step.get("error"),
+        step.get("recovered", False),
+        step.get("returned", "mapping"),
+    )
 
 
 class _NoExecutors(Executors):

@@ -162,7 +162,8 @@ def test_each_seeded_change_is_seen(data: st.DataObject) -> None:
         now = {key: "changed" if key in changed else value for key, value in values.items()}
         three = flow.run(wf, view=False)
         assert one.diff(two).empty and one.diff(one).empty
-        assert set(one.diff(three)["key"]) == changed
+        table = one.diff(three)
+        assert set(table["key"][table["what"] == "outputs"]) == changed
 
 
 # --- lineage --------------------------------------------------------------------------------------
@@ -290,3 +291,54 @@ def test_logs_of_a_node_that_is_not_there(flow: DagFlow) -> None:
     assert run.nodes(run_id="another").empty
     with pytest.raises(ValidationError, match="no filter 'node': did you mean 'node_id'"):
         run.nodes(node="clean")
+
+
+# --- with code and known results ------------------------------------------------------------------
+
+
+def test_changed_code(flow: DagFlow) -> None:
+    """A function that was defined anew is told, with what has changed; its node is named."""
+    one = flow.run("totals", view=False)
+
+    @flow.action
+    def shout(text: str) -> str:
+        return text.upper() + "!"
+
+    two = flow.run("totals", view=False)
+    table = one.diff(two)
+    assert rows(table)[0][:3] == ("shout", "code", "shout")
+    assert rows(table)[1:] == [
+        ("shout", "outputs", "result", "SUM", "SUM!"),
+        ("total", "inputs", "label", "SUM", "SUM!"),
+        ("total", "outputs", "result", "SUM: 3", "SUM!: 3"),
+    ]
+    assert "shout" in table["detail"][0]
+    codes = [run.lineage("shout")["code"][0] for run in (one, two)]
+    assert None not in codes and codes[0] != codes[1]
+
+
+def test_known_results(flow: DagFlow) -> None:
+    """The run that made a result is named where it was found again, over forks too."""
+
+    @flow.action(cache=True)
+    def slow(n: int) -> int:
+        return n + 1
+
+    @flow.action
+    def double(n: int) -> int:
+        return 2 * n
+
+    wf = Workflow("cached", inputs={"n": 1})
+    wf.add("double", n=wf.add("slow", n=ref("inputs.n")))
+    one, two = flow.run(wf, view=False), flow.run(wf, view=False)
+    assert two.nodes()["status"].tolist() == ["cached", "completed"]
+    made = two.lineage("double").set_index("node_id")["run_id"]
+    assert (made["slow"], made["double"]) == (one.run_id, two.run_id)
+    three = flow.fork(two, node="double", view=False)
+    assert three.lineage("double").set_index("node_id")["run_id"]["slow"] == one.run_id
+    four = flow.fork(two, node="slow", view=False)
+    assert four.nodes()["status"].tolist() == ["completed", "completed"], "what is named runs"
+    assert flow.fork(two, inputs={"n": 1}, view=False).result == two.result == 4
+    (row,) = two.metrics().to_dict("records")
+    assert (row["cache_hits"], row["cache_hit_rate"], row["runs"]) == (1, 1.0, 1)
+    assert flow.metrics(action="slow")["cache_hit_rate"].tolist() == [3 / 5]

@@ -203,6 +203,22 @@ def test_maps_and_sub_workflows(setting: Setting, tmp_path: Path) -> None:
     assert states(again) == states(run) and list(again.outputs["m"]["result"]) == [1, 4, 9]
 
 
+def test_known_results(setting: Setting, tmp_path: Path) -> None:
+    """What was found again when it was recorded is `cached` in the replay; nothing is looked up."""
+    flow = setting.flow
+
+    @flow.action(cache=True)
+    def slow(n: int) -> int:
+        return n + 1
+
+    wf = Workflow("cached", inputs={"n": 1})
+    wf.add("slow", n=ref("inputs.n"))
+    setting.record(tmp_path / "first.json", wf)
+    setting.record(tmp_path / "second.json", wf)
+    assert states(setting.replay(tmp_path / "second.json")) == {"slow": "cached"}
+    assert states(setting.replay(tmp_path / "first.json")) == {"slow": "completed"}
+
+
 def test_secrets_are_left_out(setting: Setting, tmp_path: Path) -> None:
     """Neither inputs nor outputs that are secret stand in the file."""
     flow = setting.flow

@@ -103,6 +103,7 @@ class _Fork:
             unit=unit,
             without=without,
             attempts={id: node.attempt for id, node in self.s.nodes.items()},
+            kept=self._kept(without),
             values=values,
         )
 
@@ -222,6 +223,12 @@ class _Fork:
         settings = {name: settings_of(action) for name, action in actions.items()}
         settings = prepare.with_executor(settings, actions, session.executor_name(executor))
         prepare.check_executors(still, settings, session.executors)
+
+    def _kept(self, without: set[str]) -> list[str]:
+        """Nodes whose stored results are those that they have in the new run."""
+        latest = self.full.scheduler.nodes
+        ended = [node for node in self.s.nodes.values() if node.ended and node.id not in without]
+        return [node.id for node in ended if latest[node.id].ended == node.ended]
 
     def _values(self, without: set[str], inputs: Mapping[str, Any]) -> list[tuple[str, str]]:
         """The stored values that the new run shares with the old one."""

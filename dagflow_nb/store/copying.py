@@ -35,8 +35,9 @@ class Copy:
     """What is taken over of run `source`.
 
     `row`: the new run's own row. The journal is taken up to row `journal`, events up to number `events`
-    but those of the course of the nodes `without`; `attempts`: how many of each node; `values`: which, as
-    (namespace, key); `read`: the last row of the journal that had been seen. `unit` is written on top.
+    but those of the course of the nodes `without`; `attempts`: how many of each node; `kept`: nodes whose
+    results are taken over; `values`: which, as (namespace, key); `read`: the last row of the journal that
+    had been seen. `unit` is written on top.
     """
 
     source: str
@@ -47,6 +48,7 @@ class Copy:
     unit: Unit
     without: Collection[str] = ()
     attempts: Mapping[str, int] = field(default_factory=dict)
+    kept: Collection[str] = ()
     values: Collection[tuple[str, str]] = ()
 
 
@@ -78,6 +80,8 @@ def copy_run(connection: sqlite3.Connection, copy: Copy) -> bool:
     of_kept = "t.node_id = json_extract(k.value, '$[0]') and t.attempt <= json_extract(k.value, '$[1]')"
     _copy(connection, "attempts", source, new, of_kept, pairs=kept)
     connection.execute(_LOGS, (new, kept, source))
+    of_node = "t.node_id = k.value"
+    _copy(connection, "memo", source, new, of_node, pairs=json.dumps(list(copy.kept)))
     pairs = json.dumps([list(pair) for pair in copy.values])
     of_values = "t.namespace = json_extract(k.value, '$[0]') and t.key = json_extract(k.value, '$[1]')"
     _copy(connection, "artifacts", source, new, of_values, pairs=pairs)

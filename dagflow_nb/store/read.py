@@ -196,6 +196,17 @@ def memo_rows(connection: sqlite3.Connection, run_id: str) -> dict[str, dict[str
     return {row["node_id"]: row for row in rows}
 
 
+def memo_maker(connection: sqlite3.Connection, key: str, made_at: float) -> str | None:
+    """The run in which the result that was known was computed; None if it is not there any more."""
+    row = connection.execute(
+        "select m.run_id from memo m join node_runs n on n.run_id = m.run_id and n.node_id = m.node_id "
+        "join runs r on r.run_id = m.run_id where m.key = ? and m.made_at = ? and n.status <> 'cached' "
+        "order by r.created_at limit 1",
+        (key, made_at),
+    ).fetchone()
+    return None if row is None else str(row[0])
+
+
 def newest_memo(connection: sqlite3.Connection, key: str) -> float | None:
     """When the latest result under this key was computed; None if there is none."""
     row = connection.execute(

@@ -237,6 +237,18 @@ class Store(BaseStore):
         """The (namespace, key) pairs of a run's stored values, in that order."""
         return self._ask(lambda c: read.artifact_keys(c, run_id, namespace))
 
+    def memo_rows(self, run_id: str) -> dict[str, dict[str, Any]]:
+        """What the results of a run's nodes depended on, by node id, as rows by column."""
+        return self._ask(lambda c: read.memo_rows(c, run_id))
+
+    def memo_maker(self, key: str, made_at: float) -> str | None:
+        """The run in which a result that was known was computed; None if it is not there any more."""
+        return self._ask(lambda c: read.memo_maker(c, key, made_at))
+
+    def code_parts(self, code: str) -> str | None:
+        """The parts of an action's code (JSON text) by its digest; None if they are not known."""
+        return self._ask(lambda c: read.code_parts(c, code))
+
     def execution_tree(self, dag_name: str) -> tuple[str, str] | None:
         """The nodes of a workflow's latest run at its start: (run id, JSON text)."""
         return self._ask(lambda c: read.execution_tree(c, dag_name))
