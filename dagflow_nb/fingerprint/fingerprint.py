@@ -40,7 +40,7 @@ _annotations: weakref.WeakKeyDictionary[NodeAction, dict[str, Any]] = weakref.We
 def code_of(action: NodeAction, *, light: bool = False) -> Code:
     """The fingerprint of an action's code as it is now; never raises: see `Code.problem`.
 
-    `light`: big values among what it uses are not read; to tell changes, not to find results.
+    `light`: of the values that it uses only constants are read; to tell edits, not to find results.
 
     >>> def double(n: int, factor: int = 2) -> int:
     ...     return factor * n

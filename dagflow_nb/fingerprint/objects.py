@@ -50,6 +50,9 @@ class Reader(Content):
         if isinstance(value, functools.partial):
             parts = [self.part(x, s) for x, s in ((value.func, ".func"), (value.args, ".args"))]
             return {TAG: "partial", "v": [*parts, self.part(dict(value.keywords), ".keywords")]}
+        if type(value).__name__ == "ValidateCallWrapper" and package_of(type(value).__module__):
+            parts = [self.part(value.function, ".function"), bool(value.validate_return)]
+            return {TAG: "validate_call", "v": [*parts, self.part(_config_of(value), ".config")]}
         if isinstance(value, logging.Logger):
             return {TAG: "logger", "v": value.name}
         if walk.light:
@@ -94,3 +97,9 @@ class Reader(Content):
         module = getattr(value, "__module__", None) or type(value).__module__
         package = package_of(str(module))
         return [self._walk.package(package) if package is not None else str(module)]
+
+
+def _config_of(wrapper: Any) -> Any:
+    """The settings of what `pydantic.validate_call` has made."""
+    config = getattr(wrapper, "config_wrapper", None)
+    return dict(getattr(config, "config_dict", None) or {})

@@ -27,6 +27,8 @@ from .trace import MISSING, Trace
 
 _HIDDEN = re.compile(r"(?i)key|token|secret|passw|credential")
 _SHOWN = 60
+_UNREAD = "not read"
+_CONSTANT = SCALARS | {tuple, frozenset, bytes}
 
 
 class Part(NamedTuple):
@@ -39,7 +41,8 @@ class Part(NamedTuple):
 class Walk:
     """Collects the parts of one action's code.
 
-    `module`: whose names need no module before them. `light`: big values are not read.
+    `module`: whose names need no module before them. `light`: of values only constants are
+    read, so that what an action keeps in a list of its own is no change of its code.
     """
 
     def __init__(self, module: str, *, light: bool = False) -> None:
@@ -49,6 +52,7 @@ class Walk:
         self.trace = Trace()
         self._labels: dict[int, tuple[str, Any]] = {}
         self._times: dict[str, int] = {}
+        self._annotated: dict[int, types.FunctionType] = {}
         self._documented = False
         self._docs: dict[str, str | None] = {}
 
@@ -78,8 +82,8 @@ class Walk:
 
     def value_of(self, value: Any, label: str) -> str:
         """The digest of a value, which `label` names if it cannot be read."""
-        if self.light and is_big(value):
-            return "not read"
+        if self.light and (type(value) not in _CONSTANT or is_big(value)):
+            return _UNREAD
         known = len(self.parts), len(self._labels)
         digest, paths = packed_digest(lambda: Reader(self), value, f"{label}: ")
         self.paths |= paths
@@ -91,7 +95,8 @@ class Walk:
 
     def _value(self, label: str, value: Any) -> str:
         """A plain value as a part of its own."""
-        self.parts[label] = Part(self.value_of(value, label), shown(label, value))
+        digest = self.value_of(value, label)
+        self.parts[label] = Part(digest, None if digest == _UNREAD else shown(label, value))
         return label
 
     def refer(self, value: Any, label: str) -> str:
@@ -131,7 +136,18 @@ class Walk:
     # --- functions ----------------------------------------------------------------------------
 
     def function(self, fn: types.FunctionType, *, annotated: bool = False) -> str:
-        """One's own function with all it uses; an installed one by its package, and what it wraps."""
+        """One's own function with all it uses; an installed one by its package, and what it wraps.
+
+        `annotated`: somebody may read its annotations, so that they count, too.
+        """
+        label = self._follow(fn)
+        if annotated and id(fn) not in self._annotated:
+            self._annotated[id(fn)] = fn
+            name = label.partition(" ")[2]
+            self.parts[f"annotations {name}"] = Part(digest_of(sorted_json(self._annotations(fn, name))))
+        return label
+
+    def _follow(self, fn: types.FunctionType) -> str:
         known = self._labels.get(id(fn))
         if known is not None:
             return known[0]
@@ -142,6 +158,12 @@ class Walk:
         module = str(fn.__module__)
         self.trace.function(fn)
         label = self._label("function", fn, module, fn.__qualname__.replace("<locals>.", ""))
+        registry = fn.__dict__.get("registry")
+        if package is not None and isinstance(registry, types.MappingProxyType):  # functools.singledispatch
+            self.trace.reusable = False
+            kinds = sorted([self.class_(kind), self.refer(f, label)] for kind, f in registry.items())
+            self.parts[label] = Part(digest_of(sorted_json([self.package(package), kinds])))
+            return label
         name = label.partition(" ")[2]
         refs: list[Any]
         if package is not None:  # a decorator of theirs around a function of one's own
@@ -154,8 +176,6 @@ class Walk:
             self._docs[label] = fn.__doc__
         refs += self._closure(fn, name, source)
         refs += self._defaults(fn, name)
-        if annotated:
-            refs += self._annotations(fn, name)
         if fn.__dict__:
             for key in sorted(fn.__dict__):
                 value = fn.__dict__[key]

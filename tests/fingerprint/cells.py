@@ -25,7 +25,7 @@ class Notebook:
         """Run a cell; gives the names that there are now."""
         filename = f"<cell {next(_numbers)}>"
         linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-        exec(compile(text, filename, "exec"), vars(self.module))
+        exec(compile(text, filename, "exec", dont_inherit=True), vars(self.module))
         return vars(self.module)
 
 
@@ -35,7 +35,7 @@ def code(text: str, name: str = "act", *, source: bool = True, **settings: Any) 
         names = Notebook().run(text)
     else:
         names = {"__name__": "a_notebook"}
-        exec(text, names)
+        exec(compile(text, "<string>", "exec", dont_inherit=True), names)
     found = names[name]
     action: NodeAction = FunctionAction(found, **settings) if settings else as_action(found)
     return code_of(action)

@@ -249,3 +249,55 @@ def test_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     for thread in threads:
         thread.join()
     assert len({one.digest for one in found}) <= 2 and all(one.problem is None for one in found)
+
+
+@pytest.mark.parametrize(
+    ("before", "edit"),
+    [
+        (
+            "from functools import wraps\ndef own(fn):\n    @wraps(fn)\n    def call(n):\n"
+            "        return fn.__annotations__['n'](fn(n))\n    return call\n"
+            "@own\ndef helper(n: int): return n\n",
+            ("n: int", "n: float"),
+        ),
+        (
+            "from pydantic import validate_call\n@validate_call\ndef helper(n: int): return n\n",
+            ("n: int", "n: float"),
+        ),
+        (
+            "from pydantic import validate_call\n@validate_call(validate_return=True)\n"
+            "def helper(n: int) -> int: return n\n",
+            ("validate_return=True", "validate_return=False"),
+        ),
+        (
+            "from functools import singledispatch\n@singledispatch\ndef helper(n): return 1\n"
+            "@helper.register\ndef _(n: int): return 2\n",
+            ("return 2", "return 3"),
+        ),
+    ],
+)
+def test_decorators_of_packages(before: str, edit: tuple[str, str]) -> None:
+    """What well-known decorators make of a function is followed; that it has been called is no change."""
+    act = "def act(n): return helper(n)\n"
+    book = Notebook()
+    names = book.run(before + act)
+    action = FunctionAction(names["act"])
+    first = code_of(action)
+    names["act"](1)
+    assert first.problem is None and code_of(action).digest == first.digest == code(before + act).digest
+    assert code(before.replace(*edit) + act).digest != first.digest
+
+
+def test_a_light_look_reads_constants_only() -> None:
+    """To tell edits, constants are read; what code keeps in lists of its own, or locks, is not."""
+    text = (
+        "import threading\nLOCK = threading.Lock()\nSEEN = []\nLIMIT = 1\n"
+        "def act(n):\n    return LOCK, SEEN, LIMIT\n"
+    )
+    names = Notebook().run(text)
+    action = FunctionAction(names["act"])
+    first = code_of(action, light=True)
+    names["SEEN"].append(1)
+    assert first.problem is None and code_of(action, light=True).digest == first.digest
+    names["LIMIT"] = 2
+    assert differences(first.parts, code_of(action, light=True).parts) == ["global LIMIT: 1 -> 2"]
