@@ -34,7 +34,7 @@ def check_answers_of(
 
     `closed`: a name that no form knows is refused, unless one of them allows any.
     """
-    from .forms import check_answers, refuse_unknown
+    from .checking import check_answers, refuse_unknown
 
     pauses = dict(scheduler.pauses)
     if branch is not None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .answers import check_answers_of, time_is_over
 from .cache import Cache
+from .checking import load_checker
 from .codec import MissingValue
 from .config import DagConfig
 from .core import messages as m
@@ -21,7 +22,6 @@ from .errors import (
     ValidationError,
     shorten,
 )
-from .forms import load_checker
 from .hooks import HookSet, make_hook
 from .legacy import DRIVER
 from .outcomes import ExecutionReport, error_of, report_of

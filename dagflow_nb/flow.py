@@ -19,13 +19,13 @@ from .actions import ActionRegistry
 from .answers import check_answers_of, time_is_over
 from .blocking import STOP_WITHIN, Blocking
 from .cache import Cache
+from .checking import load_checker
 from .config import DagConfig
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
 from .errors import DagNotFound, InvalidState, NodeNotFound, ValidationError
 from .forks import Forks
-from .forms import load_checker
 from .hooks import make_hook
 from .records import Records
 from .run import Run

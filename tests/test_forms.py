@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from dagflow_nb.checking import check_answers, refuse_unknown
 from dagflow_nb.core.model import Form
 from dagflow_nb.errors import ValidationError
-from dagflow_nb.forms import as_form, check_answers, refuse_unknown
+from dagflow_nb.forms import as_form
 
 
 class Mode(enum.Enum):

@@ -29,7 +29,7 @@ MODULES = {
 LAYERS = [
     ["errors"],
     ["core"],
-    ["actions", "cache", "clock", "codec", "config", "forms", "nested", "threads", "workflow"],
+    ["actions", "cache", "checking", "clock", "codec", "config", "forms", "nested", "threads", "workflow"],
     ["fingerprint", "history", "hooks", "store"],
     ["runtime"],
     ["notebook"],

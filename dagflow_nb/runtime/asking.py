@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..checking import load_checker
 from ..core import messages as m
 from ..core.model import EMPTY, NodeOutput
-from ..forms import load_checker
 from ..hooks import Hook, HookContext
 from .attempts import describe
 
