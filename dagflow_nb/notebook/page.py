@@ -17,6 +17,8 @@ TEXT_LIMIT = 4000
 LOG_TEXT = 2000
 TOKEN = "token"
 """The stream of texts that come in pieces: pieces in a row are one line."""
+_UNTOUCHED = {"state": "pending"}
+"""What the page takes for granted of a node of which it has not been told anything."""
 _OPEN = ("running", "pending", "paused")
 
 
@@ -93,11 +95,11 @@ class PageState:
         changed = {}
         for node in snapshot.nodes:
             old = self._seen.get(node.id)
-            if old is node or old == node:
+            if old is node:
                 continue
             self._seen[node.id] = node
             tries = self._note(node, old, snapshot.at)
-            changed[node.id] = _told(
+            record = _told(
                 state=str(node.status),
                 attempt=node.attempt or None,
                 most=node.max_attempts if node.max_attempts > 1 else None,
@@ -112,11 +114,14 @@ class PageState:
                 disabled=node.disabled or None,
                 tries=[list(one) for one in tries] or None,
             )
+            if record != self.records.get(node.id, _UNTOUCHED):
+                changed[node.id] = record
         self.records.update(changed)
         if len(self._seen) > len(snapshot.nodes):
             here = {node.id for node in snapshot.nodes}
             for gone in self._seen.keys() - here:
-                del self._seen[gone], self.records[gone]
+                del self._seen[gone]
+                self.records.pop(gone, None)
                 self._tries.pop(gone, None)
         return changed
 

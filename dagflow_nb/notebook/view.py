@@ -4,7 +4,7 @@
     view.show(snapshot)       # in the thread that runs the cell
     view.update(snapshot)     # at most ten times a second; cheap
     view.log("fetch", "3 rows\\n")
-    view.finish(snapshot)     # writes the picture that stays in the saved notebook
+    view.finish(snapshot)     # the picture that stays in the saved notebook is written
 
 Two outputs are displayed: the widget, and an image that is empty until the run ends (a notebook that is
 reopened without a kernel, or converted, shows the image; the live widget hides it).
@@ -23,13 +23,14 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .asked import answer
 from .drawing import draw, summary
-from .folding import BY, Folding, revealed
-from .layout import LIMIT, layout
+from .folding import BY, VISIBLE, Folding, revealed
+from .layout import layout
 from .page import LOG_TEXT, TOKEN, PageState, append_lines, node_defs, run_record
 from .paint import paint
 from .picture import snapshot_picture
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 LOG_LINES = 1000
 LOG_EVERY, REST = 0.1, 0.15
+SHARE = 6
+"""So many times as long as it computed the worker rests, so that it takes little from the run."""
 
 
 class Controls(Protocol):
@@ -81,7 +84,7 @@ class LiveView:
         self._latest: Snapshot | None = None
         self._asked = False  # somebody has clicked, and waits for the graph
         self._worker: threading.Thread | None = None
-        self._hurry = False
+        self._ended: Snapshot | None = None
         self.viewed = False
         """Whether a page has said that it shows the view."""
 
@@ -136,22 +139,29 @@ class LiveView:
                 self._start_worker()
 
     def finish(self, snapshot: Snapshot) -> None:
-        """The run has ended, or is paused: writes the picture that stays. Waits for the layout (seconds)."""
+        """The run has ended, or is paused: the picture that stays is written.
+
+        In the background, where somebody looks: the run does not wait. Where nobody does the cell waits:
+        what executes notebooks (nbclient, papermill) takes a cell's outputs as they are at its end.
+        """
         self.update(snapshot)
         with self._news:
             if self._widget is None:
                 return
-            self._hurry = True
-            self._news.notify_all()
-            self._news.wait_for(lambda: not self._busy() or self._is_placed(snapshot), LIMIT + 2)
-            self._hurry = False
-            placed = self._placed
-            folding = self._folding
+            if self._is_seen():
+                self._ended = snapshot
+                self._start_worker()
+                self._news.notify_all()
+                return
+        self._write_picture(snapshot)
+        # Converters prefer a widget to the image, and can show one only with the help of a CDN.
+        self._live.update({"text/plain": summary(snapshot)}, raw=True)
+
+    def _write_picture(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            placed, folding = self._placed, self._folding
         geometry = placed[2] if placed is not None and placed[:2] == (snapshot.topology, folding) else None
         picture = snapshot_picture(snapshot, geometry, folding)
-        if not self._is_seen():
-            # Converters prefer a widget to the image, and can show one only with the help of a CDN.
-            self._live.update({"text/plain": summary(snapshot)}, raw=True)
         bundle = {"text/html": picture.to_html(f"dagflow-static {self._class}"), "text/plain": picture.alt}
         self._still.update(bundle, raw=True)
 
@@ -164,7 +174,8 @@ class LiveView:
         self._page.delta(snapshot)
         return DagflowWidget(
             self._on_message,
-            defs=node_defs(snapshot),
+            # Those of many nodes come with the graph: a run does not wait for them.
+            defs=node_defs(snapshot) if len(snapshot.nodes) <= VISIBLE else [],
             states=dict(self._page.records),
             run=run_record(snapshot),
             logs=lines,
@@ -234,33 +245,50 @@ class LiveView:
         return self._worker is not None and self._worker.is_alive()
 
     def _work(self) -> None:
-        while (wanted := self._next_wanted()) is not None:
-            rest = REST
+        with self._news:
+            first = self._wanted if self._placed is None else None
+            if first is not None and len(first.nodes) > VISIBLE:
+                self._rest(REST)  # a short run of many nodes is over before anyone could look at its graph
+        while (job := self._next_job()) is not None:
+            begun = time.thread_time()
             try:
-                rest = self._lay_out(wanted)
+                job()
             except Exception:  # a run goes on without its picture
                 logging.getLogger(__name__).exception("the graph could not be drawn")
-            with self._news:
-                self._news.wait_for(lambda: self._hurry or self._asked, rest)
+            self._rest(max(REST, SHARE * (time.thread_time() - begun)))
 
-    def _next_wanted(self) -> Snapshot | None:
-        """What to lay out next; sends lines of log meanwhile. None ends the worker: nothing is left to do."""
+    def _rest(self, seconds: float) -> None:
+        """Leaves the processor to the run, unless somebody waits; lines of log are sent all the same."""
+        until = time.monotonic() + seconds
         with self._news:
-            while self._lines and not (self._wanted is not None and self._is_seen()):
+            while (left := until - time.monotonic()) > 0 and not (self._asked or self._ended is not None):
+                self._news.wait(min(left, LOG_EVERY))
+                if self._lines:
+                    self._send_logs()
+
+    def _next_job(self) -> Callable[[], None] | None:
+        """What to do next; sends lines of log meanwhile. None ends the worker: nothing is left to do."""
+        with self._news:
+            while self._lines and not self._is_due():
                 self._news.wait(LOG_EVERY)
                 self._send_logs()
-            wanted = self._wanted if self._is_seen() else None
             self._asked = False
-            if wanted is not None:
-                self._wanted = None
-            if wanted is None:
-                self._worker = None
-                self._news.notify_all()
-            return wanted
+            if self._wanted is not None and self._is_due():
+                wanted, self._wanted = self._wanted, None
+                return partial(self._lay_out, wanted)
+            if self._ended is not None:
+                ended, self._ended = self._ended, None
+                return partial(self._write_picture, ended)
+            self._worker = None
+            self._news.notify_all()
+            return None
 
-    def _lay_out(self, snapshot: Snapshot) -> float:
-        """Lays out, paints and sends; returns how many seconds to leave to others before the next time."""
-        begun, folding = time.monotonic(), self._folding
+    def _is_due(self) -> bool:
+        return self._wanted is not None and self._is_seen()
+
+    def _lay_out(self, snapshot: Snapshot) -> None:
+        """Lays out, paints and sends."""
+        folding = self._folding
         drawing = draw(snapshot, folding)
         geometry = layout(drawing)
         graph = {"svg": paint(drawing, geometry), "hidden": drawing.hidden(), "by": folding.by}
@@ -269,7 +297,6 @@ class LiveView:
             if self._widget is not None:
                 self._widget.set_graph(graph, node_defs(snapshot))
             self._news.notify_all()
-        return max(REST, 2 * (time.monotonic() - begun))
 
 
 def front_end_known() -> bool:

@@ -42,7 +42,7 @@ def test_a_finished_run_survives_reloading(notebook, server):
     nb = notebook(FINISHED, "print(stage.view.viewed)")
     nb.run(0)
     nb.node("clean", "failed").wait_for()
-    assert nb.page.locator(".dagflow-static img").count() == 1
+    nb.page.locator(".dagflow-static img").wait_for(state="attached")
     assert not nb.page.locator(".dagflow-static img").is_visible()  # the live view stands for it
     nb.run(1)
     assert "True" in nb.text(1)

@@ -93,7 +93,7 @@ def test_showing_displays_the_view_and_a_place_for_its_picture(outputs, sent):
     view.show(RUN)
     widget, still = outputs
     assert isinstance(widget.shown[0], DagflowWidget)
-    assert widget.shown[0].states == {"a": {"state": "pending"}, "b": {"state": "pending"}}
+    assert widget.shown[0].states == {} and [one["id"] for one in widget.shown[0].defs] == ["a", "b"]
     assert widget.shown[0].logs == [["a", "before", "stdout"]]
     assert f"dagflow-static {widget.shown[0].still}" in still.shown[0]["text/html"]
 
@@ -130,6 +130,7 @@ def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
     view = LiveView(Controls())
     view.show(RUN)
     view.finish(changed("completed"))
+    settled(view)
     assert len(outputs[0].shown) == 1 and "<img" in outputs[1].shown[1]["text/html"]
     assert 'class="node box"' in outputs[0].shown[0].graph["svg"]
 
@@ -138,6 +139,7 @@ def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
     view.show(RUN)
     view._on_message({"kind": "hello"})
     view.finish(changed("completed"))
+    settled(view)
     assert view.viewed and len(outputs[2].shown) == 1
 
 
@@ -163,6 +165,23 @@ def test_only_what_the_page_does_not_know_is_sent(outputs, sent):
     settled(view)
     assert sent[-1]["defs"] == [{"id": "c", "action": "f"}] and sent[-1]["gone"] == ["b"]
     assert [one["id"] for one in outputs[0].shown[0].defs] == ["a", "c"]
+
+
+def test_the_nodes_of_a_big_run_come_with_its_graph(outputs, sent, monkeypatch):
+    """A run of many nodes does not wait until all of them are described, nor for the picture of its end."""
+    monkeypatch.setattr(views, "REST", 0.0)
+    run = run_of(*[NodeView(id=f"n{number}", action="f") for number in range(1000)])
+    view = LiveView(Controls())
+    view.show(run)
+    assert outputs[0].shown[0].defs == [] and outputs[0].shown[0].states == {}
+    view._on_message({"kind": "hello"})
+    settled(view)
+    assert len(sent[-1]["defs"]) == 1000 and len(sent[-1]["graph"]["hidden"]["::f@0"]) == 1000
+    with view._lock:  # the worker cannot go on before it is given back
+        view.finish(run)
+        assert len(outputs[1].shown) == 1
+    settled(view)
+    assert len(outputs[1].shown) == 2
 
 
 def test_a_click_folds_the_graph_otherwise(outputs, sent):
@@ -194,6 +213,7 @@ def test_a_click_folds_the_graph_otherwise(outputs, sent):
     ask(by="<nonsense>")
     assert graph["by"] == "actions"
     view.finish(replace(run, status="completed"))
+    settled(view)
     assert (
         'data-node="b"'
         in base64.b64decode(outputs[1].shown[1]["text/html"].split("base64,")[1].split('"')[0]).decode()
