@@ -140,7 +140,7 @@ class Records:
             warnings.warn(
                 f"the database has {store.size_bytes() / 1e9:.1f} GB: flow.delete_runs(older_than='30d') and "
                 f"flow.vacuum() make it smaller",
-                ResourceWarning,
+                UserWarning,
                 stacklevel=3,
             )
         return store
@@ -209,17 +209,23 @@ class Records:
         older_than: Any = None,
         values_only: bool = False,
     ) -> int:
-        """Delete runs (`run`, all of a workflow, those older than `"30d"`), or only their values."""
+        """Delete runs (`run`, all of a workflow, those older than `"30d"`), or only their values; how many.
+
+        With several of these only the runs that all of them name. One that is under way is passed over, or
+        `InvalidState` where it is named by `run`.
+        """
         if run is None and dag_name is None and older_than is None:
             raise ValidationError(
                 "delete_runs() needs to know which: a run, dag_name= or older_than= (such as '30d')",
                 culprit="run",
             )
+        ids = self._history.run_ids(dag_name=dag_name, older_than=older_than)
         if run is not None:
-            ids = [self.get(run).run_id]
-        else:
-            ids = self._history.run_ids(dag_name=dag_name, older_than=older_than)
+            named = self.get(run).run_id
+            ids = [named] if named in ids or (dag_name is None and older_than is None) else []
         deleted = self._engine.call(self._store.delete_runs(ids, values_only=values_only))
+        for key in [key for key in self._session.memory if key[0] in ids]:
+            del self._session.memory[key]
         for id in ids:
             self._session.results.forget(id)
         return deleted

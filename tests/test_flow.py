@@ -359,6 +359,20 @@ def test_a_strict_flow_raises_what_a_hook_raises(answer: Any, kind: type[Excepti
         assert isinstance(flow.get().error, kind) and flow.get().status == "failed"
 
 
+def test_a_strict_flow_stores_the_failure_of_a_hook_on_the_last_node() -> None:
+    """What a hook raises when nothing is left to run makes the run `failed`, in the database too."""
+    with DagFlow(":memory:", echo=False, strict=True) as flow:
+
+        @flow.on_completed
+        def hook() -> None:
+            raise KeyError("too late")
+
+        with pytest.raises(KeyError, match="too late"):
+            flow.run(single(one), view=False)
+        assert list(flow.runs()["status"]) == ["failed"] and "too late" in flow.runs()["error"].iloc[0]
+        assert list(flow.nodes()["status"]) == ["completed"]
+
+
 # --- databases ------------------------------------------------------------------------------------
 
 

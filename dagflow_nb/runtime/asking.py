@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..checking import load_checker
 from ..core import messages as m
 from ..core.model import EMPTY, NodeOutput
+from ..errors import DagError
 from ..hooks import Hook, HookContext
 from .attempts import describe
 
@@ -121,6 +122,11 @@ class Asking:
                     failures.append((hook.name, describe(error)))
                     run.growth.hook_errors[hook.name] = error
                     log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, describe(error))
+            if failures:
+                # told before the answer: the last answer of a run may be what completes it
+                name, why = failures[0]
+                found_error = run.growth.hook_errors.get(name) or DagError(f"hook {name!r} failed: {why}")
+                first += run.end_strictly(found_error)
             now = run.clock.now()
             answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
             self.post(*first, answer)

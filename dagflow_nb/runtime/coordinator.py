@@ -336,24 +336,17 @@ class RunCoordinator:
         elif isinstance(event, m.BranchResumed) and event.answers:
             unit.artifacts += self.encode("human_input", event.answers)
             self.tell("human_input", event.answers)
-        elif isinstance(event, m.CommandRejected | m.HookFailed):
-            if isinstance(event, m.CommandRejected):
-                log.warning("run %s refused a command of %s: %s", self.run_id, event.by, event.reason)
-            if self.strict:
-                self._be_strict(event)
+        elif isinstance(event, m.CommandRejected):
+            log.warning("run %s refused a command of %s: %s", self.run_id, event.by, event.reason)
+            refused = ValidationError(f"a command was refused: {event.reason}", culprit=event.command)
+            self.post(*self.end_strictly(refused))
 
-    def _be_strict(self, event: m.CommandRejected | m.HookFailed) -> None:
-        """In a strict flow a refused command or a failing hook ends the run."""
-        if self.strict_error is not None:
-            return
-        if isinstance(event, m.HookFailed):
-            error = self.growth.hook_errors.get(event.hook)
-            self.strict_error = error or DagError(f"hook {event.hook!r} failed: {event.error}")
-        else:
-            self.strict_error = ValidationError(
-                f"a command was refused: {event.reason}", culprit=event.command
-            )
-        self.post(m.FailRun(self.clock.now(), str(self.strict_error)))
+    def end_strictly(self, error: BaseException) -> list[m.Input]:
+        """What ends the run of a strict flow, at the first refused command or failing hook."""
+        if not self.strict or self.strict_error is not None:
+            return []
+        self.strict_error = error
+        return [m.FailRun(self.clock.now(), str(error))]
 
     def taken_out(self, unit: Unit) -> None:
         """What is taken from now on belongs into another unit."""

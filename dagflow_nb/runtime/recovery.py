@@ -127,7 +127,7 @@ def replay(
     namespaces = _namespaces(stored, codec, recall)
     inputs = namespaces.get("inputs", {})
     extra = codec.loads(row["extra"]) if row.get("extra") else {}
-    values = Values(scheduler.nodes, inputs)
+    values = Values(scheduler.nodes, inputs, stored=True)
     # children stand after their group: its outcome is made of theirs
     for node in reversed(scheduler.nodes.values()):
         if node.outcome is None:
@@ -171,8 +171,7 @@ def lost_nodes(loaded: Loaded, then: Iterable[m.Input] = ()) -> tuple[str, ...]:
     node that runs again needs its own inputs.
     """
     nodes = loaded.scheduler.nodes
-    incomplete = {node.id for node in nodes.values() if _is_incomplete(node)}
-    if not incomplete:
+    if not any(_lacks(node, None, nodes) for node in nodes.values() if not node.is_group):
         return ()
     again: set[str] = set()
     stack = [node for node in nodes.values() if not node.final]
@@ -183,17 +182,22 @@ def lost_nodes(loaded: Loaded, then: Iterable[m.Input] = ()) -> tuple[str, ...]:
             stack += [nodes[id] for id in loaded.scheduler.held]
     while stack:
         node = stack.pop()
-        for id in _needs(node, nodes):
+        for id, key in _needs(node, nodes):
             other = nodes[id]
-            if other.final and id not in again and (id in incomplete or _holds(other, nodes, incomplete)):
+            if other.final and id not in again and _lacks(other, key, nodes):
                 again.add(id)
                 stack.append(other)
     return tuple(sorted(again, key=lambda id: nodes[id].position))
 
 
-def _is_incomplete(node: Node) -> bool:
-    outcome = node.outcome
-    return outcome is not None and isinstance(outcome.outputs, StoredOutputs) and bool(outcome.outputs.lost())
+def _lacks(node: Node, key: str | None, nodes: Mapping[str, Node]) -> bool:
+    """Whether this output of a node (None: any) is lost; of a map: of one of its items."""
+    if node.is_group:
+        inner = key if node.spec.kind == "map" else None
+        return any(_lacks(nodes[id], inner, nodes) for id in node.children)
+    outputs = node.outcome.outputs if node.outcome is not None else None
+    lost = outputs.lost() if isinstance(outputs, StoredOutputs) else ()
+    return bool(lost) if key is None else key in lost
 
 
 def _run_again(scheduler: Scheduler, node_id: str | None) -> list[Node]:
@@ -202,15 +206,14 @@ def _run_again(scheduler: Scheduler, node_id: str | None) -> list[Node]:
     return list(scheduler.graph.branch(node_id)) if node_id in scheduler.nodes else []
 
 
-def _needs(node: Node, nodes: Mapping[str, Node]) -> set[str]:
-    """The nodes whose outputs a node needs; a group that is to be closed needs its children's."""
+def _needs(node: Node, nodes: Mapping[str, Node]) -> set[tuple[str, str | None]]:
+    """The outputs that a node needs, as (node id, key or None for all); a group needs its children's."""
     spec = node.spec
     values = [spec.inputs, spec.over, spec.result if spec.kind == "workflow" else None]
-    found = {r.target.removesuffix("/inputs") for value in values for r in iter_refs(value)}
+    found: set[tuple[str, str | None]] = set()
+    for ref in (ref for value in values for ref in iter_refs(value)):
+        first = ref.path[0] if ref.path else None
+        found.add((ref.target.removesuffix("/inputs"), first if isinstance(first, str) else None))
     if node.is_group:
-        found.update(node.children)
-    return found & nodes.keys()
-
-
-def _holds(group: Node, nodes: Mapping[str, Node], incomplete: set[str]) -> bool:
-    return any(id in incomplete or _holds(nodes[id], nodes, incomplete) for id in group.children)
+        found.update((id, None) for id in node.children)
+    return {(id, key) for id, key in found if id in nodes}

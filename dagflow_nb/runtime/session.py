@@ -7,6 +7,7 @@ import asyncio
 import contextvars
 import getpass
 import json
+import logging
 import operator
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -36,6 +37,8 @@ from .recovery import Loaded, lost_nodes, replay
 from .run_cache import RunCache, Stored
 from .values import Values
 
+log = logging.getLogger("dagflow_nb")
+_told: set[str] = set()  # databases whose note has been told in this process
 MOST_IN_ROW = 10_000  # bytes of an input that are also kept in the run's own row
 
 
@@ -203,6 +206,9 @@ class Session:
             store = await Store.open(self.database)
             store.on_error = self._store_failed
             self.store = store
+            if store.note is not None and store.path not in _told:
+                _told.add(store.path)
+                log.warning(store.note)
         finally:
             self._opening = None
 
@@ -404,7 +410,7 @@ class Session:
             loaded = await self.load(run_id)
             scheduler = loaded.scheduler
             merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
-            values = Values(scheduler.nodes, merged)
+            values = Values(scheduler.nodes, merged, stored=True)
             actions: dict[str, NodeAction] = {
                 name: prepared(self.registry.need(name)) for name in self.registry
             }

@@ -62,10 +62,13 @@ def returned(node: Node) -> Any:
 
 
 class Values:
-    """Resolves references against the nodes of one run and the run's inputs."""
+    """Resolves references against the nodes of one run and the run's inputs.
 
-    def __init__(self, nodes: Mapping[str, Node], inputs: Mapping[str, Any]) -> None:
-        self.nodes, self.inputs = nodes, inputs
+    `stored`: the nodes come from a database, and what could not be stored of their inputs is missing.
+    """
+
+    def __init__(self, nodes: Mapping[str, Node], inputs: Mapping[str, Any], *, stored: bool = False) -> None:
+        self.nodes, self.inputs, self._stored = nodes, inputs, stored
         self._combinations: dict[str, list[dict[str, Any]]] = {}
 
     def lookup(self, ref: Ref) -> Any:
@@ -119,9 +122,10 @@ class Values:
                     inputs[name] = None
                 elif default_of is None or default_of(name) is MISSING:
                     raise MissingReference(f"input {name!r} of node {spec.id!r}: {missing}") from None
-            if type(inputs.get(name)) is MissingValue and not lenient:
+            gap = None if lenient else self._gap(value, inputs.get(name))
+            if gap is not None:
                 raise MissingReference(
-                    f"input {name!r} of node {spec.id!r} could not be stored ({inputs[name].reason}) "
+                    f"input {name!r} of node {spec.id!r} could not be stored ({gap.reason}) "
                     f"and is gone with its process: make it a run input, and go on with "
                     f"flow.resume(inputs=...)"
                 )
@@ -130,6 +134,12 @@ class Values:
         if node.human is not None or node.answered:
             inputs["human_input"] = dict(node.human or {})
         return inputs
+
+    def _gap(self, literal: Any, value: Any) -> MissingValue | None:
+        """What is missing in an input: it as a whole, or a part of what was written down for it."""
+        if type(value) is MissingValue:
+            return value
+        return _gap_in(literal) if self._stored and isinstance(literal, dict | list | tuple) else None
 
     def combinations(self, node: Node) -> list[dict[str, Any]]:
         """What varies from item to item of a map: one mapping of inputs an item."""
@@ -152,6 +162,15 @@ class Values:
         if value is None:
             return NodeOutput({}, returned="none")
         return NodeOutput({"result": value}, returned="value")
+
+
+def _gap_in(value: Any) -> MissingValue | None:
+    if type(value) is MissingValue:
+        return value
+    parts: Iterable[Any] = value.values() if isinstance(value, dict) else ()
+    if isinstance(value, list | tuple):
+        parts = value
+    return next((gap for part in parts if (gap := _gap_in(part)) is not None), None)
 
 
 def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:

@@ -25,8 +25,9 @@ T = TypeVar("T")
 def parse_database(database: str | os.PathLike[str]) -> str:
     """The absolute path that a `database` argument means, or `":memory:"`.
 
-    `"sqlite:PATH"`, a path (`~` is the home folder), `"sqlite::memory:"` or `":memory:"`; anything else
-    raises `ValidationError`.
+    `"sqlite:PATH"`, a path (`~` is the home folder), `"sqlite::memory:"` or `":memory:"`; also a URL as other
+    libraries write it, `"sqlite:///PATH"` (so `"sqlite:////tmp/x.db"` is `/tmp/x.db`). Anything else raises
+    `ValidationError`.
 
     >>> parse_database("sqlite::memory:")
     ':memory:'
@@ -41,10 +42,8 @@ def parse_database(database: str | os.PathLike[str]) -> str:
     path = text
     if text.startswith("sqlite:"):
         path = text.removeprefix("sqlite:")
-        # sqlite://name is how URLs write a relative path, sqlite:///name an absolute one.
-        path = re.sub(r"^//+", "/", path) if path.startswith("///") else path.removeprefix("//")
-        if path.lstrip("/") == MEMORY:
-            path = MEMORY
+        # as SQLAlchemy has it: sqlite:///NAME is relative, sqlite:////NAME absolute
+        path = path.removeprefix("//").removeprefix("/") if path.startswith("//") else path
     elif scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text):
         raise ValidationError(
             f"{shorten(text)} names a database of kind {scheme[1]!r}, which is not supported: "
