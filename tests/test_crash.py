@@ -529,3 +529,34 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             DagFlow(tmp_path / "x.db", echo=False).runs()
     finally:
         tmp_path.chmod(0o700)
+
+
+def test_code_that_has_changed_is_said_and_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Going on with a run tells which actions are not what they were, in the run's log too, and uses them."""
+    path = tmp_path / "x.db"
+    wf = Workflow("w")
+    wf.add("second", id="b", v=wf.add("first", id="a")["result"])
+    with DagFlow(path, echo=False) as flow:
+
+        @flow.action
+        def first() -> int:
+            return 1
+
+        @flow.action
+        def second(v: int) -> int:
+            return v + 1
+
+        flow.on_completed(node="a")(lambda: PauseBranch("b"))
+        assert flow.run(wf, run_id="r", view=False).status == "paused"
+    with DagFlow(path, echo=False) as flow:
+        flow.action(name="first")(first.__wrapped__)
+
+        @flow.action(name="second")
+        def changed(v: int) -> int:
+            return v + 10
+
+        run = flow.resume("r", view=False)
+        assert run.result == 11
+        said = list(run.logs(level="WARNING")["message"])
+        assert len(said) == 1 and "'second'" in said[0] and "'first'" not in said[0]
+        assert said[0] in caplog.text

@@ -68,6 +68,18 @@ def codes_to_go_on(
     return known | {name: code.digest for name, code in codes.items()}, codes
 
 
+def say_what_changed(
+    run_id: str, known: Mapping[str, str], codes: Mapping[str, Code], at: float
+) -> list[tuple[Any, ...]]:
+    """Log which actions are no longer the ones that the run had (`known`: digests); rows of its own log."""
+    changed = [repr(name) for name, code in codes.items() if known.get(name, code.digest) != code.digest]
+    if not changed:
+        return []
+    text = f"{', '.join(changed)} changed since the run was left: what still runs, runs the new code"
+    log.warning("run %s: %s", run_id, text)
+    return [(None, None, at, "WARNING", "log", text)]
+
+
 def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:
     """Every action that the nodes name is there; raises `ActionNotFound` naming the first node without."""
     for spec in specs:
