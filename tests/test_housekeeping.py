@@ -92,9 +92,7 @@ def test_a_run_under_way_is_not_deleted() -> None:
         assert flow.delete_runs(dag_name="w") == 1
 
 
-def test_size_is_told_and_a_big_file_warned_of_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_size_is_told_and_a_big_file_warned_of_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The flow's repr says how big its file is; beyond a limit a warning that is shown says what to do."""
     assert records.BIG == 5_000_000_000
     monkeypatch.setattr(records, "BIG", 10_000)

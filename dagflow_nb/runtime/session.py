@@ -444,11 +444,11 @@ class Session:
             await store.release(run_id)
             raise
         if to_run:
-            before = json.loads(loaded.row.get("code") or "{}")
+            earlier = json.loads(loaded.row.get("code") or "{}")
             known, codes = prepare.codes_to_go_on(loaded, more, still, actions)
             new = self.results.new_codes(codes.values())
             unit = Unit(run_id, run={"code": json.dumps(known)}, codes=new)
-            unit.logs += prepare.say_what_changed(run_id, before, codes, self.clock.now())
+            unit.logs += prepare.say_what_changed(run_id, earlier, codes, self.clock.now())
             store.write(unit)
         coordinator.extra = loaded.extra
         coordinator.workers.left = loaded.started
