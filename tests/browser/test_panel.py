@@ -92,7 +92,7 @@ def test_why_a_node_failed_is_two_clicks_away(notebook):
     details.locator("pre", has_text="def total(table").wait_for()
     nb.view.scroll_into_view_if_needed()
     details.evaluate("e => e.scrollTop = 0")
-    nb.view.screenshot(path=str(nb.screenshots / "panel-failed.png"))
+    nb.view.screenshot(path=str(nb.screenshots / "panel-failed.png"), animations="disabled")
 
     details.get_by_role("button", name="load", exact=True).click()
     values = nb.view.locator(".dagflow-details[data-node=load] .df-values")
@@ -105,7 +105,7 @@ def test_why_a_node_failed_is_two_clicks_away(notebook):
     picture = nb.view.locator(".dagflow-details[data-node=plot] .df-values img").first
     picture.wait_for()
     assert picture.evaluate("e => e.naturalWidth") == 365
-    nb.view.screenshot(path=str(nb.screenshots / "panel-values.png"))
+    nb.view.screenshot(path=str(nb.screenshots / "panel-values.png"), animations="disabled")
     assert nb.page.evaluate("window.hacked") is None
 
     nb.run(3)  # the same run out of the database, as another session would see it
@@ -121,14 +121,14 @@ def test_why_a_node_failed_is_two_clicks_away(notebook):
     old.locator(".node[data-node=load][data-state=completed]").wait_for(state="attached")
     old.locator(".node[data-node=total][data-state=running]").wait_for(state="attached")
     assert old.locator(".edge.df-absent").count() == 1
-    old.screenshot(path=str(nb.screenshots / "panel-slider.png"))
+    old.screenshot(path=str(nb.screenshots / "panel-slider.png"), animations="disabled")
     old.get_by_role("tab", name="Timeline").click()
     assert old.locator(".df-lane").count() == 3
     slider.focus()
     nb.page.keyboard.press("End")
     old.locator(".df-lane[data-row=tell_somebody]").wait_for()
     assert old.locator(".df-lane[data-row=total] .df-span[data-state=failed]").count() == 2
-    old.screenshot(path=str(nb.screenshots / "panel-timeline.png"))
+    old.screenshot(path=str(nb.screenshots / "panel-timeline.png"), animations="disabled")
     old.get_by_label("Rows of the timeline").select_option("slot")
     old.locator(".df-lane[data-row='thread 2']").wait_for()
     old.get_by_role("tab", name="Table").click()
@@ -224,7 +224,7 @@ def test_a_form_of_many_fields_and_the_branches_of_a_run(notebook):
     nb.button("Approve").click()
     details.get_by_role("alert").get_by_text("more stops than people").wait_for()
     details.evaluate("e => e.scrollTop = 0")
-    nb.view.screenshot(path=str(nb.screenshots / "panel-form.png"))
+    nb.view.screenshot(path=str(nb.screenshots / "panel-form.png"), animations="disabled")
     nb.button("Remove Stops 1").click()
     nb.button("Approve").click()
     nb.node("pay", "completed").wait_for(state="attached")
