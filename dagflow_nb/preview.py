@@ -55,6 +55,7 @@ class Preview:
         self._values = Values(self.nodes, inputs)
         self._inputs = inputs
         self._codes: dict[str, Code] = {}
+        self._with_results: dict[str, bool] = {}
         self._old = read.memo_rows(connection, latest) if latest is not None else {}
         row = read.run_row(connection, latest, session.clock.now()) if latest is not None else None
         self._old_codes: dict[str, str] = json.loads((row or {}).get("code") or "{}")
@@ -136,6 +137,8 @@ class Preview:
             return self._missing(node)
         running = self._running(node)
         policy = policy_of(spec, action)
+        if running and policy.on and self._may_be_known(action):
+            return True, "upstream runs", _listed(running)
         if running or not policy.on:
             return self._runs(node, action, running)
         if spec.ask is not None or action.settings.ask is not None:
@@ -198,6 +201,13 @@ class Preview:
         if running:
             return True, "upstream runs", _listed(running)
         return True, "not cacheable", "it has no cache=: it runs each time"
+
+    def _may_be_known(self, action: NodeAction) -> bool:
+        """Whether there are results of this code: one of them may fit what runs before gives."""
+        if action.name not in self._with_results:
+            known = read.has_results(self._connection, code_of(action).digest)
+            self._with_results[action.name] = known
+        return self._with_results[action.name]
 
     def _why(self, node: Node, key: Key, ttl: float | None) -> Row:
         """Why no result is known under a key: compared with the latest run."""

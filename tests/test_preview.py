@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import HealthCheck, example, given, settings, strategies as st
 
 from dagflow_nb import DagFlow, ValidationError, Workflow, ref
 from tests.flows import single, states, still_clock
@@ -270,6 +270,7 @@ def graphs(draw: st.DrawFn) -> list[tuple[list[int], int, bool]]:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(nodes=graphs(), edits=st.lists(st.tuples(st.sampled_from(EDITS), st.integers(0, 5)), max_size=4))
+@example(nodes=[([], 0, False), ([0], 0, True)], edits=[("body", 1), ("body", 1)])
 def test_preview_agrees_with_what_then_runs(
     nodes: list[tuple[list[int], int, bool]], edits: list[tuple[str, int]]
 ) -> None:

@@ -215,6 +215,12 @@ def newest_memo(connection: sqlite3.Connection, key: str) -> float | None:
     return None if row is None else row[0]
 
 
+def has_results(connection: sqlite3.Connection, code: str) -> bool:
+    """Whether results of this code are known, whatever their inputs were."""
+    sql = "select 1 from memo where code = ? and key is not null and made_at is not null limit 1"
+    return connection.execute(sql, (code,)).fetchone() is not None
+
+
 def code_parts(connection: sqlite3.Connection, code: str) -> str | None:
     """The parts of an action's code (JSON text) by its digest; None if they are not known."""
     row: Row | None = connection.execute("select parts from codes where code = ?", (code,)).fetchone()
