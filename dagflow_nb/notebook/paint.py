@@ -66,7 +66,7 @@ def paint_picture(drawing: Drawing, geometry: Geometry, alt: str) -> str:
     for row in rows:
         _legend(root, row, y)
         y += 20
-    return sanitise(root)
+    return sanitise(root, themed=True)
 
 
 class _Painter:

@@ -17,18 +17,26 @@ _PLACE = frozenset(["d", "x", "y", "rx", "width", "height", "viewBox", "transfor
 _PAINT = frozenset(["class", "fill", "stroke", "stroke-width", "stroke-dasharray", "opacity"])
 _PENS = frozenset(["stroke-linecap", "stroke-linejoin", "font-family", "font-size", "font-weight"])
 _ATTRIBUTES = _PLACE | _PAINT | _PENS | {"role", "aria-label"}
+# Lightness is turned round, hues stay. It may also stand in a page among other pictures, hence the class.
+DARK = (
+    "@media (prefers-color-scheme:dark){.dagflow-paper{filter:invert(.91) hue-rotate(180deg) saturate(1.25)}}"
+)
 # Characters that no XML may hold, not even escaped.
 _ILLEGAL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERS = re.compile(r"url\s*\(|javascript:|data:|expression\s*\(", re.IGNORECASE)
 
 
-def sanitise(root: Element) -> str:
+def sanitise(root: Element, *, themed: bool = False) -> str:
     """The text of an SVG that holds only known elements and attributes, and refers to nothing outside.
 
     No scripts, no foreign objects, no links, no event attributes, no styles: whatever is not on the list is
-    left out, with all that is in it.
+    left out, with all that is in it. `themed`: a style of our own turns it dark where the reader's system is.
     """
     _prune(root)
+    if themed:
+        root.set("class", "dagflow-paper")
+        root.insert(0, Element(f"{{{NAMESPACE}}}style"))
+        root[0].text = DARK
     ElementTree.register_namespace("", NAMESPACE)
     return ElementTree.tostring(root, encoding="unicode")
 

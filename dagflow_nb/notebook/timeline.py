@@ -62,7 +62,7 @@ def _paint(rows: list[Row], nodes: list[str], title: str, alt: str, now: float |
     text(root, f"{alt.split(': ', 1)[-1]}  ·  {duration(end - start)}{missing}", MARGIN, 42, 11, MUTED)
     if not rows:
         text(root, "Nothing has started yet.", MARGIN, TOP + 14, 12, MUTED)
-        return sanitise(root)
+        return sanitise(root, themed=True)
 
     labels = {node: fit(one_line(node), LABEL_MAX, 12) for node in shown}
     left = MARGIN + max(text_width(label, 12) for label in labels.values()) + 14
@@ -78,7 +78,7 @@ def _paint(rows: list[Row], nodes: list[str], title: str, alt: str, now: float |
     for row in rows:
         if row[0] in lines:
             _bar(root, row, lines[row[0]], left, scale, start, end, row is last[row[0]])
-    return sanitise(root)
+    return sanitise(root, themed=True)
 
 
 def _axis(root: Element, left: float, height: float, scale: float, span: float) -> None:

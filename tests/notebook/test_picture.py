@@ -18,7 +18,7 @@ from dagflow_nb.notebook.paint import paint
 from dagflow_nb.notebook.picture import Picture, diff_picture, snapshot_picture, workflow_picture
 from dagflow_nb.notebook.plain import layout_plain
 from dagflow_nb.notebook.style import LOOKS
-from dagflow_nb.notebook.svg import NAMESPACE, add, root_of, sanitise
+from dagflow_nb.notebook.svg import DARK, NAMESPACE, add, root_of, sanitise
 from dagflow_nb.notebook.timeline import steps, timeline_picture
 from dagflow_nb.runtime.snapshot import NodeView
 
@@ -77,16 +77,19 @@ def test_hostile_texts_are_only_texts(hostile):
     picture = snapshot_picture(hostile)
     root = parsed(picture)
     assert set(nodes_of(root)) == {text.replace("\x00\x1b", "") for text in HOSTILE}
-    assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
-        "svg",
-        "g",
-        "path",
-        "rect",
-        "text",
-        "title",
-    }
+    kinds = {element.tag.removeprefix(SVG) for element in root.iter()}
+    assert kinds <= {"svg", "g", "path", "rect", "text", "title", "style"}
+    assert [style.text for style in root.iter(f"{SVG}style")] == [DARK]
     assert "<script" not in picture.svg and "<script" not in picture.to_html()
     assert "<b>" not in picture.to_html() and "\x1b" not in picture.svg
+
+
+def test_pictures_turn_dark_where_the_system_is(rich):
+    """Graphs and timelines carry one style of our own, for a class of their own, and it refers to nothing."""
+    for picture in (snapshot_picture(rich), timeline_picture([("a", 1, "completed", 0.0, 1.0)])):
+        root = parsed(picture)
+        assert root.get("class") == "dagflow-paper" and root.find(f"{SVG}style").text == DARK
+    assert DARK.startswith("@media (prefers-color-scheme:dark){.dagflow-paper{") and "url" not in DARK
 
 
 def test_sanitising_leaves_only_what_is_known():
