@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork, to 
 # Imports once; then each line it reads makes a process that begins the run or goes on with it. The run is a
 # tree that its hook grows; each attempt writes a line into a file when it begins.
 NURSERY = """
-import os, sys, time
+import os, sys, time, traceback
 from dagflow_nb import DagFlow, DagNotFound, NodeSpec, Workflow, ref
 
 def drive(path, log, durability):
@@ -66,6 +66,8 @@ for line in sys.stdin:
         try:
             drive(*line.split())
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)

@@ -293,6 +293,7 @@ class RunCoordinator:
         self.watch.look()
         self.snapshots.look()
         if ended is not None:
+            self.snapshots.close()  # one that came due now would be written after the run is given up
             self._leaving = self.loop.create_task(self._leave(ended, stored))
         elif stored is not None:
             stored.add_done_callback(
