@@ -7,10 +7,12 @@ name can end in one that swallows its quote), line breaks and control characters
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 from .drawing import SMALL, Drawing, Item, Line, draw, draw_workflow
-from .style import GROWN, INK, MUTED, PAPER, PLAIN, RESCUE, look, one_line, tint
+from .style import GROWN, INK, MUTED, PAPER, PLAIN, RESCUE, look, one_line, text_width, tint
 
 if TYPE_CHECKING:
     from ..runtime.snapshot import Snapshot
@@ -172,3 +174,60 @@ def _edge(graph: Any, tail: str, head: str, attrs: dict[str, str]) -> None:
     from graphviz.quoting import attr_list, quote  # type: ignore[import-untyped]  # no hints
 
     graph.body.append(f"\t{quote(escaped(tail))} -> {quote(escaped(head))}{attr_list(attributes=attrs)}\n")
+
+
+# --- pictures that are no graphs --------------------------------------------------------------
+
+_UPRIGHT = re.compile(r"M([\d.]+),([\d.]+)V([\d.]+)")
+
+
+def placed_dot(svg: str) -> str:
+    """The rectangles, texts and upright lines of one of our SVGs as DOT nodes that have their places.
+
+    For `layout.render(..., placed=True)`: Graphviz can write PNG and PDF, whatever is on them.
+    """
+    import graphviz
+
+    root = ElementTree.fromstring(svg)
+    high = float(root.get("height", "0"))
+    graph = graphviz.Digraph(
+        graph_attr={"pad": "0", "bgcolor": PAPER}, node_attr={"fixedsize": "true", "fontname": "Helvetica"}
+    )
+
+    def put(x: float, y: float, wide: float, tall: float, **attributes: str) -> None:
+        """A node by its upper left corner; Graphviz counts from below, in points and (sizes) in inches."""
+        place = {"pos": f"{x + wide / 2:.1f},{high - y - tall / 2:.1f}"}
+        size = {"width": f"{wide / 72:.4f}", "height": f"{tall / 72:.4f}"}
+        graph.node(f"n{len(graph.body)}", **place, **size, **attributes)
+
+    def walk(element: ElementTree.Element, pens: dict[str, str]) -> None:
+        pens = {
+            **pens,
+            **{name: element.attrib[name] for name in ("fill", "stroke") if name in element.attrib},
+        }
+        kind, at = element.tag.rpartition("}")[2], lambda name: float(element.get(name, "0"))
+        line = _UPRIGHT.fullmatch(element.get("d", ""))
+        if kind == "rect":
+            look = {
+                "shape": "box",
+                "label": "",
+                "fillcolor": pens["fill"],
+                "color": pens.get("stroke", pens["fill"]),
+            }
+            dashed = ",dashed" if element.get("stroke-dasharray") else ""
+            put(at("x"), at("y"), at("width"), at("height"), **look, style=f"filled,rounded{dashed}")
+        elif line is not None:
+            x, y, end = map(float, line.groups())
+            put(x, y, 0.7, end - y, shape="box", label="", style="filled", color=pens["stroke"], penwidth="0")
+        elif kind == "text" and element.text:
+            size, middle = at("font-size"), element.get("text-anchor") == "middle"
+            wide = text_width(element.text, size, bold=element.get("font-weight") is not None)
+            x = at("x") - wide / 2 if middle else at("x")
+            look = {"shape": "plaintext", "margin": "0", "fontsize": f"{size:g}", "fontcolor": pens["fill"]}
+            label = escaped(element.text) + ("" if middle else "\\l")
+            put(x, at("y") - 0.85 * size, wide, 1.1 * size, **look, label=label)
+        for child in element:
+            walk(child, pens)
+
+    walk(root, {"fill": INK})
+    return str(graph.source)

@@ -58,19 +58,23 @@ def engines() -> list[str]:
     return ["dot", "pygraphviz"]
 
 
-def render(source: str, format: str, engine: str, *, limit: float = LIMIT) -> bytes:
-    """What `engine` makes of DOT text, in `limit` seconds. Raises `EngineFailed`."""
+def render(source: str, format: str, engine: str, *, limit: float = LIMIT, placed: bool = False) -> bytes:
+    """What `engine` makes of DOT text, in `limit` seconds. Raises `EngineFailed`.
+
+    `placed`: its nodes have their places already.
+    """
+    how = "nop2" if placed else "dot"
     if engine == "dot":
         program = shutil.which("dot")
         if program is None:
             raise EngineFailed("there is no program 'dot' on the PATH")
-        command = [program, f"-T{format}"]
+        command = [program, f"-K{how}", f"-T{format}"]
     else:
         # find_spec, not import: the library is only to be loaded in the helper.
         if not sys.executable or importlib.util.find_spec("pygraphviz") is None:
             raise EngineFailed("pygraphviz is not installed")
         # -P: the helper's folder must not hide modules that pygraphviz imports.
-        command = [sys.executable, "-P", str(HELPER), format]
+        command = [sys.executable, "-P", str(HELPER), format, how]
     try:
         done = subprocess.run(
             command,

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import DagError, ValidationError, shorten
 from . import drawing as drawings
-from .dot import to_dot
+from .dot import placed_dot, to_dot
 from .layout import LIMIT, EngineFailed, engines, layout, render
 from .paint import paint_picture
 
@@ -88,10 +88,10 @@ class Picture:
         return self.source
 
     def _rendered(self, format: str) -> bytes:
-        source, why = self._graph_source(), []
+        source, why = self.source or placed_dot(self.svg), []
         for engine in engines():
             try:
-                return render(source, format, engine, limit=SAVE_LIMIT)
+                return render(source, format, engine, limit=SAVE_LIMIT, placed=not self.source)
             except EngineFailed as failed:
                 why.append(str(failed))
         raise DagError(

@@ -228,12 +228,28 @@ def test_a_timeline_of_anything_is_drawn():
 
 
 def test_a_timeline_is_no_graph(tmp_path):
-    """It has no DOT text: saving as SVG works, all else says so."""
+    """It has no DOT text, and says so."""
     picture = timeline_picture([("a", 1, "completed", 0.0, 1.0)])
-    assert picture.save(tmp_path / "t.svg").exists()
-    for ask in (picture.digraph, lambda: picture.save(tmp_path / "t.png"), lambda: picture.save("t.dot")):
+    for ask in (picture.digraph, lambda: picture.save(tmp_path / "t.dot")):
         with pytest.raises(ValidationError, match="no graph"):
             ask()
+
+
+@pytest.mark.parametrize("engine", ["dot", "pygraphviz"])
+def test_a_timeline_is_saved_in_every_format(tmp_path, monkeypatch, engine):
+    """As SVG by itself, as PNG and PDF by Graphviz, which is given all places, of the size that it has."""
+    monkeypatch.setenv("DAGFLOW_LAYOUT", engine)
+    picture = timeline_picture([(text, 1, "failed", 0.0, 1.0) for text in HOSTILE], title=HOSTILE[0])
+    assert picture.save(tmp_path / "t.svg").exists()
+    try:
+        picture.save(tmp_path / "t.png")
+    except DagError as why:
+        pytest.skip(str(why))
+    data = (tmp_path / "t.png").read_bytes()
+    wide, high = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    drawn = parsed(picture)
+    assert wide / high == pytest.approx(float(drawn.get("width")) / float(drawn.get("height")), rel=0.02)
+    assert picture.save(tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
 
 
 @pytest.mark.parametrize("span", [0, 0.004, 1, 59, 3600, 1e7])
