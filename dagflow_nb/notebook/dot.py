@@ -7,6 +7,7 @@ name can end in one that swallows its quote), line breaks and control characters
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -201,19 +202,17 @@ def placed_dot(svg: str) -> str:
         graph.node(f"n{len(graph.body)}", **place, **size, **attributes)
 
     def walk(element: ElementTree.Element, pens: dict[str, str]) -> None:
-        pens = {
-            **pens,
-            **{name: element.attrib[name] for name in ("fill", "stroke") if name in element.attrib},
-        }
-        kind, at = element.tag.rpartition("}")[2], lambda name: float(element.get(name, "0"))
+        def at(name: str) -> float:
+            return float(element.get(name, "0"))
+
+        kept = ("fill", "stroke", "data-state")
+        pens = pens | {name: element.attrib[name] for name in kept if name in element.attrib}
+        kind = element.tag.rpartition("}")[2]
         line = _UPRIGHT.fullmatch(element.get("d", ""))
         if kind == "rect":
-            look = {
-                "shape": "box",
-                "label": "",
-                "fillcolor": pens["fill"],
-                "color": pens.get("stroke", pens["fill"]),
-            }
+            state, fill = pens.get("data-state", ""), pens["fill"]
+            look = {"shape": "box", "fillcolor": fill, "color": pens.get("stroke", fill), "fontsize": "9"}
+            look["label"] = state if text_width(state, 9) < at("width") - 8 else ""  # icons are not drawn
             dashed = ",dashed" if element.get("stroke-dasharray") else ""
             put(at("x"), at("y"), at("width"), at("height"), **look, style=f"filled,rounded{dashed}")
         elif line is not None:
@@ -221,10 +220,14 @@ def placed_dot(svg: str) -> str:
             put(x, y, 0.7, end - y, shape="box", label="", style="filled", color=pens["stroke"], penwidth="0")
         elif kind == "text" and element.text:
             size, middle = at("font-size"), element.get("text-anchor") == "middle"
-            wide = text_width(element.text, size, bold=element.get("font-weight") is not None)
+            # wide enough for whatever font there is: a text that is wider than its table is centred
+            wide = 1.3 * text_width(element.text, size, bold=True)
             x = at("x") - wide / 2 if middle else at("x")
+            words = html.escape(one_line(element.text))
+            cell = f'<TD ALIGN="{"CENTER" if middle else "LEFT"}">{words}</TD>'
+            plain = 'BORDER="0" CELLPADDING="0" CELLSPACING="0"'
+            label = f'<<TABLE {plain} WIDTH="{wide:.0f}"><TR>{cell}</TR></TABLE>>'
             look = {"shape": "plaintext", "margin": "0", "fontsize": f"{size:g}", "fontcolor": pens["fill"]}
-            label = escaped(element.text) + ("" if middle else "\\l")
             put(x, at("y") - 0.85 * size, wide, 1.1 * size, **look, label=label)
         for child in element:
             walk(child, pens)
