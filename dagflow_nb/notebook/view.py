@@ -7,7 +7,8 @@
     view.finish(snapshot)     # the picture that stays in the saved notebook is written
 
 Two outputs are displayed: the widget, and an image that is empty until the run ends (a notebook that is
-reopened without a kernel, or converted, shows the image; the live widget hides it).
+reopened without a kernel, or converted, shows the image; the live widget hides it). Where nobody looks while
+cells run (nbclient, papermill) there is no widget and nothing is laid out before the end.
 
 Threads: patches are sent by whoever calls `update`; laying out, and lines of log that nobody else sends,
 by one worker, which exists only while there is something to do. One lock orders what is sent. Buttons
@@ -45,6 +46,11 @@ LOG_LINES = 1000
 LOG_EVERY, REST = 0.1, 0.15
 SHARE = 6
 """So many times as long as it computed the worker rests, so that it takes little from the run."""
+WITHOUT_VIEW = (
+    ".jp-OutputArea-child:not(:has([data-mime-type], .dagflow-view)):has(+ .jp-OutputArea-child .%s) "
+    "{ display: none; }"
+)
+"""Without a kernel JupyterLab writes "Loading widget..." above the picture; this style leaves it out."""
 
 
 class Controls(Protocol):
@@ -85,6 +91,7 @@ class LiveView:
         self._asked = False  # somebody has clicked, and waits for the graph
         self._worker: threading.Thread | None = None
         self._ended: Snapshot | None = None
+        self._complained = False
         self.viewed = False
         """Whether a page has said that it shows the view."""
 
@@ -97,14 +104,16 @@ class LiveView:
         display: Any = shown.display  # it has no type hints
         self._context = contextvars.copy_context()
         with self._lock:
-            if self._widget is None:
-                self._widget = self._new_widget(snapshot)
-            else:
-                self.update(snapshot)
-            self._live = display(self._widget, display_id=True)
+            if not only_executed():
+                if self._widget is None:
+                    self._widget = self._new_widget(snapshot)
+                else:
+                    self.update(snapshot)
+                self._live = display(self._widget, display_id=True)
             empty = {"text/html": f'<div class="dagflow-static {self._class}"></div>', "text/plain": ""}
             self._still = display(empty, raw=True, display_id=True)
-            self._want(snapshot)
+            if self._widget is not None:
+                self._want(snapshot)
 
     def update(self, snapshot: Snapshot) -> None:
         """Tells the page what changed; lays the graph out again, in the background, if nodes or edges did."""
@@ -146,7 +155,7 @@ class LiveView:
         """
         self.update(snapshot)
         with self._news:
-            if self._widget is None:
+            if self._still is None:
                 return
             if self._is_seen():
                 self._ended = snapshot
@@ -155,14 +164,18 @@ class LiveView:
                 return
         self._write_picture(snapshot)
         # Converters prefer a widget to the image, and can show one only with the help of a CDN.
-        self._live.update({"text/plain": summary(snapshot)}, raw=True)
+        if self._live is not None:
+            self._live.update({"text/plain": summary(snapshot)}, raw=True)
 
     def _write_picture(self, snapshot: Snapshot) -> None:
         with self._lock:
             placed, folding = self._placed, self._folding
         geometry = placed[2] if placed is not None and placed[:2] == (snapshot.topology, folding) else None
         picture = snapshot_picture(snapshot, geometry, folding)
-        bundle = {"text/html": picture.to_html(f"dagflow-static {self._class}"), "text/plain": picture.alt}
+        shown = picture.to_html(f"dagflow-static {self._class}")
+        if self._live is not None:
+            shown = shown.replace(">", f"><style>{WITHOUT_VIEW % self._class}</style>", 1)
+        bundle = {"text/html": shown, "text/plain": picture.alt}
         self._still.update(bundle, raw=True)
 
     # --- the page -----------------------------------------------------------------------------
@@ -253,8 +266,10 @@ class LiveView:
             begun = time.thread_time()
             try:
                 job()
-            except Exception:  # a run goes on without its picture
-                logging.getLogger(__name__).exception("the graph could not be drawn")
+            except Exception:  # a run goes on without its picture, and one word of it is enough
+                if not self._complained:
+                    logging.getLogger(__name__).exception("the graph could not be drawn")
+                self._complained = True
             self._rest(max(REST, SHARE * (time.thread_time() - begun)))
 
     def _rest(self, seconds: float) -> None:
@@ -307,6 +322,17 @@ def front_end_known() -> bool:
     """
     traces = ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD")
     return any(name in os.environ for name in traces) or "google.colab" in sys.modules
+
+
+def only_executed() -> bool:
+    """Whether the cell was sent by something that executes notebooks and shows nothing meanwhile.
+
+    That leaves no traces, and says that nobody can be asked for input; a console of any kind can be asked.
+    """
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    parent: dict[str, Any] = getattr(getattr(shell, "kernel", None), "get_parent", dict)()
+    return not front_end_known() and (parent.get("content") or {}).get("allow_stdin") is False
 
 
 def _line(node_id: str, text: str, stream: str) -> list[str]:

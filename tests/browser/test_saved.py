@@ -58,9 +58,13 @@ def test_a_finished_run_survives_reloading(notebook, server):
     nb.open_lab()
     nb.page.locator(".dagflow-static img").wait_for()
     assert nb.view.count() == 0
+    loading = nb.page.get_by_text("Loading widget")
+    loading.wait_for(state="attached")
+    assert not loading.is_visible()
     nb.shot("saved-lab")
     nb.open_nb7()
     nb.page.locator(".dagflow-static img").wait_for()
+    assert not loading.is_visible()
     nb.shot("saved-nb7")
 
 
@@ -107,7 +111,8 @@ def executed(tmp_path_factory):
     """A notebook that was executed without any page, as a document and as a file."""
     from nbclient import NotebookClient
 
-    made = new_notebook(cells=[new_code_cell(PRELUDE + FINISHED)])
+    asks = "print(sorted({'anywidget', 'ipywidgets'} & set(sys.modules)), stage.view._worker)"
+    made = new_notebook(cells=[new_code_cell(PRELUDE + FINISHED), new_code_cell(asks)])
     path = tmp_path_factory.mktemp("headless") / "run.ipynb"
     hidden = ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD")
     environment = {name: value for name, value in os.environ.items() if name not in hidden}
@@ -123,6 +128,7 @@ def test_a_headless_run_leaves_the_picture_alone(executed):
     assert 'data-state="failed"' in picture_in(document)
     kinds = {kind for output in document["cells"][0]["outputs"] for kind in output["data"]}
     assert kinds == {"text/plain", "text/html"}
+    assert document["cells"][1]["outputs"][0]["text"] == ["[] None\n"]  # no widget was even imported
     assert "Workflow pipeline, run run-1: failed" in json.dumps(document)
 
 

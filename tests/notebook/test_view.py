@@ -124,6 +124,40 @@ def test_a_headless_run_keeps_the_picture_alone(outputs, sent):
     assert "<img" in still.shown[1]["text/html"] and "1 completed" in still.shown[1]["text/plain"]
 
 
+def test_where_nobody_looks_there_is_no_widget(outputs, sent, monkeypatch):
+    """In a kernel that only executes notebooks nothing is made or laid out but the picture of the end."""
+    monkeypatch.setattr(views, "only_executed", lambda: True)
+    monkeypatch.setattr(LiveView, "_new_widget", lambda *_: pytest.fail("a widget was made"))
+    monkeypatch.setattr(views, "layout", lambda *_: pytest.fail("a graph was laid out"))
+    view = LiveView(Controls())
+    view.show(RUN)
+    view.update(replace(changed("running"), topology=2))
+    view.log("a", "one line")
+    assert len(outputs) == 1 and view._worker is None and sent == []
+    view.finish(changed("completed", status="completed"))
+    assert "<img" in outputs[0].shown[1]["text/html"] and "1 completed" in outputs[0].shown[1]["text/plain"]
+
+
+@pytest.mark.parametrize(
+    ("content", "front_end", "expected"),
+    [
+        ({"allow_stdin": False}, False, True),
+        ({"allow_stdin": False}, True, False),
+        ({"allow_stdin": True}, False, False),
+        ({}, False, False),
+        (None, False, False),
+    ],
+)
+def test_who_only_executes_is_told_by_what_can_be_asked(monkeypatch, content, front_end, expected):
+    """Nobody looks where no front end is known and the cell's sender cannot be asked for input."""
+    kernel = SimpleNamespace(get_parent=lambda: {"content": content})
+    monkeypatch.setattr(views, "front_end_known", lambda: front_end)
+    monkeypatch.setattr("IPython.get_ipython", lambda: SimpleNamespace(kernel=kernel))
+    assert views.only_executed() is expected
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
+    assert not views.only_executed()
+
+
 def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
     """Where a front end is known, or a page has said hello, the live view stays beside its picture."""
     monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
@@ -249,20 +283,28 @@ def test_outdated_layouts_are_dropped(outputs, sent, monkeypatch):
 
 
 def test_a_graph_that_cannot_be_drawn_stops_nothing(outputs, sent, monkeypatch, caplog):
-    """An error while laying out is logged; patches go on, and so does the next layout."""
+    """An error while laying out is logged, once; patches go on, and the next graph is tried."""
 
     def broken(drawing):
         raise RuntimeError("no")
 
+    works = views.layout
+    monkeypatch.setattr(views, "REST", 0.0)
     monkeypatch.setattr(views, "layout", broken)
     view = LiveView(Controls())
     view.show(RUN)
     with caplog.at_level(logging.ERROR):
         view._on_message({"kind": "hello"})
         settled(view)
-    assert "could not be drawn" in caplog.text
-    view.update(changed("running"))
-    assert sent[-1]["states"] == {"a": {"state": "running"}}
+        view.update(changed("running"))
+        assert sent[-1]["states"] == {"a": {"state": "running"}}
+        view.update(changed("running", topology=2))
+        settled(view)
+    assert caplog.text.count("could not be drawn") == 1
+    monkeypatch.setattr(views, "layout", works)
+    view.update(changed("running", topology=3))
+    settled(view)
+    assert 'data-node="a"' in outputs[0].shown[0].graph["svg"]
 
 
 def test_buttons_call_the_controls_and_are_answered(outputs, sent):
