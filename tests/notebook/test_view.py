@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import logging
+import sys
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
 import IPython.display
 import pytest
+from anywidget._util import enable_custom_widget_manager_once
 
 from dagflow_nb.notebook import view as views
 from dagflow_nb.notebook.view import LiveView
@@ -416,3 +418,20 @@ def test_replies_are_left_to_whichever_shell_is_free():
     free_comm(SimpleNamespace(comm=plain))
     free_comm(SimpleNamespace(comm=None))
     assert not vars(plain)
+
+
+def test_on_colab_custom_widgets_are_let_in(monkeypatch):
+    """Colab shows widgets of others only when asked to, and with metadata that say where their manager is."""
+    calls = []
+    output = SimpleNamespace(
+        enable_custom_widget_manager=lambda: calls.append("enabled"),
+        _widgets=SimpleNamespace(_installed_url="https://example.org/manager.js"),
+    )
+    monkeypatch.setitem(sys.modules, "google.colab", SimpleNamespace(output=output))
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    enable_custom_widget_manager_once.cache_clear()
+    _, metadata = DagflowWidget(lambda message: None)._repr_mimebundle_()
+    enable_custom_widget_manager_once.cache_clear()
+    assert calls == ["enabled"] and views.front_end_known()
+    (told,) = metadata.values()
+    assert told["colab"]["custom_widget_manager"]["url"] == "https://example.org/manager.js"
