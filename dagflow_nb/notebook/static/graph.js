@@ -372,7 +372,7 @@ class Graph {
     node.time.textContent = told;
     if (!node.sub || node.state) return; // the action gives way to what is told beside it
     node.whole ??= node.sub.textContent;
-    const room = Math.floor((node.width - 39 - 6 * told.length - (told ? 6 : 0)) / 5.9);
+    const room = Math.floor((node.width - 39 - 6.4 * told.length - (told ? 8 : 0)) / 6.2);
     const keep = node.whole.length > room ? `${node.whole.slice(0, Math.max(1, room - 1))}…` : node.whole;
     setText(node.sub, keep);
   }
