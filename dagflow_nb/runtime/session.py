@@ -36,6 +36,7 @@ from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay
 from .run_cache import RunCache, Stored
 from .values import Values
+from .warm_up import warm_up
 
 log = logging.getLogger("dagflow_nb")
 _told: set[str] = set()  # databases whose note has been told in this process
@@ -63,6 +64,7 @@ class Session:
         strict: bool = False,
         clock: Clock | None = None,
     ) -> None:
+        warm_up()
         self.database = parse_database(database)
         self.config = DagConfig.of(config) or DagConfig()
         self.registry = registry if registry is not None else ActionRegistry()

@@ -105,7 +105,7 @@ def printed(cells: list[str], folder: Path, kernel: AsyncKernelManager) -> dict[
     )
     client.execute(cleanup_kc=True)
     return {
-        i: "".join(out.text for out in cell.outputs if out.output_type == "stream").splitlines()
+        i: "".join(out.text for out in cell.outputs if out.get("name") == "stdout").splitlines()
         for i, cell in enumerate(notebook.cells)
     }
 

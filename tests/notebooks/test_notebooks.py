@@ -47,8 +47,8 @@ def outputs(notebook: nbformat.NotebookNode, source: str) -> list[nbformat.Noteb
 
 
 def printed(notebook: nbformat.NotebookNode, source: str) -> str:
-    """What that cell has printed."""
-    return "".join(output.text for output in outputs(notebook, source) if output.output_type == "stream")
+    """What that cell has printed; what is logged goes to stderr."""
+    return "".join(output.text for output in outputs(notebook, source) if output.get("name") == "stdout")
 
 
 def text(notebook: nbformat.NotebookNode, source: str) -> str:
