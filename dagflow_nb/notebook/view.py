@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from .widget import DagflowWidget
 
 LOG_LINES = 1000
-LOG_EVERY, REST = 0.1, 0.15
+LOG_EVERY, REST, FIRST_REST = 0.1, 0.15, 0.3
 SHARE = 6
 """So many times as long as it computed the worker rests, so that it takes little from the run."""
 WITHOUT_VIEW = (
@@ -261,7 +261,7 @@ class LiveView:
         with self._news:
             first = self._wanted if self._placed is None else None
             if first is not None and len(first.nodes) > VISIBLE:
-                self._rest(REST)  # a short run of many nodes is over before anyone could look at its graph
+                self._rest(FIRST_REST)  # many nodes may be over before anyone looks at their graph
         while (job := self._next_job()) is not None:
             begun = time.thread_time()
             try:

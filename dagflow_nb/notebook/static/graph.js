@@ -7,6 +7,7 @@ class Graph {
     this.view = view;
     this.nodes = new Map();
     this.within = new Map(); // see gather
+    this.grown = new Set();
     this.counts = new Map();
     this.zoom = null; // null: as wide as fits, but legible; "fit": all of it; else a factor
     const tool = (text, name, onclick) =>
