@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import InvalidState, shorten
 from . import commands, messages as m
-from .endings import accuse, check_children, fail
+from .endings import accuse, check_children, fail, id_taken
 from .graph import Node
 from .judging import open_group, tell_started
 from .model import NodeOutput, NodeStatus
@@ -103,13 +103,17 @@ def group_opened(s: State, message: m.GroupOpened) -> None:
         return
     if not node.is_group:
         raise InvalidState(f"node {node.id!r} is neither a map nor a sub-workflow", culprit=node.id)
-    if message.error is None:
+    error = message.error
+    if error is None:
         check_children(s, node, message)
+        # a map that could not open would be waited for without end
+        error = id_taken(s, message)
+    if error is None:
         open_group(s, node, message)
     else:
         s.leave(node)
         node.spent += 1
-        fail(s, node, message.error, message.exception)
+        fail(s, node, error, message.exception)
 
 
 def under_way(s: State, id: str, attempt: int) -> Node | None:

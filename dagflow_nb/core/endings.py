@@ -58,6 +58,17 @@ def end_children(s: State, group: Node) -> None:
             skip(s, child, f"{group.id!r} {group.status}", group.id)
 
 
+def id_taken(s: State, message: m.GroupOpened) -> str | None:
+    """Why a map cannot get its items: the id of one is that of another node; None if it can."""
+    for child in message.children:
+        if child.id in s.nodes:
+            return (
+                f"its item {child.id!r} cannot be made: there is already a node of that id; "
+                f"give one of them another id"
+            )
+    return None
+
+
 def check_children(s: State, group: Node, message: m.GroupOpened) -> None:
     """Raise where what a map is opened with does not fit; nothing has changed then."""
     if group.opened:
@@ -66,7 +77,7 @@ def check_children(s: State, group: Node, message: m.GroupOpened) -> None:
     for child in message.children:
         if child.parent not in ids:
             raise InvalidState(f"node {child.id!r} is no child of {group.id!r}", culprit=child.id)
-        if child.id in ids or child.id in s.nodes:
+        if child.id in ids:
             raise InvalidState(f"there is already a node {child.id!r}", culprit=child.id)
         if any(dep not in ids for dep in child.deps):
             text = f"node {child.id!r} depends on a node outside of {group.id!r}"

@@ -16,7 +16,18 @@ from ..errors import DagError, did_you_mean, shorten
 from . import branches, messages as m, spending
 from .graph import Node
 from .judging import enroll
-from .model import EMPTY, Form, NodeDef, NodeSpec, NodeStatus, OnFailure, When, iter_refs, map_refs
+from .model import (
+    EMPTY,
+    Form,
+    NodeDef,
+    NodeSpec,
+    NodeStatus,
+    OnFailure,
+    When,
+    iter_refs,
+    map_refs,
+    owner_problem,
+)
 from .state import State
 
 
@@ -53,6 +64,7 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
         new = s.graph.check(complete(s, specs, context.node, names))
         for spec in new:
             _check(s, spec)
+        _check_ids(s, new)
     except (TypeError, ValueError, AttributeError) as wrong:
         if isinstance(wrong, DagError):
             raise
@@ -91,6 +103,21 @@ def _check(s: State, spec: NodeDef) -> None:
         if failed is None or failed.status is not NodeStatus.FAILED:
             state = "no node of this run" if failed is None else str(failed.status)
             raise Refused(f"node {spec.id!r} replaces {spec.replaces!r}, which has not failed ({state})")
+
+
+def _check_ids(s: State, specs: list[NodeDef]) -> None:
+    """Refuse ids that nodes of a group will have."""
+    nested = [spec for spec in specs if "/" in spec.id and spec.parent is None]
+    if not nested:
+        return
+    batch = {spec.id: spec for spec in specs}
+
+    def find_spec(id: str) -> NodeDef | None:
+        return batch[id] if id in batch else s.nodes[id].spec if id in s.nodes else None
+
+    for spec in nested:
+        if problem := owner_problem(spec.id, find_spec):
+            raise Refused(f"{problem}: give the node another id")
 
 
 def _is_failure_of(event: Any, node: Node) -> bool:

@@ -378,6 +378,25 @@ class NodeSpec:
         return replace(self, try_count=retries + 1)
 
 
+def owner_problem(id: str, kinds: Callable[[str], NodeDef | None]) -> str | None:
+    """Why a node that is no child may not be called so: a group's own nodes will be, or are; else None.
+
+    `kinds(id)`: the definition of the node of that id. Items of a map are `ID/0`, `ID/1`, ..., the nodes of
+    an item that is a workflow `ID/0/...`, the inputs of a sub-workflow `ID/inputs`.
+    """
+    at = id.find("/")
+    while at > 0:
+        owner = kinds(id[:at])
+        if owner is not None:
+            first, _, more = id[at + 1 :].partition("/")
+            if owner.kind == "map" and first.isdecimal() and (not more or owner.result is not None):
+                return f"{id!r} is the id of an item of the map {owner.id!r}"
+            if owner.kind == "workflow" and (first, more) == ("inputs", ""):
+                return f"{id!r} names the inputs of the sub-workflow {owner.id!r}"
+        at = id.find("/", at + 1)
+    return None
+
+
 def node_id_problem(id: object) -> str | None:
     """Why `id` cannot be a node's id, or None if it can.
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem, with_deps
+from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem, owner_problem, with_deps
 from ..errors import NodeAlreadyExists, ValidationError, shorten
 from . import settings
 from .handles import Lazy, NodeHandle
@@ -405,7 +405,7 @@ class Workflow:
 
     def _put(self, node: NodeDef) -> NodeHandle:
         """Adds a node as it is: `deps` those that are named, references perhaps still as text."""
-        problem = node_id_problem(node.id)
+        problem = node_id_problem(node.id) or owner_problem(node.id, self._raw.get)
         if problem:
             raise ValidationError(f"{problem}: give it another one with id=...", culprit=node.id)
         if node.id in self._raw:

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..core.model import NodeDef, Ref, iter_refs
+from ..core.model import NodeDef, Ref, iter_refs, owner_problem
 from ..errors import CycleError, DependencyNotFound, ValidationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ def check(workflow: Workflow) -> None:
     """Raises the first thing that is wrong with a workflow, or with a sub-workflow it brings along.
 
     `DependencyNotFound` for a dependency, reference or branch to no node, `CycleError` with the cycle,
-    `ValidationError` for a reference to an output that the node does not declare.
+    `ValidationError` for an id that an item of a map will have, and for a reference to an output that the
+    node does not declare.
     """
     seen: set[int] = set()
     todo = [workflow]
@@ -41,6 +42,9 @@ def check(workflow: Workflow) -> None:
 def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple[ValidationError, Place]]:
     """What is wrong with these nodes, one by one, each with its place; the cycle (if any) comes last."""
     for node in nodes.values():
+        if "/" in node.id and (taken_by := owner_problem(node.id, nodes.get)) is not None:
+            error = ValidationError(f"{taken_by}: give it another one with id=...", culprit=node.id)
+            yield error, (node.id, "node", node.id)
         if node.kind == "branch":
             for side in node.over.values():
                 for taken in side:
@@ -48,16 +52,14 @@ def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple
                         yield _no_branch(node.id, taken, nodes), (node.id, "branch", taken)
         for what, name, value in _values(node):
             for ref in iter_refs(value):
-                error = _reference_problem(node.id, ref, nodes)
-                if error is not None:
-                    yield error, (node.id, what, name)
+                if (wrong := _reference_problem(node.id, ref, nodes)) is not None:
+                    yield wrong, (node.id, what, name)
         for dependency in node.deps:
             if dependency not in nodes:
                 yield DependencyNotFound(node.id, dependency, nodes), (node.id, "dependency", dependency)
     for ref in iter_refs(result):
-        error = _reference_problem("", ref, nodes)
-        if error is not None:
-            yield error, ("", "result", "")
+        if (wrong := _reference_problem("", ref, nodes)) is not None:
+            yield wrong, ("", "result", "")
     cycle = find_cycle({node.id: node.deps for node in nodes.values()})
     if cycle:
         yield CycleError(cycle), (cycle[0], "node", cycle[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagflow_nb.core import messages as m
-from dagflow_nb.core.model import NodeDef, NodeOutput, RunStatus, When
+from dagflow_nb.core.model import NodeDef, NodeOutput, NodeSpec, RunStatus, When
 from tests.core.driver import Driver, completed, node
 
 SUB = (
@@ -173,3 +173,25 @@ def test_additions_to_a_group_that_is_there_are_refused() -> None:
     d.apply(m.AddNodes([NodeDef(id="m/9", action="a", parent="m")]))  # type: ignore[list-item]  # a definition
     d.apply(m.AddNodes([NodeDef(id="z/9", action="a", parent="z")]))  # type: ignore[list-item]  # a definition
     assert len(d.rejections()) == 2
+
+
+def test_a_map_whose_items_id_is_taken_fails_and_the_run_ends() -> None:
+    """An item that cannot be made for its id fails its map with the id; nothing is waited for."""
+    d = Driver(node("m/1"), node("m", kind="map"), node("n", "m"))
+    d.end("m/1")
+    d.open("m", 2)
+    assert d.s.status is RunStatus.FAILED and d.states["m"] == "failed" and d.states["n"] == "skipped"
+    assert "item 'm/1' cannot be made: there is already a node" in str(d.node("m").error)
+    assert not d.s.busy and "m/0" not in d.states
+
+
+def test_ids_of_items_are_refused_to_what_is_added() -> None:
+    """Items of a map, inputs of a sub-workflow; other ids below a group's are free."""
+    d = Driver(node("m", kind="map"), node("s", kind="workflow"), node("s/x", parent="s"))
+    for id in ("m/0", "m/17", "s/inputs"):
+        d.apply(m.AddNode(NodeSpec("a", id=id)))
+    assert "'m/17' is the id of an item of the map 'm'" in d.rejections()[1] and len(d.rejections()) == 3
+    d.apply(m.AddNodes([NodeSpec("a", id="m/fix"), NodeSpec("a", id="m/0/fix"), NodeSpec("a", id="s/x-fix")]))
+    assert len(d.rejections()) == 3
+    d.open("m", 2)
+    assert d.states["m/0"] == d.states["m/fix"] == "running"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, NodeNotFound, NodeSpec, Workflow
+from dagflow_nb import AddNode, DagFlow, NodeNotFound, NodeSpec, Workflow
 from tests.flows import event_data, single, states
 
 
@@ -81,3 +81,32 @@ def test_what_is_added_may_ask(ask: Any) -> None:
         run = flow.run(single(act), view=False)
         assert run.status == "paused" and [w.branch_id for w in run.waiting] == ["grown"]
         assert flow.resume(run, view=False, limit=3).success
+
+
+def test_a_node_with_an_items_id_is_refused_and_the_run_ends() -> None:
+    """A hook that adds `map/0` is told so; one that had such an id before the map came fails the map."""
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.action(name="act")(act)
+        wf = Workflow("w")
+        first = wf.add("act", id="first")
+        wf.map("act", over={"v": [1, 2]}, id="m", after=first)
+
+        @flow.on_completed(node="first")
+        def grow() -> NodeSpec:
+            return NodeSpec("act", id="m/0")
+
+        run = flow.run(wf, view=False)
+        assert "item of the map 'm'" in event_data(run, "CommandRejected")[0]
+        assert states(run)["m/1"] == "completed"
+    inner = Workflow("inner")
+    inner.map("act", over={"v": [1, 2]}, id="m")
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.action(name="act")(act)
+
+        @flow.on_completed(node="node")
+        def add() -> list[AddNode]:
+            return [AddNode(NodeSpec("act", id="sub/m/0")), AddNode(NodeSpec(inner, id="sub"))]
+
+        run = flow.run(single(act), view=False, raise_on_failure=False)
+        assert states(run)["sub/m"] == "failed" and "item 'sub/m/0' cannot be made" in str(run.report.error)
+        assert states(flow.get(run.run_id)) == states(run)

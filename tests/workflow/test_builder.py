@@ -621,3 +621,18 @@ def test_check_is_fast_and_needs_no_recursion() -> None:
     assert cycle is not None
     assert len(cycle) == 20_001
     assert time.perf_counter() - begin < 2
+
+
+def test_ids_of_a_maps_items_are_refused() -> None:
+    """At `add` where the map is there, at `check` (and so by YAML) where it comes later; both are named."""
+    wf = Workflow("w")
+    wf.map("step", over={"x": [1, 2]}, id="m")
+    with pytest.raises(ValidationError, match=r"'m/0' is the id of an item of the map 'm'"):
+        wf.add("step", id="m/0", x=9)
+    wf.add("step", id="m/0-fix", x=9)
+    check(wf)
+    later = Workflow("w")
+    later.add("step", id="m/0", x=9)
+    later.map("step", over={"x": [1, 2]}, id="m")
+    with pytest.raises(ValidationError, match=r"'m/0' is the id of an item of the map 'm'"):
+        check(later)
