@@ -155,6 +155,8 @@ class Preview:
         known = self._session.results.known(*found) if found is not None else None
         if known is None:
             return self._why(node, key, ttl)
+        if (fault := known.fault()) is not None:
+            return True, "expired", fault
         node.outcome = replace(known.outcome, outputs=self._outputs(known))
         node.status = NodeStatus.CACHED
         return False, "cached", f"computed {_ago(now - known.made_at)} ago by run {known.run_id}"

@@ -238,10 +238,11 @@ class Records:
         """What a run would do, without running: a row a node, with `node_id, will_run, reason, detail`.
 
         `reason` is `new`, `code changed` or `input changed` (since the latest run; `detail` says which
-        function or input, from what to what), `upstream runs`, `expired`, `cached`, `not cacheable` or
-        `action not found`. What depends on a node that will run is said to run, too; it does not where that
-        gives what it gave before. `flow.graph(workflow, preview=True)` shows the same in colours. An input
-        that is required and not given is that of the latest run. Raises as `run` does.
+        function or input, from what to what), `upstream runs`, `expired` (its time is over, or a file that it
+        returned has changed), `cached`, `not cacheable` or `action not found`. What depends on a node that
+        will run is said to run, too; it does not where that gives what it gave before. `flow.graph(workflow,
+        preview=True)` shows the same in colours. An input that is required and not given is that of the
+        latest run. Raises as `run` does.
 
         >>> from dagflow_nb import DagFlow
         >>> with DagFlow(":memory:") as flow:

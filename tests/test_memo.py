@@ -715,3 +715,100 @@ def test_code_that_changed_since_is_said(flow: DagFlow, caplog: pytest.LogCaptur
         assert flow.retry(run, "first", **QUIET).result == 2
         assert flow.retry(run, "second", **QUIET).result == 2
     assert "has changed" not in caplog.text
+
+
+def exporting(flow: DagFlow, folder: Path) -> Workflow:
+    """An action that writes a file and returns where it is, within other things; and one that reads it."""
+    place = str(folder)
+
+    @flow.action(cache=True)
+    def export(day: str) -> Any:
+        path = Path(place) / "export.csv"
+        path.write_text("the data of " + day)
+        return {"files": [path], "folder": path.parent, "later": path.with_name("later.csv")}
+
+    @flow.action
+    def load(found: Any) -> str:
+        return str(found["files"][0].read_text())
+
+    @flow.workflow
+    def report(day: str) -> Any:
+        return load(export(day))
+
+    return report
+
+
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_file_that_was_returned_must_be_as_it_was(tmp_path: Path, stored: bool) -> None:
+    """A result with the path of a file is found while that has its size and time, and not without it."""
+    database = str(tmp_path / "flows.db") if stored else ":memory:"
+    folder = tmp_path / "made"
+    folder.mkdir()
+    with DagFlow(database, echo=False) as flow:
+        report = exporting(flow, folder)
+        assert flow.run(report, day="mon", **QUIET).result == "the data of mon"
+        (folder / "later.csv").write_text("neither a new file nor what is in a folder counts")
+        again = flow.run(report, day="mon", **QUIET)
+        assert states(again)["export"] == "cached"
+        flow.run(report, day="tue", **QUIET)
+        run = flow.run(report, day="mon", **QUIET)
+        assert states(run)["export"] == "completed"
+        assert run.result == "the data of mon"
+    with DagFlow(database, echo=False) as flow:
+        report = exporting(flow, folder)
+        if stored:
+            assert states(flow.run(report, day="mon", **QUIET))["export"] == "cached"
+        else:
+            flow.run(report, day="mon", **QUIET)
+        (folder / "export.csv").unlink()
+        run = flow.run(report, day="mon", **QUIET)
+        assert states(run)["export"] == "completed"
+        assert run.result == "the data of mon"
+
+
+def test_a_file_among_big_outputs_must_be_as_it_was(flow: DagFlow, tmp_path: Path) -> None:
+    """The same for a path that lies within a big value, and one that comes from a cached result."""
+    place = str(tmp_path / "big.csv")
+
+    @flow.action(cache=True, outputs=("rows", "path"))
+    def make() -> Any:
+        Path(place).write_text("x")
+        return [Path(place), *range(5000)], 1
+
+    first, second = flow.run(single(make), **QUIET), flow.run(single(make), **QUIET)
+    assert states(first) == {"node": "completed"} and states(second) == {"node": "cached"}
+    assert states(flow.run(single(make), **QUIET)) == {"node": "cached"}
+    Path(place).write_text("another")
+    assert states(flow.run(single(make), **QUIET)) == {"node": "completed"}
+
+
+@pytest.mark.parametrize("size", [1, 50_000])
+def test_what_cannot_be_read_here_is_not_known(tmp_path: Path, size: int) -> None:
+    """A result that was pickled is no result where pickles are not allowed: the node runs."""
+    found = []
+    for allowed in (True, True, False):
+        with DagFlow(str(tmp_path / "flows.db"), echo=False, allow_pickle=allowed) as flow:
+
+            @flow.action(cache=True)
+            def make(size: int) -> Any:
+                text = "x" * size
+                return lambda: text
+
+            @flow.action
+            def use(made: Any) -> int:
+                return len(made())
+
+            @flow.workflow
+            def both(size: int) -> Any:
+                return use(make(size))
+
+            said = preview_reason(flow, both, size)
+            run = flow.run(both, size=size, **QUIET)
+            assert run.result == size
+            found.append((said, states(run)["make"]))
+    assert found == [("new", "completed"), ("cached", "cached"), ("new", "completed")]
+
+
+def preview_reason(flow: DagFlow, workflow: Workflow, size: int) -> str:
+    """What the preview says of the first node."""
+    return str(flow.preview(workflow, {"size": size}).reason[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -335,3 +336,22 @@ def _action(helper: Any, constant: int, other: bool) -> Any:
         return -helper(sum(values)) + constant
 
     return negated if other else plain
+
+
+def test_a_file_that_has_changed_is_named(flow: DagFlow, tmp_path: Any) -> None:
+    """A result that holds the path of a file which is not as it was will be made again, and why is said."""
+    place = str(tmp_path / "export.csv")
+
+    @flow.action(cache=True)
+    def export() -> Any:
+        Path(place).write_text("rows")
+        return Path(place)
+
+    wf = single(export)
+    flow.run(wf, **QUIET)
+    assert preview(flow, wf)["node"][:2] == (False, "cached")
+    Path(place).write_text("other rows")
+    assert preview(flow, wf)["node"] == (True, "expired", f"a file it returned has changed: {place}")
+    Path(place).unlink()
+    assert preview(flow, wf)["node"] == (True, "expired", f"a file it returned is gone: {place}")
+    assert states(flow.run(wf, **QUIET)) == {"node": "completed"}

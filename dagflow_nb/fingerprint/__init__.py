@@ -6,11 +6,13 @@ from .fingerprint import (
     content as content,
     converting_annotations as converting_annotations,
     differences as differences,
+    files_in as files_in,
 )
 from .hashing import (
     BIG as BIG,
     NotCacheable as NotCacheable,
     digest_of as digest_of,
+    file_facts as file_facts,
     is_big as is_big,
     sorted_json as sorted_json,
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,6 +126,19 @@ def content(value: Any) -> tuple[str, bool, str | None]:
         parts = [[label, part.digest] for label, part in sorted(walk.finish().items())]
         digest = digest_of(sorted_json([digest, parts]))
     return digest, paths or walk.paths, shown("", value)
+
+
+def files_in(value: Any) -> dict[str, list[int]]:
+    """The files that paths in a value lead to, with their `file_facts`; folders are not looked into.
+
+    Never raises: what cannot be read is left out.
+    """
+    if is_plain(value):
+        return {}
+    reader = Reader(Walk("__main__"))
+    with suppress(Exception):  # a __reduce__ of a user's may do anything
+        reader.pack(value)
+    return reader.files
 
 
 def differences(old: Mapping[str, Part], new: Mapping[str, Part]) -> list[str]:

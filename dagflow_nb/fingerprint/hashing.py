@@ -16,6 +16,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import PurePath
+from stat import S_ISREG
 from typing import Any
 
 from xxhash import xxh3_128
@@ -54,14 +55,16 @@ def digest_of(data: bytes) -> str:
 class Content(Packer):
     """Reads one value (or several that belong together) into what `digest` makes short.
 
-    `paths`: a path was met, whose file counts too, so that the digest holds for this moment only.
+    `paths`: a path was met, whose file counts too, so that the digest holds for this moment only. `files`:
+    those that are files, as `file_facts` has them.
     """
 
-    __slots__ = ("paths",)
+    __slots__ = ("files", "paths")
 
     def __init__(self, *, careful: bool = False) -> None:
         super().__init__(inline=True, careful=careful)
         self.paths = False
+        self.files: dict[str, list[int]] = {}
 
     def pack(self, value: Any) -> Any:
         """`value` as JSON in which everything big stands by its digest; raises `Unsupported`."""
@@ -100,11 +103,12 @@ class Content(Packer):
     def file(self, path: Any) -> Any:
         """The size and the time of the last change of a file; None where there is none."""
         self.paths = True
-        try:
-            found = os.stat(path)
-        except (OSError, ValueError):
+        found = _stat(path)
+        if found is None:
             return None
-        return [found.st_size, found.st_mtime_ns]
+        if S_ISREG(found.st_mode):
+            self.files[str(path)] = _facts(found)
+        return _facts(found)
 
     def binary(self, data: Any) -> Any:
         """Binary data by its digest."""
@@ -217,6 +221,23 @@ def _feed(hasher: Any, array: Any) -> None:
         rows = max(1, CHUNK * len(array) // array.nbytes)
         for start in range(0, len(array), rows):
             _feed(hasher, array[start : start + rows])
+
+
+def file_facts(path: str) -> list[int] | None:
+    """The size of a file in bytes and the time of its last change in ns; None where there is no file."""
+    found = _stat(path)
+    return _facts(found) if found is not None and S_ISREG(found.st_mode) else None
+
+
+def _facts(found: os.stat_result) -> list[int]:
+    return [found.st_size, found.st_mtime_ns]
+
+
+def _stat(path: Any) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except (OSError, ValueError):
+        return None
 
 
 def packed_digest(make: Callable[[], Content], value: Any, where: str = "") -> tuple[str, bool]:

@@ -11,7 +11,7 @@ from ..actions.keys import call_key
 from ..core.model import EMPTY, NodeDef
 from ..errors import ValidationError, shorten
 from ..fingerprint import Code, NotCacheable, code_of, content, converting_annotations, digest_of, sorted_json
-from .known import Known
+from .known import Digest, Known
 
 Refresh = frozenset[str]
 Inputs = dict[str, tuple[str, str | None]]
@@ -27,7 +27,7 @@ class Key:
     ) -> None:
         self.text, self.code, self.inputs, self.reason = text, code, inputs, reason
         self.known: Known | None = None
-        self.digests: dict[str, str | None] = {}
+        self.digests: dict[str, Digest] = {}
         self.flying: str | None = None  # what others wait for
 
 

@@ -1,7 +1,8 @@
 """Results that are known: kept by their keys, found again, in this process and by others.
 
 Rules kept here: one key is computed once at a time in a process; what was found is the snapshot that was
-stored, never an object that somebody may have changed since; big values are read when they are looked at.
+stored, never an object that somebody may have changed since; big values are read when they are looked at;
+a result whose values cannot be read here, or whose files have changed, is none.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..codec import Codec
+from ..codec.base import TAG
 from ..core.model import NodeOutput
-from ..errors import DagError
-from ..fingerprint import Code
+from ..errors import DagError, SerializationError
+from ..fingerprint import Code, file_facts
 from ..store import Kept, read
 
 if TYPE_CHECKING:
@@ -29,6 +31,10 @@ log = logging.getLogger("dagflow_nb")
 MOST = 10_000  # results in memory that are found without asking the database
 MUCH = 10_000  # bytes of such a result
 EVER = -1e300  # before every time
+
+
+# Of one output: the digest of its content where that is known, or the files its paths lead to.
+Digest = str | dict[str, list[int]] | None
 
 
 class Known(NamedTuple):
@@ -42,10 +48,19 @@ class Known(NamedTuple):
     node_id: str
     made_at: float
     outcome: NodeOutput
-    digests: Mapping[str, str | None]
+    digests: Mapping[str, Digest]
     rows: Mapping[str, tuple[str, Any, int]]
     scalars: Mapping[str, Any]
     texts: tuple[str, str]
+
+    def fault(self) -> str | None:
+        """What is wrong with the files that its values name; None while they are as they were."""
+        for files in self.digests.values():
+            for path, facts in files.items() if isinstance(files, dict) else ():
+                now = file_facts(path)
+                if now != facts:
+                    return f"a file it returned {'is gone' if now is None else 'has changed'}: {path}"
+        return None
 
 
 class Found(Mapping[str, Any]):
@@ -69,7 +84,8 @@ class Found(Mapping[str, Any]):
         """The digest of a value that nobody has looked at yet; None where it has to be made."""
         if not isinstance(key, str) or key in self._values:
             return None
-        return self._known.digests.get(key)
+        found = self._known.digests.get(key)
+        return found if isinstance(found, str) else None
 
     def load(self) -> None:
         """Decode everything; not for the event loop."""
@@ -124,7 +140,7 @@ class Results:
         not_before = EVER if ttl is None else self._session.clock.now() - ttl
         known = self.pending.get(key)
         if known is not None and known.made_at > not_before:
-            return known
+            return known if known.fault() is None else None
         try:
             if self._reader is None:
                 assert self._session.store is not None
@@ -133,17 +149,32 @@ class Results:
         except (sqlite3.Error, DagError) as error:
             log.debug("a known result cannot be looked up: %s", error)
             return None
-        return None if row is None else self.known(*row)
+        known = None if row is None else self.known(*row)
+        return None if known is None or known.fault() is not None else known
 
     def known(self, row: tuple[Any, ...], values: list[tuple[Any, ...]]) -> Known | None:
-        """What `read.find_memo` has found, unless its values are not all there any more."""
+        """What `read.find_memo` has found, unless its values cannot all be read here."""
         run_id, node_id, made_at, outcome, outputs = row
         digests = json.loads(outputs)
         rows = {key: (kind, data, size) for key, kind, data, size in values}
-        if rows.keys() != digests.keys() or any(row[0] == "memory" for row in rows.values()):
+        if rows.keys() != digests.keys() or not all(map(self._is_readable, rows.values())):
             return None
         kept = self._session.codec.loads(outcome)
         return Known(run_id, node_id, made_at, kept, digests, rows, {}, (outcome, outputs))
+
+    def _is_readable(self, row: tuple[str, Any, int]) -> bool:
+        """Whether a value can be read in this process; one that is big is not read for that."""
+        kind, data, _ = row
+        codec = self._session.codec
+        if kind == "pickle":
+            return codec.allow_pickle
+        if type(data) is Kept or (kind == "json" and TAG.encode() not in data):
+            return True
+        try:
+            codec.decode(kind, data)
+        except SerializationError:  # it was not stored, or its library is not there
+            return False
+        return True
 
     # --- one at a time ------------------------------------------------------------------------
 

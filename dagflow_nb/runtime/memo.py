@@ -12,6 +12,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -23,7 +24,7 @@ from ..core import messages as m
 from ..core.graph import Node
 from ..core.judging import is_cacheable
 from ..core.model import EMPTY, NodeOutput, Ref, map_refs
-from ..fingerprint import NotCacheable, code_of, content, is_big
+from ..fingerprint import NotCacheable, code_of, content, files_in, is_big
 from ..store import INLINE, Unit
 from .attempts import Result, Talk
 from .keying import Key, Refresh, make_key, policy_of
@@ -221,20 +222,20 @@ class Memo:
     # --- after an attempt ---------------------------------------------------------------------
 
     def read(self, own: Talk, result: Result) -> None:
-        """The digests of big outputs, for those who depend on them; where the attempt ran."""
+        """The digests of big outputs, for those who depend on them, and the files that outputs name.
+
+        Where the attempt ran.
+        """
         outcome = result.outcome
         if own.key is None or own.key.text is None or outcome is None or not outcome.success:
             return
         big = {row[1] for row in result.rows or () if len(row) > 3 and row[4] > INLINE}
         for name, value in outcome.outputs.items():
-            digest = None
+            digest, moment = None, True
             if name in big:
-                try:
+                with suppress(NotCacheable):
                     digest, moment, _ = content(value)
-                    digest = None if moment else digest
-                except NotCacheable:
-                    digest = None
-            own.key.digests[name] = digest
+            own.key.digests[name] = (files_in(value) or None) if moment else digest
 
     def record(self, message: m.AttemptEnded, own: Talk, unit: Unit) -> None:
         """The end of an attempt is taken: what is known from now on goes to the store with it."""
