@@ -268,6 +268,98 @@ flow.run(wf, run_id="mine", view=False)
         assert script.ran() == ["step 4", "lock", "use", "lock", "use"]
 
 
+# `deploy` asks for a secret, `announce` is told of it, `later` hears of it and does not care
+ASKING = """
+import pydantic
+class Login(pydantic.BaseModel):
+    ok: bool
+    more: list[pydantic.SecretStr] = []
+    pw: pydantic.SecretStr
+
+def word(human_input):
+    return human_input["pw"].get_secret_value()
+
+def define_asking(flow):
+    @flow.action(ask=Login)
+    def deploy(human_input):
+        hang()
+        note(f"deploy {word(human_input)}")
+        return 1
+
+    @flow.action
+    def gated(n, human_input):
+        hang()
+        note(f"gated {word(human_input)}")
+
+    @flow.action
+    def later(n, ctx):
+        note(f"later {sorted(ctx.inputs.get('human_input', {}))}")
+
+    @flow.on_completed(node="first")
+    def gate():
+        return PauseBranch("gated", "who are you?", Login)
+define_asking(flow)
+"""
+
+
+def asking(script: Script) -> DagFlow:
+    """A flow on the script's file with the actions of `ASKING`."""
+    flow = script.flow()
+    names: dict[str, Any] = {"__name__": "again", "LOG": str(script.log), "flow": flow}
+    exec(compile(ACTIONS + ASKING, "again", "exec", dont_inherit=True), names)
+    return flow
+
+
+def test_a_secret_answer_is_asked_for_again(script: Script) -> None:
+    """After a crash the node waits with the same form; after a retry too: it never gets a placeholder."""
+    script.killed(
+        f"""{ASKING}
+wf = Workflow("w")
+wf.add("later", id="later", n=wf.add("deploy", id="deploy"))
+flow.run(wf, run_id="mine", view=False)
+flow.resume("mine", view=False, ok=True, pw="zq", more=["a"])
+"""
+    )
+    with asking(script) as flow:
+        run = flow.resume("mine", view=False)
+        assert run.status == "paused" and script.ran() == []
+        (waiting,) = run.waiting
+        assert waiting.branch_id == "deploy" and set(waiting.form.schema["properties"]) == {
+            "ok",
+            "pw",
+            "more",
+        }
+        assert flow.resume(run, view=False, ok=True, pw="again").status == "completed"
+        assert script.ran() == ["deploy again", "later ['more', 'ok', 'pw']"]
+    with asking(script) as flow:
+        assert flow.retry("mine", "later", view=False).status == "completed"
+        assert script.ran()[2:] == ["later ['more', 'ok']"]
+        run = flow.retry("mine", "deploy", view=False)
+        assert run.status == "paused" and flow.resume(run, view=False, ok=True, pw="third").success
+        assert script.ran()[3:] == ["deploy third", "later ['more', 'ok', 'pw']"]
+
+
+def test_a_secret_answer_to_a_hook_is_asked_for_again(script: Script) -> None:
+    """What held the branch asked by a form of its own: that is asked when the node's turn comes."""
+    script.killed(
+        f"""{ASKING}
+wf = Workflow("w")
+wf.add("later", id="later", n=wf.add("gated", id="gated", n=wf.add("step", id="first")["i"]))
+flow.run(wf, run_id="mine", view=False)
+flow.resume("mine", view=False, ok=True, pw="zq")
+"""
+    )
+    for n, word in enumerate(["again", "third"]):
+        with asking(script) as flow:
+            run = flow.retry("mine", "gated", view=False) if n else flow.resume("mine", view=False)
+            assert run.status == "paused"
+            (waiting,) = run.waiting
+            assert waiting.branch_id == "gated" and "pw" in waiting.form.schema["properties"]
+            assert flow.resume(run, view=False, ok=True, pw=word).status == "completed"
+            assert script.ran()[1 + 2 * n :] == [f"gated {word}", "later ['more', 'ok', 'pw']"]
+    assert b"third" not in script.path.read_bytes()
+
+
 def test_a_run_has_one_driver(script: Script) -> None:
     """While a process drives a run, every other one that wants to gets `InvalidState`; looking is allowed."""
     process = script.until_holding(f"{CHAIN}flow.run(wf, run_id='mine', view=False)")

@@ -94,6 +94,10 @@ class FunctionAction(PreparedAction):
         """The parameters that inputs may fill, by name."""
         return self._binder.parameters
 
+    def takes(self, name: str) -> bool:
+        """Whether there is a parameter of this name."""
+        return name in self._binder.parameters
+
     @property
     def signature(self) -> inspect.Signature:
         """The function's signature."""

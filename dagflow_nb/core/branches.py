@@ -63,7 +63,7 @@ def arm_human(s: State, root: str) -> None:
 
 def lift(s: State, root: str, answers: Mapping[str, Any] = EMPTY) -> list[Node]:
     """A branch is held no longer, for whatever reason; returns its nodes."""
-    s.pauses.pop(root, None)
+    ended = s.pauses.pop(root, None)
     if root not in s.nodes:
         return []
     members = list(s.graph.branch(root))
@@ -74,6 +74,7 @@ def lift(s: State, root: str, answers: Mapping[str, Any] = EMPTY) -> list[Node]:
         if node.status is NodeStatus.PAUSED:
             if answers:
                 node.human = {**(node.human or {}), **answers}
+                node.form = ended.form if ended is not None else None
             if not node.pauses:
                 s.set_status(node, NodeStatus.PENDING)
                 if node.unmet == 0:

@@ -15,6 +15,7 @@ from .budget import Limit
 from .model import (
     FINAL_STATES,
     SUCCESS_STATES,
+    Form,
     NodeDef,
     NodeOutput,
     NodeRef,
@@ -71,6 +72,8 @@ class Node:
     rescues: str | None = None
     rescuers: frozenset[str] = _NONE
     human: dict[str, Any] | None = None
+    form: Form | None = None  # by which `human` was asked for
+    asks_again = False
     keys: tuple[str, ...] | None = None
     budgets: tuple[str, ...] = ()
     ready_at: float | None = None

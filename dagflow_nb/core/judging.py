@@ -12,7 +12,7 @@ from typing import Any
 from . import branches, messages as m
 from .endings import cancel, close_if_done, skip
 from .graph import Node, rule_problem
-from .model import NodeStatus
+from .model import Form, NodeStatus
 from .state import NO_SETTINGS, RUN, Pause, State
 
 
@@ -36,6 +36,8 @@ def decide(s: State, node: Node) -> None:
         ask = node.spec.ask
         if ask is None and (settings := s.settings.get(node.spec.action)) is not None:
             ask = settings.ask
+        if ask is None and node.asks_again:
+            ask = node.form or Form()
         if ask is not None:
             branches.pause(s, node.id, Pause("ask", s.now, ask.question or None, ask))
             return

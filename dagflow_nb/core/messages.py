@@ -310,7 +310,8 @@ class Reopened:
     """A process takes the run up again: what was running when it was left runs again.
 
     `config` replaces the run's settings; `settings` are those of the actions as they are defined now.
-    `lost` are finished nodes whose needed outputs were never stored: they run again too. Nothing moves
+    `lost` are finished nodes whose needed outputs were never stored: they run again too. `unanswered`: nodes
+    that ask again before they run, with the names of the answers that were never stored. Nothing moves
     before the next input (`Resume`, `RetryNodes`, `Applied` or a mere `Tick`).
     """
 
@@ -319,6 +320,7 @@ class Reopened:
     settings: Mapping[str, ActionSettings] = EMPTY
     pools: Mapping[str, int] = EMPTY
     lost: tuple[str, ...] = ()
+    unanswered: Mapping[str, tuple[str, ...]] = EMPTY
 
 
 @dataclass(frozen=True, slots=True)

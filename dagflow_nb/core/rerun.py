@@ -323,6 +323,8 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
     s.status, s.finished_at, s.active_since = RunStatus.RUNNING, None, s.now
     if s.ending is None and not s.finishing:
         _restore(s, [node for node in lost if not node.cut])
+    for id, names in message.unanswered.items():
+        _ask_again(s, s.graph[id], names)
     for node in s.nodes.values():
         if node.status is NodeStatus.PENDING and node.unmet == 0:
             s.to_judge(node)
@@ -334,6 +336,14 @@ def reopen(s: State, message: m.Reopened, last: float) -> None:
         if not node.is_group and not s.settings_of(node).idempotent:
             reason = f"{node.id!r} was running when its process ended and may have done its work: decide"
             branches.pause(s, node.id, Pause("decision", s.now, reason))
+
+
+def _ask_again(s: State, node: Node, names: tuple[str, ...]) -> None:
+    """Answers that were never stored are asked for by the same form, when the node's turn comes."""
+    node.human = {name: value for name, value in (node.human or {}).items() if name not in names}
+    node.answered, node.asks_again = False, True
+    if node.status is NodeStatus.RETRYING:
+        _wait(s, node)
 
 
 def _restore(s: State, lost: list[Node]) -> None:

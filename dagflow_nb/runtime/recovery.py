@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..actions import FunctionAction
 from ..codec import Codec, MissingValue, load_defs, load_input
 from ..core import messages as m
 from ..core.graph import Node
@@ -15,7 +16,7 @@ from ..core.scheduler import Scheduler
 from ..errors import DatabaseError
 from ..store import Kept, StoredRun
 from ..workflow.flatten import instantiate
-from .values import MissingReference, Values
+from .values import MissingReference, Values, gap_in
 
 Recall = Callable[[str, str, str], Any]
 
@@ -174,12 +175,7 @@ def lost_nodes(loaded: Loaded, then: Iterable[m.Input] = ()) -> tuple[str, ...]:
     if not any(_lacks(node, None, nodes) for node in nodes.values() if not node.is_group):
         return ()
     again: set[str] = set()
-    stack = [node for node in nodes.values() if not node.final]
-    for message in then:
-        if isinstance(message, m.RetryNodes):
-            stack += _run_again(loaded.scheduler, message.node_id)
-        elif isinstance(message, m.Resume):
-            stack += [nodes[id] for id in loaded.scheduler.held]
+    stack = _to_run(loaded.scheduler, then)
     while stack:
         node = stack.pop()
         for id, key in _needs(node, nodes):
@@ -188,6 +184,46 @@ def lost_nodes(loaded: Loaded, then: Iterable[m.Input] = ()) -> tuple[str, ...]:
                 again.add(id)
                 stack.append(other)
     return tuple(sorted(again, key=lambda id: nodes[id].position))
+
+
+def _to_run(scheduler: Scheduler, then: Iterable[m.Input]) -> list[Node]:
+    """What has not ended, and what these inputs will run again."""
+    found = [node for node in scheduler.nodes.values() if not node.final]
+    for message in then:
+        if isinstance(message, m.RetryNodes):
+            found += _run_again(scheduler, message.node_id)
+        elif isinstance(message, m.Resume):
+            found += [scheduler.nodes[id] for id in scheduler.held]
+    return found
+
+
+def unanswered(
+    loaded: Loaded, then: Iterable[m.Input], lost: Iterable[str], actions: Mapping[str, Any]
+) -> dict[str, tuple[str, ...]]:
+    """Nodes that are to run and lack an answer that was never stored (a secret), with the answers' names.
+
+    Those that come after such a node get the answer together with it.
+    """
+    scheduler = loaded.scheduler
+    again = {node.id for node in [*_to_run(scheduler, then), *(scheduler.nodes[id] for id in lost)]}
+    found: dict[str, tuple[str, ...]] = {}
+    told: set[str] = set()
+    for node in scheduler.graph.in_order():
+        if node.id not in again or node.id in told or not (node.answered or reads_answers(node, actions)):
+            continue
+        names = tuple(name for name, value in (node.human or {}).items() if gap_in(value) is not None)
+        if names:
+            found[node.id] = names
+            told.update(other.id for other in scheduler.graph.branch(node.id))
+    return found
+
+
+def reads_answers(node: Node, actions: Mapping[str, Any]) -> bool:
+    """Whether a node's action is given what a person answered before it; a function that names it is."""
+    action = actions.get(node.spec.action)
+    if node.is_group or action is None:
+        return False
+    return not isinstance(action, FunctionAction) or action.takes("human_input")
 
 
 def _lacks(node: Node, key: str | None, nodes: Mapping[str, Node]) -> bool:

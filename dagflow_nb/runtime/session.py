@@ -33,7 +33,7 @@ from .executors import Executors
 from .keying import Refresh
 from .known import Results
 from .prepare import Prepared
-from .recovery import Loaded, lost_nodes, replay
+from .recovery import Loaded, lost_nodes, replay, unanswered
 from .run_cache import RunCache, Stored
 from .values import Values
 from .warm_up import warm_up
@@ -436,7 +436,9 @@ class Session:
             else:
                 current = DagConfig.merge(getattr(scheduler, "config", base), config)
                 sizes = self.executors.sizes()
-                first.append(m.Reopened(at, current, settings, sizes, lost_nodes(loaded, more)))
+                lost = lost_nodes(loaded, more)
+                asked = unanswered(loaded, more, lost, actions)
+                first.append(m.Reopened(at, current, settings, sizes, lost, asked))
             first += more
             cache = RunCache(scheduler, merged, Stored(loaded.namespaces))
             coordinator = self._coordinator(

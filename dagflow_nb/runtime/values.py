@@ -139,7 +139,7 @@ class Values:
         """What is missing in an input: it as a whole, or a part of what was written down for it."""
         if type(value) is MissingValue:
             return value
-        return _gap_in(literal) if self._stored and isinstance(literal, dict | list | tuple) else None
+        return gap_in(literal) if self._stored and isinstance(literal, dict | list | tuple) else None
 
     def combinations(self, node: Node) -> list[dict[str, Any]]:
         """What varies from item to item of a map: one mapping of inputs an item."""
@@ -164,13 +164,14 @@ class Values:
         return NodeOutput({"result": value}, returned="value")
 
 
-def _gap_in(value: Any) -> MissingValue | None:
+def gap_in(value: Any) -> MissingValue | None:
+    """The first part of a value that was not stored, however deep it lies."""
     if type(value) is MissingValue:
         return value
     parts: Iterable[Any] = value.values() if isinstance(value, dict) else ()
     if isinstance(value, list | tuple):
         parts = value
-    return next((gap for part in parts if (gap := _gap_in(part)) is not None), None)
+    return next((gap for part in parts if (gap := gap_in(part)) is not None), None)
 
 
 def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:

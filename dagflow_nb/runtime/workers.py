@@ -18,7 +18,9 @@ from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
 from .capture import CURRENT
+from .recovery import reads_answers
 from .rows import is_settled
+from .values import MissingReference, gap_in
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -136,7 +138,23 @@ class Workers:
             default_of = getattr(action, "default_of", _no_default)
             handles = node.guardian is not None and node.id == f"{node.guardian}.on_failure"
             inputs = self._run.values.resolve(node, default_of, lenient=handles)
+            if node.human:
+                self._check_answers(node, inputs)
         return inputs
+
+    def _check_answers(self, node: Node, inputs: dict[str, Any]) -> None:
+        """No action gets a placeholder for an answer that was never stored."""
+        gaps = {name: gap for name, v in inputs["human_input"].items() if (gap := gap_in(v)) is not None}
+        if not gaps:
+            return
+        if node.answered or reads_answers(node, self._run.actions):
+            name, gap = next(iter(gaps.items()))
+            raise MissingReference(
+                f"the answer {name!r} for node {node.id!r} could not be stored ({gap.reason}) and is gone "
+                f"with its process: go on with flow.retry(run, {node.id!r}), and answer again with "
+                f"flow.resume(run, {name}=...)"
+            )
+        inputs["human_input"] = {k: v for k, v in inputs["human_input"].items() if k not in gaps}
 
     def _decide(self, node: Node, own: Talk) -> None:
         """A branch node: which way is taken."""
