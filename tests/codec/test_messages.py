@@ -163,7 +163,7 @@ INPUTS: tuple[Any, ...] = (
     m.CancelRun(AT, "why", "user"),
     m.Interrupt(AT),
     m.FailRun(AT, "no disk"),
-    m.Reopened(AT, CONFIG, ACTION_SETTINGS, {"dask": 8}, ("a", "b")),
+    m.Reopened(AT, CONFIG, ACTION_SETTINGS, {"dask": 8}, ("a", "b"), {"c": ("pw",)}),
     m.Reopened(AT, None),
     m.Forked(AT, ("a",), {"b": {"x": None}}),
     m.RetryNodes(AT, "a", False, "user"),
