@@ -26,17 +26,22 @@ class Blocking:
         try:
             return self._show(run, view).wait()
         except KeyboardInterrupt:
-            self._stop([run])
-            raise
+            raise self._stop([run]) from None
 
-    def _stop(self, runs: list[Run]) -> None:
-        """Interrupt what is still under way of these runs, and wait until it has stopped."""
+    def _stop(self, runs: list[Run]) -> KeyboardInterrupt:
+        """Interrupt what is under way of these runs, and wait until it has stopped; returns what to raise."""
         future = self._engine.submit(self._interrupt(runs))
         try:
             future.result(STOP_WITHIN)
         except concurrent.futures.TimeoutError:
             names = ", ".join(run.run_id for run in runs)
             warnings.warn(f"run {names} did not stop within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=4)
+        left = [run.run_id for run in runs if run.status == "interrupted"]
+        text = f"run {', '.join(left)} is interrupted: go on with flow.resume()" if left else ""
+        error = KeyboardInterrupt(text) if left else KeyboardInterrupt()
+        # what a cell shows: where the package waited is no news
+        setattr(error, "_render_traceback_", lambda: [f"KeyboardInterrupt: {text}".rstrip(": ")])  # noqa: B010 # IPython's
+        return error
 
     async def _interrupt(self, runs: list[Run]) -> None:
         for run in runs:

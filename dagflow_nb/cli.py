@@ -18,7 +18,7 @@ from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import DagError, ValidationError, shorten
+from .errors import ActionNotFound, DagError, ValidationError, shorten
 from .tables import as_text
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return command(arguments)
     except DagError as problem:
-        print(f"dagflow: {problem}", file=sys.stderr)
+        hint = "; name the file or module that defines it: --actions FILE.py"
+        print(f"dagflow: {problem}{hint if isinstance(problem, ActionNotFound) else ''}", file=sys.stderr)
         return WRONG_USE
     except KeyboardInterrupt:
         print(
@@ -304,7 +305,8 @@ def _report(run: Run, sources: Iterable[str], database: str) -> int:
         for waiting in run.waiting:
             where = f"{waiting.branch_id}: " if waiting.branch_id else ""
             question = waiting.reason or (waiting.form.question if waiting.form else "")
-            print(f"  it waits at {where}{question}")
+            names = list((waiting.form.schema or {}).get("properties", {})) if waiting.form else []
+            print(f"  it waits at {where}{question}" + (f" (answers: {', '.join(names)})" if names else ""))
         print(f"go on with: {resume} [--answer KEY=VALUE]")
     else:
         if run.error is not None:

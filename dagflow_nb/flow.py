@@ -232,8 +232,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         try:
             run = self._engine.call(coroutine)
         except KeyboardInterrupt:
-            self._stop(made)
-            raise
+            raise self._stop(made) from None
         return self._block(run, view)
 
     async def run_async(

@@ -106,11 +106,26 @@ def test_a_paused_run_exits_3_and_takes_an_answer(capsys: pytest.CaptureFixture[
     assert status == SUCCESS and "answer: True" in out
 
 
+def test_a_paused_run_lists_what_is_to_be_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    """The names that a form asks for are told, as `--answer` takes them."""
+    write("ask.yaml", "name: ask\nnodes:\n  - {id: decide, action: decide}\n")
+    write(
+        "ask.py",
+        "import pydantic\n"
+        "from dagflow_nb import ActionRegistry\n"
+        "class Order(pydantic.BaseModel):\n    copies: int\n    colour: str = 'red'\n"
+        "@ActionRegistry().action(ask=Order)\ndef decide(human_input: dict):\n    return human_input\n",
+    )
+    status, out, _ = dagflow(capsys, "run", "ask.yaml")
+    assert status == PAUSED and "(answers: copies, colour)" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["run", "none.yaml"], "none.yaml"),
         (["run", "greetings.yaml"], "greet"),
+        (["run", "greetings.yaml"], "--actions FILE.py"),
         (["run", "greetings.yaml", "--actions", "none.py"], "none.py"),
         (["run", "greetings.yaml", "--actions", "no_such_module"], "no_such_module"),
         (["run", "greetings.yaml", "--actions", "steps.py", "--input", "names"], "KEY=VALUE"),

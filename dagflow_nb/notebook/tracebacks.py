@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import sys
 import types
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent.parent)
+WAITING = (*asyncio.__path__, *concurrent.futures.__path__)
 
 
 def render(error: BaseException) -> list[str]:
@@ -34,10 +37,10 @@ def render(error: BaseException) -> list[str]:
 
 
 def _outside(tb: types.TracebackType | None) -> types.TracebackType | None:
-    """A traceback without the frames of this package."""
+    """A traceback without the frames of this package, and of how it waits for its loop and threads."""
     kept = []
     while tb is not None:
-        if not tb.tb_frame.f_code.co_filename.startswith(PACKAGE):
+        if not tb.tb_frame.f_code.co_filename.startswith((PACKAGE, *WAITING)):
             kept.append(tb)
         tb = tb.tb_next
     chain = None
