@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from .core.model import HumanTimeoutAction
-from .errors import InvalidState, NodeNotFound, ValidationError
+from .errors import InvalidState, NodeNotFound, ValidationError, shorten
+
+_BY_NAME = "; answers are given by name, such as run.resume(comment='fine')"
 
 
 def commands_in(answer: Any) -> list[Any]:
@@ -20,6 +22,15 @@ def commands_in(answer: Any) -> list[Any]:
         return list(done.value)
     coroutine.close()
     raise ValidationError("apply() takes commands, not something to be awaited", culprit=answer)
+
+
+def need_node(nodes: Mapping[str, Any], id: Any, hint: str = "") -> Any:
+    """The node of that id; raises `NodeNotFound`, or `ValidationError` (with `hint`) for what is no id."""
+    if not isinstance(id, str):
+        raise ValidationError(f"a node is named by its id, not by {shorten(id)}{hint}", culprit=id, value=id)
+    if id not in nodes:
+        raise NodeNotFound(id, nodes)
+    return nodes[id]
 
 
 def check_answers_of(
@@ -38,12 +49,10 @@ def check_answers_of(
 
     pauses = dict(scheduler.pauses)
     if branch is not None:
-        if branch not in scheduler.nodes:
-            raise NodeNotFound(branch, scheduler.nodes)
+        node = need_node(scheduler.nodes, branch, _BY_NAME)
         if branch not in pauses:
             paused = ", ".join(repr(id) for id in pauses if id) or "none"
-            node = scheduler.nodes.get(branch)
-            why = "was cancelled" if node is not None and node.cut else f"is not paused (paused: {paused})"
+            why = "was cancelled" if node.cut else f"is not paused (paused: {paused})"
             raise InvalidState(f"branch {branch!r} {why}: it cannot be resumed", culprit=branch)
         pauses = {branch: pauses[branch]}
     if closed:

@@ -12,6 +12,7 @@ what people answered and decided. Values keep their types by the codec; secrets 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -163,9 +164,17 @@ def asked_about(event: Any) -> tuple[str, str | None]:
 
 def write(path: str | Path, fixture: Mapping[str, Any]) -> Path:
     """Write a fixture: one line for what is short, sorted as it happened, so that two can be compared."""
-    path = Path(path)
-    path.write_text(_text(dict(fixture)) + "\n", encoding="utf-8")
-    return path
+    if not isinstance(path, str | os.PathLike):
+        raise ValidationError(f"a fixture is written to a path, not to {shorten(path)}", culprit=path)
+    file = Path(path).expanduser()
+    try:
+        file.write_text(_text(dict(fixture)) + "\n", encoding="utf-8")
+    except OSError as error:
+        why = error.strerror or str(error)
+        if not file.parent.is_dir():
+            why = f"there is no folder {str(file.parent)!r}: make it first"
+        raise ValidationError(f"{str(file)!r} cannot be written: {why}", culprit=str(file)) from error
+    return file
 
 
 def _text(value: Any, indent: int = 0) -> str:

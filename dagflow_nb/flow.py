@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .actions import ActionRegistry
-from .answers import check_answers_of, time_is_over
+from .answers import check_answers_of, need_node, time_is_over
 from .blocking import STOP_WITHIN, Blocking
 from .cache import Cache
 from .checking import load_checker
@@ -24,14 +24,14 @@ from .config import DagConfig
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
-from .errors import DagNotFound, InvalidState, NodeNotFound, ValidationError
+from .errors import DagNotFound, InvalidState, ValidationError
 from .forks import Forks
 from .hooks import make_hook
 from .records import Records
 from .run import Run
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait_async
-from .runtime.keying import Refresh, names_to_refresh
+from .runtime.keying import Refresh, check_refresh, names_to_refresh
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
 from .workflow.builder import Workflow
@@ -85,7 +85,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         global _latest
         self._engine = Engine()
         self._session = Session(
-            os.fspath(database),
+            database,
             config=config,
             registry=registry,
             hooks=[make_hook(hook) for hook in hooks],
@@ -176,6 +176,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
             workflow, inputs, config=config, executor=executor, cache=cache, by_name=by_name
         )
         again = names_to_refresh(refresh)
+        check_refresh(again, prepared.specs, prepared.actions, grows=bool(self._session.hooks))
         context = contextvars.copy_context()
 
         async def launch() -> Run:
@@ -298,6 +299,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         """
         again = names_to_refresh(refresh)
         found = self._unfinished() if run is None else self.get(run)
+        self._check_refresh(found, again)
         found._raise = raise_on_failure
         given = {**(answers or {}), **human_input}
         if found._takes_inputs():
@@ -378,6 +380,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         found = self.get(run)
         found._raise = raise_on_failure
         again = names_to_refresh(refresh)
+        self._check_refresh(found, again)
         self._retry(
             found, node, cascade=cascade, config=config, executor=executor, refresh=again, in_view=False
         )
@@ -387,9 +390,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         self, run: Run, node: str | None, *, cascade: bool, refresh: Refresh = frozenset(), **settings: Any
     ) -> Run:
         scheduler = run._scheduler
-        if node is not None and node not in scheduler.nodes:
-            raise NodeNotFound(node, scheduler.nodes)
-        if node is not None and not scheduler.nodes[node].final:
+        if node is not None and not need_node(scheduler.nodes, node).final:
             raise InvalidState(
                 f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node
             )

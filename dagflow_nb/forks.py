@@ -10,7 +10,7 @@ from .config import DagConfig
 from .run import Run
 from .runtime.engine import Engine
 from .runtime.forking import Wanted, fork
-from .runtime.keying import Refresh, names_to_refresh
+from .runtime.keying import Refresh, check_refresh, names_to_refresh
 from .runtime.session import Session
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Forks:
 
         The new run has all of the old one but what is asked to be different, and goes on from there:
 
-        - `at`: the number of an event (`run.events().seq`), or the event: nothing after it has happened; what
+        - `at`: an event, its row of `run.events()` or its number (`seq`): nothing after it has happened; what
           was under way begins anew. An input of the engine that brought several events counts whole.
         - `node`: this node, and all that comes after it, has not run. Itself it runs even if its result is
           known; others with `cache=` only where `refresh` names them.
@@ -78,9 +78,17 @@ class Forks:
         flow = cast("DagFlow", self)
         again = names_to_refresh(refresh)
         wanted = Wanted(at, node, inputs, outputs)
-        found = self._fork(flow.get(run), wanted, config=config, executor=executor, refresh=again)
+        old = flow.get(run)
+        self._check_refresh(old, again)
+        found = self._fork(old, wanted, config=config, executor=executor, refresh=again)
         found._raise = raise_on_failure
         return flow._block(flow._keep(found), view)
+
+    def _check_refresh(self, run: Run, names: Refresh) -> None:
+        """Of a run that there is: `names` are those of its nodes, or of actions."""
+        if names:
+            specs = [node.spec for node in list(run._scheduler.nodes.values())]
+            check_refresh(names, specs, self._session.registry, grows=bool(self._session.hooks))
 
     def _fork(self, run: Run, wanted: Wanted, *, refresh: Refresh = frozenset(), **settings: Any) -> Run:
         """Make the new run, and let it go on."""

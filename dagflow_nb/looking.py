@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from .errors import NodeNotFound, ValidationError
+from .answers import need_node
+from .errors import ValidationError
 from .runtime.snapshot import Snapshot
 from .runtime.values import Values
 
@@ -55,9 +56,7 @@ class Looking:
             return self._history.logs(**filters)
         found = self._history.logs(**{"node_id": node, **filters})
         if found.empty and isinstance(node, str) and not set(node) & {"*", "?"}:
-            nodes = self._state()[0].nodes
-            if node not in nodes:
-                raise NodeNotFound(node, nodes)
+            need_node(self._state()[0].nodes, node)
         return found
 
     def cache(self, **filters: Any) -> pd.DataFrame:
@@ -89,9 +88,7 @@ class Looking:
         import pandas as pd
 
         scheduler, values, _ = self._state()
-        if node not in scheduler.nodes:
-            raise NodeNotFound(node, scheduler.nodes)
-        group = scheduler.nodes[node]
+        group = need_node(scheduler.nodes, node)
         if group.spec.kind != "map":
             raise ValidationError(
                 f"node {node!r} is no map: run.outputs[{node!r}] has its outputs", culprit=node

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from .core.graph import Node
 from .core.model import NodeStatus
-from .errors import DagNotFound, ValidationError
+from .errors import DagNotFound, ValidationError, shorten
 from .fingerprint import Part, differences
 from .lineage import Made
 from .run import Run
@@ -269,6 +269,12 @@ class Records:
 
         found = self._session.find_workflow(workflow)
         said = self.preview(found) if preview is True else preview
+        if said is not None and said is not False and not hasattr(said, "itertuples"):
+            raise ValidationError(
+                f"preview is True, False or what flow.preview(...) gave, not {shorten(said)}",
+                culprit="preview",
+                value=said,
+            )
         return workflow_picture(found, None if said is None or said is False else marks_of(said))
 
     def _grown_yaml(self, run: Run) -> str:

@@ -10,11 +10,11 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .answers import check_answers_of, commands_in
+from .answers import check_answers_of, commands_in, need_node
 from .core import messages as m
 from .core.model import Ref, RunStatus, map_refs
 from .core.state import OVER
-from .errors import DagError, InvalidState, NodeNotFound
+from .errors import DagError, InvalidState, ValidationError, shorten
 from .looking import Looking
 from .outcomes import ExecutionReport, Outputs, error_of, report_of
 from .runtime.coordinator import RunCoordinator
@@ -191,6 +191,12 @@ class Run(Looking):
 
         Raises as `flow.run` does if it did not succeed.
         """
+        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, int | float)):
+            raise ValidationError(
+                f"timeout is a number of seconds or None, not {shorten(timeout)}",
+                culprit="timeout",
+                value=timeout,
+            )
         if self._done is not None:
             if self._flow._engine.is_here():
                 raise InvalidState("a run cannot be waited for on the loop that it needs: await it")
@@ -310,8 +316,9 @@ class Run(Looking):
                 f"run {self.run_id!r} has ended ({scheduler.status}): there is nothing to {verb}",
                 culprit=self.run_id,
             )
-        if branch is not None and branch not in scheduler.nodes:
-            raise NodeNotFound(branch, scheduler.nodes)
+        if branch is not None:
+            hint = "; answers are given by name, such as comment='fine'" if verb == "resume" else ""
+            need_node(scheduler.nodes, branch, hint)
 
     def pause(self, branch: str | None = None, reason: str | None = None) -> Run:
         """Hold a branch, or the whole run: what runs ends, nothing new starts."""

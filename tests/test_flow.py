@@ -649,3 +649,71 @@ def test_worker_processes_run_functions_of_a_cell(flow: DagFlow) -> None:
     assert flow.run(single(where), view=False).result != os.getpid()
     run = flow.run(single(where, fail=True), view=False, raise_on_failure=False)
     assert isinstance(run.error.__cause__, ValueError) and states(run) == {"node": "failed"}
+
+
+def test_refresh_names_what_is_there(flow: DagFlow) -> None:
+    """A node's id, an action's name, a glob, an item of a map; other names are refused with the nearest."""
+    flow.action(name="rated", cache=True)(one)
+    wf = Workflow("to_refresh")
+    wf.add("rated", id="rates")
+    wf.map("rated", over=[{}, {}], id="m")
+    for name in ("rates", "rated", "rat*", "m/1", "m/*"):
+        run = flow.run(wf, view=False, refresh=[name])
+    for again in (
+        lambda: flow.run(wf, view=False, refresh=["rate"]),
+        lambda: flow.retry(run, view=False, refresh="rate"),
+        lambda: flow.resume(run, view=False, refresh="rate"),
+        lambda: flow.fork(run, view=False, refresh="rate"),
+    ):
+        with pytest.raises(ValidationError, match=r"'rate', which is neither a node nor an action: did you"):
+            again()
+
+
+def test_what_hooks_may_add_can_be_refreshed(flow: DagFlow, caplog: pytest.LogCaptureFixture) -> None:
+    """Where hooks may add a node of that name nothing is refused, but logged."""
+    flow.hook(lambda ctx: None)
+    assert flow.run(single(one), view=False, refresh="grown").success
+    assert "refresh names 'grown', which is neither a node nor an action" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (lambda flow, run: flow.graph(run.dag_name, preview="yes"), "preview is True, False or"),
+        (lambda flow, run: flow.retry(run, ["a"], view=False), "named by its id, not by"),
+        (lambda flow, run: run.table(["a"]), "named by its id, not by"),
+        (lambda flow, run: run.wait(timeout="x"), "timeout is a number of seconds"),
+        (lambda flow, run: DagFlow(None), "database is a path"),  # type: ignore[arg-type]  # it is wrong
+        (lambda flow, run: run.to_fixture("no/folder/x.json"), "there is no folder"),
+        (lambda flow, run: run.to_fixture(3), "written to a path"),
+        (lambda flow, run: flow.fork(run, at=[1, 2], view=False), "at is the number of an event"),
+        (lambda flow, run: flow.run(one, view=False), "'one' is no workflow but an action"),
+        (lambda flow, run: flow.run(flow.action(one), view=False), "'one' is no workflow but an action"),
+        (lambda flow, run: flow.load_yaml_file("no.yaml"), "no YAML file is in"),
+        (lambda flow, run: flow.load_yaml_file("no/no.yaml"), "there is no folder 'no'"),
+    ],
+)
+def test_wrong_arguments_are_told(
+    flow: DagFlow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: Any, words: str
+) -> None:
+    """What is given where something else is wanted is a `ValidationError` that says what is wanted."""
+    monkeypatch.chdir(tmp_path)
+    run = flow.run(single(one), view=False)
+    with pytest.raises(ValidationError, match=words):
+        wrong(flow, run)
+
+
+def test_answers_that_are_not_given_by_name(flow: DagFlow) -> None:
+    """A mapping in the place of the branch is told how answers are given."""
+    run = flow.run(single(one, ask="fine?"), view=False)
+    with pytest.raises(ValidationError, match="answers are given by name"):
+        run.approve({"user": "x"})  # type: ignore[arg-type]  # it is wrong
+    assert run.approve().wait().success
+
+
+def test_a_fork_at_a_row_of_the_events(flow: DagFlow) -> None:
+    """A row of the frame stands for its event."""
+    run = flow.run(single(one), view=False)
+    row = run.events().iloc[2]
+    forks = [flow.fork(run, at=at, view=False) for at in (row, int(row.seq))]
+    assert states(forks[0]) == states(forks[1])

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import ValidationError, shorten
 from .events import (
     BranchCancelled as BranchCancelled,
     BranchPaused as BranchPaused,
@@ -57,7 +58,12 @@ class AddNodes:
     dag_name: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "specs", tuple(self.specs))
+        specs = self.specs
+        if isinstance(specs, str | NodeSpec) or not isinstance(specs, Iterable):
+            raise ValidationError(
+                f"AddNodes takes a list of NodeSpecs, not {shorten(specs)}", culprit="specs", value=specs
+            )
+        object.__setattr__(self, "specs", tuple(specs))
 
 
 @dataclass(frozen=True, slots=True)

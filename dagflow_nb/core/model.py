@@ -343,6 +343,10 @@ class NodeSpec:
                 culprit="action",
                 value=self.action,
             )
+        if self.id is not None and not isinstance(self.id, str):
+            raise ValidationError(
+                f"a node's id is a text, not {shorten(self.id)}", culprit="id", value=self.id
+            )
         if isinstance(self.deps, str):
             object.__setattr__(self, "deps", (self.deps,))
         elif self.deps is not None:

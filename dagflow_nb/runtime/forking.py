@@ -10,7 +10,7 @@ from __future__ import annotations
 import operator
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ..actions import prepared, settings_of
@@ -93,7 +93,7 @@ class _Fork:
         for namespace, given in {"inputs": inputs, **outputs}.items():
             unit.artifacts += session.encoded(self.run_id, namespace, given)
         unit.nodes = {id: node_row(node) for id, node in self.s.nodes.items()}
-        self.then = self._then(as_it_is=wanted == Wanted())
+        self.then = self._then(as_it_is=all(getattr(wanted, f.name) is None for f in fields(wanted)))
         self.copy = Copy(
             source=self.source,
             row=self._row(stored.row, {**early.inputs, **inputs}, seen),
@@ -273,11 +273,11 @@ class _Fork:
 
 
 def _event_number(at: Any, full: Loaded) -> int:
-    """The event that is meant: its number, or the event itself."""
+    """The event that is meant: its number, the event itself, or its row of `run.events()`."""
     last, run_id = full.scheduler.seq, full.scheduler.run_id
     try:
         number = operator.index(getattr(at, "seq", at))
-    except TypeError:
+    except (TypeError, ValueError):  # a list or an array has no one number
         number = None
     if number is None or isinstance(at, bool):
         raise ValidationError(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, get_args
 
 from ..actions import CachePolicy, FunctionAction, InputError, NodeAction, PreparedAction
 from ..actions.keys import call_key
 from ..core.model import EMPTY, NodeDef
-from ..errors import ValidationError, shorten
+from ..errors import ValidationError, did_you_mean, shorten
 from ..fingerprint import Code, NotCacheable, code_of, content, converting_annotations, digest_of, sorted_json
 from .known import Digest, Known
 
+log = logging.getLogger("dagflow_nb")
 Refresh = frozenset[str]
 Inputs = dict[str, tuple[str, str | None]]
 
@@ -131,3 +134,19 @@ def names_to_refresh(refresh: Any) -> Refresh:
             value=refresh,
         )
     return frozenset(map(str, names))
+
+
+def check_refresh(names: Refresh, specs: Iterable[NodeDef], actions: Iterable[str], *, grows: bool) -> None:
+    """Raise for a name that is none of these nodes or actions; where hooks may add nodes it is logged."""
+    if not names:
+        return
+    specs = list(specs)
+    known = {*actions, *(spec.id for spec in specs), *(spec.action for spec in specs)}
+    inside = tuple(f"{spec.id}/" for spec in specs if spec.kind == "map" or spec.kind == "workflow")
+    for name in sorted(names):
+        if name.startswith(inside) or any(fnmatchcase(one, name) for one in known):
+            continue
+        text = f"refresh names {name!r}, which is neither a node nor an action: {did_you_mean(name, known)}"
+        if not grows:
+            raise ValidationError(text, culprit=name, value=name)
+        log.warning("%s", text)

@@ -9,6 +9,7 @@ import getpass
 import json
 import logging
 import operator
+import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -52,7 +53,7 @@ class Session:
 
     def __init__(
         self,
-        database: str,
+        database: str | os.PathLike[str],
         *,
         config: DagConfig | Mapping[str, Any] | None = None,
         registry: ActionRegistry | None = None,
@@ -138,6 +139,14 @@ class Session:
                 self.add_workflow(workflow)
             return workflow
         found = self.workflows.get(workflow) if isinstance(workflow, str) else None
+        if found is None and not isinstance(workflow, str) and callable(workflow):
+            name = getattr(workflow, "name", None) or getattr(workflow, "__name__", "action")
+            raise ValidationError(
+                f"{name!r} is no workflow but an action or a function: make a workflow of it, such as "
+                f"wf = Workflow('w'); wf.add({name}); flow.run(wf)",
+                culprit=name,
+                value=workflow,
+            )
         if found is None:
             raise DagNotFound(str(workflow), self.workflows)
         return found

@@ -50,9 +50,10 @@ def read(path: str | os.PathLike[str]) -> tuple[str, str]:
     except FileNotFoundError:
         folder = file.parent
         near = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
-        raise MissingFile(
-            f"there is no file {str(file)!r}: {did_you_mean(file.name, near)}", culprit=str(file)
-        ) from None
+        hint = did_you_mean(file.name, near) if near else f"no YAML file is in {str(folder.absolute())!r}"
+        if not folder.is_dir():
+            hint = f"there is no folder {str(folder)!r}"
+        raise MissingFile(f"there is no file {str(file)!r}: {hint}", culprit=str(file)) from None
     except OSError as error:
         raise ValidationError(
             f"{str(file)!r} cannot be read as a workflow file: {error.strerror or error}", culprit=str(file)

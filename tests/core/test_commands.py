@@ -52,7 +52,6 @@ def test_the_same_node_again_is_no_change() -> None:
         m.AddNode(NodeSpec("a", id="self", deps=["self"])),
         m.AddNode(NodeSpec("a", id="")),
         m.AddNode(NodeSpec("a", id="inputs")),
-        m.AddNode(NodeSpec("a", id=5)),  # type: ignore[arg-type]  # wrong on purpose
         m.AddNode(NodeSpec("a", timeout=-1)),
         m.AddNode(NodeSpec("a", try_count=0)),
         m.AddNode(NodeSpec("a", when="sometimes")),

@@ -16,6 +16,7 @@ from dagflow_nb.core.model import (
     NodeDef,
     NodeOutput,
     NodeRef,
+    NodeSpec,
     NodeStatus as S,
     When,
     with_deps,
@@ -241,3 +242,12 @@ def test_costs_are_linear() -> None:
     big = min(seconds(1600) for _ in range(2))
     # quadratic cost would be sixteen times as much
     assert big < 10 * small
+
+
+def test_specs_of_the_wrong_kind_are_refused_when_they_are_made() -> None:
+    """An id that is no text, and a batch that is no list."""
+    with pytest.raises(ValidationError, match="a node's id is a text, not 3"):
+        NodeSpec("a", id=3)  # type: ignore[arg-type]  # it is wrong
+    for wrong in ("x", NodeSpec("a"), 3):
+        with pytest.raises(ValidationError, match="takes a list of NodeSpecs"):
+            m.AddNodes(wrong)  # type: ignore[arg-type]  # it is wrong
