@@ -6,6 +6,7 @@ No logic of its own: definitions go into the `Session`, runs live on the `Engine
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import contextvars
 import glob
 import os
@@ -24,7 +25,7 @@ from .config import DagConfig
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
-from .errors import DagNotFound, InvalidState, ValidationError
+from .errors import DagError, DagNotFound, InvalidState, ValidationError
 from .forks import Forks
 from .hooks import make_hook
 from .records import Records
@@ -56,7 +57,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
     failing hooks raise.
 
     In IPython a new one on a file that an older one has open takes over its actions, hooks, workflows
-    and live runs, so that the first cell may be run again.
+    and live runs, so that the first cell may be run again; if that file is gone, it begins anew.
 
     >>> with DagFlow(":memory:") as flow:
     ...     @flow.action
@@ -102,6 +103,9 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         self._heir: DagFlow | None = None
         path = self._session.database
         older = _open[path]() if path in _open else None
+        if older is not None and older._session.store is not None and older._session.store.is_lost:
+            with contextlib.suppress(DagError):
+                older.close()  # or its log would get into the way of the new file's
         if older is not None and not older._closed and path != ":memory:" and "IPython" in sys.modules:
             self._take_over(older)
         if path != ":memory:":

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -717,3 +718,64 @@ def test_a_fork_at_a_row_of_the_events(flow: DagFlow) -> None:
     row = run.events().iloc[2]
     forks = [flow.fork(run, at=at, view=False) for at in (row, int(row.seq))]
     assert states(forks[0]) == states(forks[1])
+
+
+def delete(database: Path, *ends: str) -> None:
+    """What a user does in a file browser."""
+    for end in ends:
+        database.with_name(database.name + end).unlink()
+
+
+def first_cell(database: Path) -> DagFlow:
+    """A flow with one workflow."""
+    flow = DagFlow(database, echo=False)
+
+    @flow.action
+    def two() -> int:
+        return 2
+
+    @flow.workflow
+    def pair() -> Any:
+        return two()
+
+    return flow
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+def test_a_deleted_database_is_said_before_a_run_is_lost(tmp_path: Path) -> None:
+    """The next run and the frames say that the file is gone and what to do; doing so begins a new file."""
+    database = tmp_path / "flow.db"
+    with first_cell(database) as flow:
+        flow.run("pair", view=False)
+        delete(database, "", "-wal", "-shm")
+        for act in (lambda: flow.run("pair", view=False), flow.runs, flow.resume):
+            with pytest.raises(DatabaseError, match=r"is gone.*flow\.close\(\).*new DagFlow"):
+                act()
+    assert not database.exists()
+    with first_cell(database) as flow:
+        again = flow.run("pair", view=False)
+        assert list(flow.runs().index) == [again.run_id]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+@pytest.mark.parametrize("ends", [("", "-wal", "-shm"), ("",)])
+def test_the_first_cell_begins_anew_where_the_file_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: tuple[str, ...]
+) -> None:
+    """In IPython a new flow goes on with an older one's session, but not if that has lost its file."""
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=object))
+    database = tmp_path / "flow.db"
+    first = first_cell(database)
+    run = first.run("pair", view=False)
+    second = first_cell(database)
+    assert second.get(run.run_id) is run
+    delete(database, *ends)
+    third = first_cell(database)
+    again = third.run("pair", view=False)
+    first.close()
+    second.close()
+    assert list(third.runs().index) == [again.run_id]
+    third.close()
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+        assert connection.execute("select run_id from runs").fetchall() == [(again.run_id,)]

@@ -22,7 +22,7 @@ import aiosqlite
 
 from ..errors import DatabaseError, InvalidState
 from . import owners
-from .database import MEMORY, explain, parse_database, tune
+from .database import MEMORY, explain, inode_of, parse_database, tune
 from .queueing import QueueingStore, serve
 from .schema import migrate, prepare
 from .writer import CommittingConnection, Job, Writer
@@ -41,6 +41,7 @@ class BaseStore(QueueingStore):
     def __init__(self, path: str, writer: Writer, now: Callable[[], float]) -> None:
         super().__init__(path, writer)
         self._now = now
+        self._inode: int | None = None  # of the file, as SQLite itself tells whether it was moved
         self._heart = owners.Heartbeat(path, writer.owner, self._owned, now)
         _open_stores.add(self)
 
@@ -104,7 +105,27 @@ class BaseStore(QueueingStore):
         _held[db] = store._loop.create_task(serve(weakref.ref(store), store._wake))
         store._db, store.note, store.read_only = db, prepared.note, prepared.read_only
         made[0].write_queued = store._writer.drain
+        store._inode = inode_of(path)
         return store
+
+    # --- the file -----------------------------------------------------------------------------
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file was deleted, moved or replaced since: what is written now, nobody will read."""
+        return not self._memory and inode_of(self.path) != self._inode
+
+    def check_file(self) -> None:
+        """Raise `DatabaseError` where the file is not there any more."""
+        if self.is_lost:
+            there = os.path.exists(self.path)
+            what, then = ("was replaced", "opens the new one") if there else ("is gone", "begins a new file")
+            raise DatabaseError(
+                f"the database {self.path!r} {what}: its file was deleted, moved or replaced while it was "
+                f"open, and what is stored now would be lost; call flow.close() and make a new DagFlow, "
+                f"which {then}",
+                path=self.path,
+            )
 
     # --- closing ------------------------------------------------------------------------------
 

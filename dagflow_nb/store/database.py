@@ -129,6 +129,14 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def inode_of(path: str) -> int | None:
+    """What tells a file from another one that is put in its place; None where there is none."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return None
+
+
 def uri(path: str, query: str) -> str:
     """The file as SQLite's URI, with special characters quoted."""
     return f"{Path(path).as_uri()}?{query}"

@@ -47,8 +47,9 @@ class Store(BaseStore):
 
         `row`: columns of `runs` (`run_id` and `dag_name` at least; `created_at` is now by default), and
         `tree`: JSON text of the nodes at the start. `artifacts`: values it begins with, as in a `Unit`. An
-        unknown column raises `ValidationError`.
+        unknown column raises `ValidationError`, a file that is gone `DatabaseError`.
         """
+        self.check_file()
         values = dict(row)
         tree = values.pop("tree", None)
         for column in values:
@@ -84,10 +85,12 @@ class Store(BaseStore):
 
     async def copy_run(self, copy: Copy) -> bool:
         """Write a run that begins with rows of another one; False if that one has run nodes again since."""
+        self.check_file()
         return await self._call(lambda c: copy_run(c, copy))
 
     async def claim(self, run_id: str) -> None:
         """Drive a run from now on; `InvalidState` if there is no such run, or a live owner has it."""
+        self.check_file()
         now = self._now()
         await self._call(lambda c: owners.take(c, run_id, self._writer.owner, now))
         self._own(run_id)
@@ -167,7 +170,10 @@ class Store(BaseStore):
         It sees what is committed: call `sync` first to see what is queued too. In memory it is a
         `MemoryReader`, which sees everything.
         """
-        return MemoryReader(self._writer) if self._memory else reader(self.path)
+        if self._memory:
+            return MemoryReader(self._writer)
+        self.check_file()
+        return reader(self.path)
 
     def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
         self.sync()

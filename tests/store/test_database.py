@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -244,3 +245,37 @@ def look_at_read_only(what: str, folder: Path) -> None:
     assert "create: " in done.stdout and "may only be read" in done.stdout
     if what == "folder":
         assert "refused: " in new.stdout and "folder you may write to" in new.stdout, new.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not let an open file be deleted")
+@pytest.mark.parametrize("how", ["gone", "replaced"])
+def test_a_file_that_is_not_there_any_more_is_said(path: str, with_store: Any, how: str) -> None:
+    """Once its file was deleted or replaced a store begins no run, takes none up and reads nothing."""
+
+    async def test(store: Store) -> None:
+        await store.create_run({"run_id": "r1", "dag_name": "pipeline"})
+        await store.release("r1")
+        assert not store.is_lost
+        for end in ("", "-wal", "-shm"):
+            Path(path + end).unlink()
+        if how == "replaced":
+            shutil.copy(other, path)
+        assert store.is_lost
+        with pytest.raises(DatabaseError, match=f"{how}.*flow.close") as refused:
+            await store.create_run({"run_id": "r2", "dag_name": "pipeline"})
+        assert refused.value.path == path
+        with pytest.raises(DatabaseError, match=how):
+            await store.claim("r1")
+        with pytest.raises(DatabaseError, match=how):
+            store.connect()
+        with pytest.raises(DatabaseError, match=how):
+            store.latest_run_id()
+
+    async def make(store: Store) -> None:
+        await store.create_run({"run_id": "other", "dag_name": "pipeline"})
+
+    other = f"{path}.other"
+    with_store(other, make)
+    with_store(path, test)
+    if how == "replaced":
+        assert query(path, "select run_id from runs") == [("other",)]
