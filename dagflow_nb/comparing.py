@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .codec import MissingValue
 from .core.graph import Node
 from .core.model import FINAL_STATES, Ref, iter_refs
 from .errors import DagError
@@ -53,6 +54,26 @@ def diff(
     changed between two versions of code.
     """
     return frame(DIFF, [tuple(row) for row in _Diff(old, new, equal, changes, time).rows()])
+
+
+def alike(old: Side, new: Side, names: Same) -> set[tuple[str, str]]:
+    """Those of the values that neither run could store which are not known to differ."""
+    return {name for name in names if _alike(*(_named(side, *name) for side in (old, new)))}
+
+
+def _named(side: Side, namespace: str, key: str) -> Any:
+    if namespace == INPUTS:
+        return _get(side.values.inputs, key)
+    node = side.scheduler.nodes.get(namespace)
+    return ABSENT if node is None or node.outcome is None else _get(node.outcome.outputs, key)
+
+
+def _alike(a: Any, b: Any) -> bool:
+    if isinstance(a, MissingValue) or isinstance(b, MissingValue):
+        return True  # of one of them nothing is known any more
+    # locks, connections and the like are equal to themselves only: that tells nothing
+    by_identity = type(a).__eq__ is object.__eq__  # type: ignore[comparison-overlap]  # types of slots differ
+    return type(a) is type(b) and (by_identity or same(a, b))
 
 
 class _Diff:

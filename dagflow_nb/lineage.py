@@ -30,6 +30,7 @@ LINEAGE: dict[str, Column] = {
     "size_bytes": COUNT,
 }
 INPUTS, HUMAN = "inputs", "human_input"
+_WHOLE = ("input", "item", "result", "recovered by")  # relations by which a node's value goes on
 SMALL = 10_000  # bytes of a value that is decoded to be shown
 
 
@@ -167,6 +168,9 @@ def lineage(
         node = nodes.get(id)
         values = inputs if id == INPUTS else node.outcome.outputs if node is not None and node.outcome else {}
         size, at = stored.get((id, key or ""), (0, None))
+        value = _shown(values, key, size)
+        if key is None and edge is not None and edge.relation in _WHOLE and not down and node is not None:
+            size, value = _whole(node, stored)
         made_by = made(node) if node is not None else Made(scheduler.run_id)
         rows.append(
             (
@@ -181,7 +185,7 @@ def lineage(
                 made_by.run_id,
                 node.finished_at if node is not None else at,
                 made_by.code,
-                _shown(values, key, size),
+                value,
                 size,
             )
         )
@@ -196,6 +200,20 @@ def lineage(
         else:
             tell(depth, edge.source, edge.key, edge, edge.target)
     return frame(LINEAGE, rows)
+
+
+def _whole(node: Node, stored: Mapping[tuple[str, str], tuple[int, float]]) -> tuple[int, Any]:
+    """The stored size of all that a node gave, and what it returned, if that is short."""
+    outcome = node.outcome
+    if outcome is None or not (outcome.success or outcome.outputs):
+        return 0, None
+    size = sum(stored[node.id, key][0] for key in outcome.outputs if (node.id, key) in stored)
+    if size > SMALL:
+        return size, f"<{size:,} bytes>"
+    try:
+        return size, shown(outcome.value)
+    except DagError as error:
+        return size, f"<cannot be read: {error}>"
 
 
 def _shown(values: Mapping[str, Any], key: str | None, size: int) -> Any:

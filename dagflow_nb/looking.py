@@ -114,14 +114,17 @@ class Looking:
         `status` (or the `error`), `usage` (`tokens`, `cost`), and with `time=SECONDS` also `time`, for nodes
         that took so much longer or shorter. `old`, `new`: short values as they are, others in words;
         `detail`: how they differ, for frames which columns, rows and cells. Values are compared by their
-        stored content first, and decoded only where that differs. Equal runs give no row. Runs of
-        different workflows raise `ValidationError`.
+        stored content first, and decoded only where that differs; what could not be stored by its type, and
+        by `==` where the type has its own. Equal runs give no row. Runs of different workflows raise
+        `ValidationError`.
         """
-        from .comparing import diff
+        from .comparing import alike, diff
 
         old, new = self._older_first(other)
-        equal = self._flow._history.equal_values(old.run_id, new.run_id)
-        return diff(old._side(), new._side(), equal, changes=self._flow._code_changes, time=time)
+        sides, history = (old._side(), new._side()), self._flow._history
+        equal = history.equal_values(old.run_id, new.run_id)
+        equal |= alike(*sides, history.unstored_values(old.run_id, new.run_id))
+        return diff(*sides, equal, changes=self._flow._code_changes, time=time)
 
     def _side(self) -> Side:
         from .comparing import Side
@@ -156,7 +159,8 @@ class Looking:
         sub-workflow, `answer` of a person, `after` (order only), `added by` (growth), `recovered by`.
         `action`, `status`; `run_id`: the run that made it, which is another one where a fork kept it;
         `made_at`; `code`: the fingerprint of the action's code, where it is known; `value`, if it is
-        short, and `size_bytes`. Raises `NodeNotFound` or `ValidationError` for what is not there.
+        short, and `size_bytes` (without `key`: what the node returned as a whole).
+        Raises `NodeNotFound` or `ValidationError` for what is not there.
         """
         from .lineage import lineage
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -342,3 +343,59 @@ def test_known_results(flow: DagFlow) -> None:
     (row,) = two.metrics().to_dict("records")
     assert (row["cache_hits"], row["cache_hit_rate"], row["runs"]) == (1, 1.0, 1)
     assert flow.metrics(action="slow")["cache_hit_rate"].tolist() == [3 / 5]
+
+
+class Open:
+    """Something that cannot be stored, with an equality of its own."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self.lock = size, threading.Lock()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Open) and self.size == other.size
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+
+def test_values_that_could_not_be_stored(flow: DagFlow) -> None:
+    """They give a row only where they are known to differ: by `==`, or by their type."""
+
+    @flow.action
+    def opened(n: int) -> dict[str, Any]:
+        return {"lock": threading.Lock(), "file": Open(n), "either": threading.Lock() if n < 5 else Open(n)}
+
+    @flow.action
+    def use(lock: Any, file: Any) -> int:
+        return 1
+
+    wf = Workflow("opening", inputs={"n": 1})
+    made = wf.add("opened", n=ref("inputs.n"))
+    wf.add("use", lock=made["lock"], file=made["file"])
+    one, two, other = (flow.run(wf, view=False, n=n) for n in (1, 1, 5))
+    assert one.diff(two).empty
+    found = {(row[0], row[1], row[2]) for row in rows(one.diff(other))}
+    assert {
+        ("opened", "outputs", "file"),
+        ("opened", "outputs", "either"),
+        ("use", "inputs", "file"),
+    } <= found
+    assert not {key for _, _, key in found} & {"lock"}
+
+
+def test_lineage_shows_what_a_node_gave_as_a_whole(flow: DagFlow) -> None:
+    """Where a node was passed on whole: what it returned, in short if it is big, and its stored size."""
+
+    @flow.action
+    def big(n: int) -> list[int]:
+        return list(range(10_000 * n))
+
+    wf = Workflow("whole")
+    both = wf.add("load", id="pair", n=2)
+    many = wf.add("big", n=1)
+    wf.add("use", a=both, b=wf.add("shout", text="ab"), c=many, after=wf.add("shout", id="before", text="x"))
+    flow.action(name="use")(lambda a, b, c: 1)
+    table = flow.run(wf, view=False).lineage("use").set_index("node_id")
+    assert table.loc["shout", "value"] == "AB" and table.loc["shout", "size_bytes"] == 4
+    assert "size" in str(table.loc["pair", "value"]) and table.loc["pair", "size_bytes"] > 0
+    assert str(table.loc["big", "value"]).endswith("bytes>") and table.loc["big", "size_bytes"] > 10_000
+    assert table.loc["before", "size_bytes"] == 0, "nothing of it was passed on"

@@ -167,6 +167,16 @@ class History:
         rows = self._with_connection(lambda c: c.execute(sql, (other, run_id)).fetchall())
         return {(str(namespace), str(key)) for namespace, key in rows}
 
+    def unstored_values(self, run_id: str, other: str) -> set[tuple[str, str]]:
+        """(namespace, key) of the values of which two runs could store neither."""
+        sql = (
+            "select a.namespace, a.key from artifacts a join artifacts b on b.run_id = ? "
+            "and b.namespace = a.namespace and b.key = a.key and b.codec = 'memory' "
+            "where a.run_id = ? and a.codec = 'memory'"
+        )
+        rows = self._with_connection(lambda c: c.execute(sql, (other, run_id)).fetchall())
+        return {(str(namespace), str(key)) for namespace, key in rows}
+
     def attempt_times(self) -> list[Sequence[Any]]:
         """Of each attempt of the run: (node_id, status, started_at, finished_at, error), in no order."""
         sql = "select node_id, status, started_at, finished_at, error from attempts where run_id = ?"

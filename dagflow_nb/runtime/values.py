@@ -9,8 +9,8 @@ from typing import Any
 from ..actions import MISSING
 from ..codec import MissingValue
 from ..core.graph import Node
-from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, map_refs
-from ..errors import DagError, ValidationError, shorten
+from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, iter_refs, map_refs
+from ..errors import DagError, ValidationError, did_you_mean, shorten
 
 
 class MissingReference(DagError):
@@ -70,6 +70,9 @@ class Values:
     def __init__(self, nodes: Mapping[str, Node], inputs: Mapping[str, Any], *, stored: bool = False) -> None:
         self.nodes, self.inputs, self._stored = nodes, inputs, stored
         self._combinations: dict[str, list[dict[str, Any]]] = {}
+        # told (node id, text) once of each output that a node which ended well has not given
+        self.tell: Callable[[str, str], None] | None = None
+        self._told: set[tuple[str, Any]] = set()
 
     def lookup(self, ref: Ref) -> Any:
         """The value a reference stands for; raises `MissingReference`."""
@@ -122,6 +125,8 @@ class Values:
                     inputs[name] = None
                 elif default_of is None or default_of(name) is MISSING:
                     raise MissingReference(f"input {name!r} of node {spec.id!r}: {missing}") from None
+                if self.tell is not None and not lenient:
+                    self._tell_default(self.tell, spec.id, name, value)
             gap = None if lenient else self._gap(value, inputs.get(name))
             if gap is not None:
                 raise MissingReference(
@@ -134,6 +139,21 @@ class Values:
         if node.human is not None or node.answered:
             inputs["human_input"] = dict(node.human or {})
         return inputs
+
+    def _tell_default(self, tell: Callable[[str, str], None], id: str, name: str, value: Any) -> None:
+        """A default stands in for an output that its node should have given: a name may be mistyped."""
+        for ref in iter_refs(value):
+            node = self.nodes.get(ref.target)
+            outcome = node.outcome if node is not None else None
+            if node is None or outcome is None or not outcome.success or not ref.path:
+                continue
+            key, found = ref.path[0], outcome.outputs
+            if not isinstance(key, str) or key in found or (ref.target, key) in self._told:
+                continue
+            self._told.add((ref.target, key))
+            hint = did_you_mean(key, found) if found else "it gave none"
+            missing = f"{ref.target!r} gave no output {key!r} ({hint})"
+            tell(id, f"node {id!r}: {missing}: the default of {name!r} is used")
 
     def _gap(self, literal: Any, value: Any) -> MissingValue | None:
         """What is missing in an input: it as a whole, or a part of what was written down for it."""

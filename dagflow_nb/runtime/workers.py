@@ -44,6 +44,7 @@ class Workers:
         self.careful = False  # something was registered that must not run twice
         self._outbox: deque[Said] = deque()
         self._flagged = False
+        coordinator.values.tell = self._tell_default
 
     # --- start --------------------------------------------------------------------------------
 
@@ -155,6 +156,12 @@ class Workers:
                 f"flow.resume(run, {name}=...)"
             )
         inputs["human_input"] = {k: v for k, v in inputs["human_input"].items() if k not in gaps}
+
+    def _tell_default(self, id: str, text: str) -> None:
+        """Log that an input's default is used, in the run's own log too."""
+        log.warning("run %s: %s", self._run.run_id, text)
+        if (own := self._under_way.get(id)) is not None:
+            own.logged("WARNING", text)
 
     def _decide(self, node: Node, own: Talk) -> None:
         """A branch node: which way is taken."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -99,3 +99,20 @@ def test_a_map_goes_over_nothing_whose_items_would_change_places(values: object)
     spec = NodeDef(id="m", action="a", kind="map")
     with pytest.raises(ValidationError, match=r"sorted|over="):
         combine(spec, {"n": values})
+
+
+def test_a_default_for_an_output_that_was_not_given_is_told_once() -> None:
+    """With the nearest name, once an output; not where the node gave it, or has not ended well."""
+    found = values({"threshold": 3})
+    told: list[tuple[str, str]] = []
+    found.tell = lambda id, text: told.append((id, text))
+    spec = NodeDef(id="b", action="x", inputs={"t": Ref("a", ("treshold",))}, defaults={"t": 7})
+    node = found.nodes["b"]
+    node.spec = spec
+    assert found.resolve(node) == found.resolve(node) == {"t": 7}
+    text = "node 'b': 'a' gave no output 'treshold' (did you mean 'threshold'?): the default of 't' is used"
+    assert told == [("b", text)]
+    node.spec = replace(spec, inputs={"t": Ref("a", ("threshold",))})
+    assert found.resolve(node) == {"t": 3}
+    found.nodes["a"].outcome = None
+    assert found.resolve(node) == {"t": 7} and len(told) == 1

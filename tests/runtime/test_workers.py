@@ -127,3 +127,26 @@ def test_deep_chains_and_wide_fans_run() -> None:
 
         run = flow.run(fan, view=False)
         assert run.result == {"total": 2 * size, "mapped": size * (size + 1) // 2}
+
+
+def test_a_mistyped_output_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """The default is taken, and both logs say so: once, however many nodes want it."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        def conf() -> dict[str, int]:
+            return dict(threshold=3)
+
+        @flow.action
+        def use(limit: int = 7) -> int:
+            return limit
+
+        wf = Workflow("mistyped")
+        made = wf.add("conf")
+        for id in ("one", "two"):
+            wf.add("use", id=id, limit=made["treshold"])
+        run = flow.run(wf, view=False)
+        assert run.outputs["one"]["result"] == 7
+        (message,) = run.logs()["message"]
+        assert "'conf' gave no output 'treshold' (did you mean 'threshold'?)" in message
+        assert caplog.text.count("treshold") == 1
