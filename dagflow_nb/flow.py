@@ -33,6 +33,7 @@ from .run import Run
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait_async
 from .runtime.keying import Refresh, check_refresh, names_to_refresh
+from .runtime.prepare import check_given_again
 from .runtime.recovery import Loaded
 from .runtime.session import Session, who
 from .workflow.builder import Workflow
@@ -298,8 +299,8 @@ class DagFlow(Definitions, Records, Forks, Blocking):
 
         None: the latest unfinished run of this flow's workflows, else of the database. `branch`: only this
         one goes on. `answers`, or keywords: what was asked for, checked by the form. `inputs`: run inputs
-        that could not be stored (secrets). A completed run is returned as it is. The graph comes from the
-        database: the actions must be defined, the workflow need not be loaded. `refresh`: as in `run`.
+        that could not be stored (secrets); `fork` changes others. A completed run is returned as it is. The
+        graph is in the database: the actions must be defined, the workflow not. `refresh`: as in `run`.
         """
         again = names_to_refresh(refresh)
         found = self._unfinished() if run is None else self.get(run)
@@ -350,6 +351,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         def then(loaded: Loaded) -> list[m.Input]:
             scheduler = loaded.scheduler
             at = clock.now()
+            check_given_again(loaded, settings.get("inputs"), self._session.codec)
             if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED):
                 if branch is not None or answers:
                     check_answers_of(scheduler, branch, answers, models)

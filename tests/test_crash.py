@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, InvalidState, NodeSpec, PauseBranch, Workflow
+from dagflow_nb import DagFlow, InvalidState, NodeSpec, PauseBranch, ValidationError, Workflow
 from tests.flows import kinds, rows, single, states
 
 LIMIT = 20  # seconds that one of these processes may take
@@ -575,6 +575,34 @@ def test_a_literal_that_was_lost_is_told_not_handed_on(tmp_path: Path) -> None:
         run = flow.resume(ids[0], view=False, raise_on_failure=False)
         assert run.status == "failed" and "flow.resume(inputs=" in str(run.error)
         assert flow.resume(ids[1], inputs={"thing": thing}, view=False).result is True
+
+
+def test_a_run_that_goes_on_keeps_its_inputs(tmp_path: Path) -> None:
+    """Only what could not be stored is given again; another value is for a fork, a wrong name is told."""
+
+    def show(day: str, thing: Any) -> str:
+        return day if isinstance(thing, Exception) else "nothing"
+
+    wf = Workflow("w", inputs=["day", "thing"])
+    wf.add(show, id="node", day=wf.input("day"), thing=wf.input("thing"), ask=True)
+    thing = KeyError(lambda: None)
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        run = flow.run(wf, day="monday", thing=thing, view=False)
+        id = run.run_id
+        with pytest.raises(ValidationError, match=r"the input 'day' already.*flow.fork\(.*inputs=") as caught:
+            flow.resume(run, inputs={"day": "tuesday"}, view=False)
+        assert caught.value.culprit == "day" and flow.get(id).status == "paused"
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        flow.action(show)
+        wrong: list[tuple[Any, str]] = [
+            ({"dya": "monday"}, "no input 'dya': did you mean 'day'"),
+            ({"thing": thing, "day": "tuesday"}, "flow.fork"),
+            (["day"], "mapping of names"),
+        ]
+        for inputs, text in wrong:
+            with pytest.raises(ValidationError, match=text):
+                flow.resume(id, inputs=inputs, view=False)
+        assert flow.resume(id, inputs={"thing": thing, "day": "monday"}, view=False).result == "monday"
 
 
 def test_a_secret_is_never_in_the_file(tmp_path: Path) -> None:

@@ -344,6 +344,33 @@ def test_values_that_could_not_be_stored(setting: Setting) -> None:
     assert setting.fork(run, node="use").result == 42 and setting.ran == ["make"]
 
 
+def test_outputs_that_cannot_be_stored_are_refused(tmp_path: Path) -> None:
+    """They would be lost with the process, and replaced by the action's own; pickled ones are kept."""
+    for allow_pickle in (False, True):
+        with DagFlow(tmp_path / f"{allow_pickle}.db", echo=False, allow_pickle=allow_pickle) as flow:
+
+            @flow.action
+            def mk() -> dict[str, Any]:
+                return {"o": None, "n": 1}
+
+            @flow.action
+            def use(n: int) -> int:
+                return n
+
+            wf = Workflow("w")
+            wf.add("use", n=wf.add("mk", id="mk")["n"])
+            run = flow.run(wf, view=False)
+            outputs = {"mk": {"o": ValueError(object), "n": 2}}
+            if allow_pickle:
+                assert flow.fork(run, outputs=outputs, view=False).result == 2
+                continue
+            with pytest.raises(
+                ValidationError, match="output 'o' given to node 'mk' cannot be stored"
+            ) as caught:
+                flow.fork(run, outputs=outputs, view=False)
+            assert caught.value.culprit == "o" and len(flow.runs()) == 1
+
+
 def test_big_values_are_stored_once(setting: Setting) -> None:
     """A fork refers to what is stored already, and has it when the old run is deleted."""
     flow = setting.flow

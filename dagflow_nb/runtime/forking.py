@@ -126,9 +126,7 @@ class _Fork:
             raise ValidationError(
                 f"inputs are a mapping of names to values, not {shorten(given)}", culprit="inputs"
             )
-        known = {*self.full.inputs}
-        for node in self.full.scheduler.nodes.values():
-            known.update(str(r.path[0]) for r in _refs(node) if r.target == "inputs" and r.path)
+        known = prepare.input_names(self.full)
         for name in given:
             if name not in known:
                 raise ValidationError(
@@ -167,16 +165,25 @@ class _Fork:
                     raise ValidationError(
                         f"node {id!r} has no output {key!r}: {did_you_mean(key, known)}", culprit=key
                     )
+            self._check_storable(id, new)
             changed = {k: v for k, v in new.items() if not self._is_same(had, k, v)}
             if changed or node.outcome is None:
                 found[id] = {**{key: had[key] for key in had if key not in new}, **new}
         return found
 
+    def _check_storable(self, id: str, outputs: Mapping[str, Any]) -> None:
+        """A given output that is lost with this process would be replaced by what the node's action gives."""
+        for key, value in outputs.items():
+            encoded = self.session.codec.encode(value)
+            if encoded.codec == "memory":
+                raise ValidationError(
+                    f"the output {key!r} given to node {id!r} cannot be stored ({encoded.reason}): "
+                    f"give one that can be, or fork with node={id!r} so that it runs again",
+                    culprit=key,
+                )
+
     def _is_same(self, had: Mapping[str, Any], key: str, value: Any) -> bool:
-        if key not in had:
-            return False
-        old, new = (self.session.codec.encode(v) for v in (had[key], value))
-        return "memory" not in (old.codec, new.codec) and (old.codec, old.data) == (new.codec, new.data)
+        return prepare.is_same(self.session.codec, had, key, value)
 
     def _reached_by(self, inputs: Mapping[str, Any]) -> list[str]:
         """Nodes that refer to one of these inputs of the run."""

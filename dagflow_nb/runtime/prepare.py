@@ -10,15 +10,16 @@ from typing import Any
 
 from ..actions import MISSING, FunctionAction, NodeAction, settings_of
 from ..cache import Cache
+from ..codec import Codec
 from ..config import DagConfig
 from ..core import messages as m
 from ..core.model import NodeDef, iter_refs
-from ..errors import ActionNotFound, ValidationError, did_you_mean
+from ..errors import ActionNotFound, ValidationError, did_you_mean, shorten
 from ..fingerprint import Code, code_of
 from ..workflow.builder import Workflow
 from ..workflow.naming import REQUIRED
 from .executors import Executors
-from .recovery import Loaded
+from .recovery import Loaded, StoredOutputs
 
 log = logging.getLogger("dagflow_nb")
 
@@ -178,6 +179,45 @@ def check_inputs(
                     culprit = culprit or missing
     if found:
         raise ValidationError("; ".join(found[:10]), culprit=culprit)
+
+
+def input_names(loaded: Loaded) -> set[str]:
+    """The inputs of a stored run by name: those that it has, and those that its nodes refer to."""
+    specs = [node.spec for node in loaded.scheduler.nodes.values()]
+    refs = [ref for spec in specs for value in (spec.inputs, spec.over) for ref in iter_refs(value)]
+    return {*loaded.inputs, *(str(ref.path[0]) for ref in refs if ref.target == "inputs" and ref.path)}
+
+
+def is_same(codec: Codec, had: Mapping[str, Any], key: str, value: Any) -> bool:
+    """Whether a value has the content that is stored under its key."""
+    if key not in had:
+        return False
+    old, new = (codec.encode(v) for v in (had[key], value))
+    return "memory" not in (old.codec, new.codec) and (old.codec, old.data) == (new.codec, new.data)
+
+
+def check_given_again(loaded: Loaded, given: Any, codec: Codec) -> None:
+    """A run that goes on may be given what could not be stored of its inputs, and nothing else."""
+    if given is None:
+        return
+    if not isinstance(given, Mapping):
+        raise ValidationError(
+            f"inputs are a mapping of names to values, not {shorten(given)}", culprit="inputs"
+        )
+    run_id, had = loaded.scheduler.run_id, loaded.inputs
+    known = input_names(loaded)
+    for name, value in given.items():
+        if name not in known:
+            raise ValidationError(
+                f"run {run_id!r} has no input {name!r}: {did_you_mean(str(name), known)}", culprit=name
+            )
+        stored = isinstance(had, StoredOutputs) and name in had and had.is_stored(name)
+        if stored and not is_same(codec, had, name, value):
+            raise ValidationError(
+                f"run {run_id!r} has the input {name!r} already, and keeps it: "
+                f"a new run with another value is made by flow.fork({run_id!r}, inputs={{{name!r}: ...}})",
+                culprit=name,
+            )
 
 
 def with_executor(

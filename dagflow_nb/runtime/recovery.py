@@ -54,6 +54,10 @@ class StoredOutputs(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def is_stored(self, key: str) -> bool:
+        """Whether the value of this key is in the database."""
+        return bool(self._rows[key][0] != "memory")
+
     def lost(self) -> list[str]:
         """Keys whose values were never stored and are not in this process either."""
         return [k for k, row in self._rows.items() if row[0] == "memory" and self._recall(k) is None]

@@ -420,8 +420,6 @@ class Session:
         try:
             loaded = await self.load(run_id)
             scheduler = loaded.scheduler
-            merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
-            values = Values(scheduler.nodes, merged, stored=True)
             actions: dict[str, NodeAction] = {
                 name: prepared(self.registry.need(name)) for name in self.registry
             }
@@ -439,6 +437,8 @@ class Session:
             at = self.clock.now()
             first: list[m.Input] = []
             more = then(loaded)
+            merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
+            values = Values(scheduler.nodes, merged, stored=True)
             now_config = DagConfig.merge(base, config)
             if scheduler.status == "pending":
                 first.append(m.Begin(at, now_config, settings, self.executors.sizes()))
