@@ -95,7 +95,11 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
 
 def _check(s: State, spec: NodeDef) -> None:
     """Refuse a definition that could not run."""
-    if spec.kind in ("action", "map") and spec.action not in s.settings:
+    template = spec.result["template"] if spec.kind == "map" and spec.result is not None else ()
+    for inner in template:
+        _check(s, inner)
+    runs = spec.kind == "action" or (spec.kind == "map" and spec.result is None)
+    if runs and spec.action not in s.settings:
         hint = did_you_mean(spec.action, s.settings)
         raise Refused(f"node {spec.id!r} needs action {spec.action!r}, which is not defined: {hint}")
     if spec.replaces is not None:

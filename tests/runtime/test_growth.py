@@ -110,3 +110,19 @@ def test_a_node_with_an_items_id_is_refused_and_the_run_ends() -> None:
         run = flow.run(single(act), view=False, raise_on_failure=False)
         assert states(run)["sub/m"] == "failed" and "item 'sub/m/0' cannot be made" in str(run.report.error)
         assert states(flow.get(run.run_id)) == states(run)
+
+
+def test_a_workflow_with_a_map_over_a_workflow_can_be_grown() -> None:
+    """What the items run is looked at, not the name of their workflow."""
+    item = Workflow("item", inputs=["v"])
+    item.add(act, id="a", v=item.input("v"))
+    inner = Workflow("inner")
+    inner.map(item, over={"v": [1, 2]}, id="m")
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> NodeSpec:
+            return NodeSpec(inner, id="sub")
+
+        run = flow.run(single(act), view=False)
+        assert states(run)["sub/m/1/a"] == "completed", event_data(run, "CommandRejected")
