@@ -159,9 +159,11 @@ class Workers:
 
     def _tell_default(self, id: str, text: str) -> None:
         """Log that an input's default is used, in the run's own log too."""
-        log.warning("run %s: %s", self._run.run_id, text)
-        if (own := self._under_way.get(id)) is not None:
-            own.logged("WARNING", text)
+        run = self._run
+        log.warning("run %s: %s", run.run_id, text)
+        attempt = run.scheduler.nodes[id].attempt
+        self._outbox.append(("log", id, attempt, run.clock.now(), "WARNING", "log", text))
+        self._flag()
 
     def _decide(self, node: Node, own: Talk) -> None:
         """A branch node: which way is taken."""

@@ -147,6 +147,11 @@ def test_a_mistyped_output_is_logged(caplog: pytest.LogCaptureFixture) -> None:
             wf.add("use", id=id, limit=made["treshold"])
         run = flow.run(wf, view=False)
         assert run.outputs["one"]["result"] == 7
+        inner = Workflow("inner", inputs={"k": 1})
+        inner.add("use", limit=inner.input("k"))
+        outer = Workflow("outer")
+        outer.add(inner, id="part", k=outer.add("conf")["limit"])
+        assert "'conf' gave no output 'limit'" in flow.run(outer, view=False).logs("part")["message"][0]
         (message,) = run.logs()["message"]
         assert "'conf' gave no output 'treshold' (did you mean 'threshold'?)" in message
         assert caplog.text.count("treshold") == 1
