@@ -112,9 +112,11 @@ class NodeAlreadyExists(ValidationError):
 class DagNotFound(DagError, LookupError):
     """No workflow or run of that name; `name` is what was asked for."""
 
-    def __init__(self, name: str, known: Iterable[str] = (), what: str = "workflow") -> None:
+    def __init__(
+        self, name: str, known: Iterable[str] = (), what: str = "workflow", message: str | None = None
+    ) -> None:
         self.name = self.culprit = name
-        super().__init__(f"no {what} {name!r}: {did_you_mean(name, known)}")
+        super().__init__(message or f"no {what} {name!r}: {did_you_mean(name, known)}")
 
 
 class NodeNotFound(DagError, LookupError):
@@ -164,15 +166,26 @@ class _RunError(DagError):
         return [*above, f"{type(self).__name__}: {self}"]
 
 
+_ADVICE = ("go on with ", "start a new run")  # what an error says that tells the way out itself
+
+
 class NodeExecutionError(_RunError):
     """A node failed and with it the run; the action's own exception is the `__cause__`."""
 
-    def __init__(self, node_id: str, error: str, *, run: Run | None = None, report: Any = None) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        error: str,
+        *,
+        run: Run | None = None,
+        report: Any = None,
+        advice: str = "mend the action, then go on with flow.retry()",
+    ) -> None:
         self.node_id = self.culprit = node_id
         self.error = error
         text = f"node {node_id!r} failed: {error}" if node_id else error
-        if run is not None and node_id:
-            text += " (mend the action, then go on with flow.retry())"
+        if run is not None and node_id and not any(known in error for known in _ADVICE):
+            text += f" ({advice})"
         super().__init__(text, run=run, report=report)
 
 

@@ -337,7 +337,8 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         found = self._store.latest_run_id(names, statuses=states) if names else None
         found = found or self._store.latest_run_id(None, statuses=states)
         if found is None:
-            raise DagNotFound("(the latest unfinished)", (), what="run")
+            text = "no run is unfinished here: flow.run() starts a new one"
+            raise DagNotFound("(the latest unfinished)", message=text)
         return self._run_of(found)
 
     def _resume_stored(

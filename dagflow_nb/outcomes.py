@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .core.model import NodeOutput, NodeStatus, RunStatus
+from .actions import InputError
+from .core.model import NodeOutput, NodeStatus, Ref, RunStatus
 from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
 from .runtime.attempts import user_traceback
 
@@ -131,12 +132,24 @@ def error_of(
         if "timeout_seconds" in text:
             return ExecutionTimeout(f"{text}; go on with flow.resume()", run=run, report=report)
         return NodeExecutionError("", text, run=run, report=report)
-    error = NodeExecutionError(node_id, text, run=run, report=report)
     cause = exceptions.get(culprit_of(scheduler, node_id))
+    error = NodeExecutionError(node_id, text, run=run, report=report, **_advice(scheduler, cause))
     if cause is not None:
         error.__cause__ = cause
         error.action_traceback = user_traceback(cause)
     return error
+
+
+def _advice(scheduler: Any, cause: BaseException | None) -> dict[str, str]:
+    """What to do about a node that failed, where it is not the action that is to be mended."""
+    if not isinstance(cause, InputError) or cause.node_id not in scheduler.nodes:
+        return {}
+    value = scheduler.nodes[cause.node_id].spec.inputs.get(cause.parameter)
+    if not isinstance(value, Ref) or value.target != "inputs" or not value.path:
+        return {}
+    name = str(value.path[0])
+    start = f"flow.run({scheduler.dag_name!r}, {name}=...)"
+    return {"advice": f"start again with {start}, or with flow.fork(inputs={{{name!r}: ...}})"}
 
 
 def culprit_of(scheduler: Any, id: str) -> str:

@@ -48,7 +48,8 @@ class Records:
                 return self._last
             found = self._store.latest_run_id(None)
             if found is None:
-                raise DagNotFound("(the latest)", (), what="run")
+                text = "there is no run in this database yet: flow.run() starts one"
+                raise DagNotFound("(the latest)", message=text)
             return self._run_of(found)
         if run in self._runs:
             return self._runs[run]

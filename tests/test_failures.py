@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, NodeExecutionError, NodeOutput, Workflow
+from dagflow_nb import DagFlow, NodeExecutionError, NodeOutput, Workflow, ref
 from dagflow_nb.core.model import OnFailure
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, event_data, kinds, reason_of, rows, single, states, still_clock
@@ -498,6 +498,26 @@ def test_a_mistaken_input_fails_before_the_action_runs(flow: DagFlow) -> None:
     assert not ran and found.snapshot().nodes[0].attempt == 1
     for part in ("node", "count", "int", "many"):
         assert part in str(found.error)
+
+
+def test_the_advice_fits_the_failure(flow: DagFlow) -> None:
+    """An action is to be mended, a wrong run input given anew; a text that tells the way out stays alone."""
+
+    @flow.action
+    def typed(count: int) -> None:
+        if count < 0:
+            raise ValueError("too few" if count > -2 else "go on with another one")
+
+    wf = Workflow("w", inputs=["n"])
+    wf.add("typed", id="node", count=ref("inputs.n"))
+    mend = "(mend the action, then go on with flow.retry())"
+    again = "(start again with flow.run('w', n=...), or with flow.fork(inputs={'n': ...}))"
+    for n, end in {-1: mend, -2: "go on with another one", "many": again}.items():
+        with pytest.raises(NodeExecutionError) as caught:
+            flow.run(wf, n=n, view=False)
+        assert str(caught.value).endswith(end) and str(caught.value).count("(") == end.count("(")
+    literal = str(run(flow, single(typed, count="many")).error)
+    assert literal.endswith(mend)
 
 
 def test_a_missing_output_names_what_there_is(flow: DagFlow) -> None:

@@ -201,6 +201,10 @@ def test_unknown_names_are_errors_with_a_suggestion(flow: DagFlow) -> None:
         flow.run("pipelin", view=False)
     with pytest.raises(DagNotFound, match="no run 'nothing'"):
         flow.get("nothing")
+    with pytest.raises(DagNotFound, match="there is no run in this database yet"):
+        flow.get()
+    with pytest.raises(DagNotFound, match="no run is unfinished here"):
+        flow.resume(view=False)
     with pytest.raises(ActionNotFound, match="did you mean 'fetch'") as caught:
         flow.run(single("fetchh"), view=False)
     assert caught.value.name == "fetchh" and caught.value.node_id == "node"

@@ -12,7 +12,16 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, InvalidState, SerializationError, ValidationError, Workflow, records
+from dagflow_nb import (
+    DagFlow,
+    InvalidState,
+    NodeExecutionError,
+    SerializationError,
+    ValidationError,
+    Workflow,
+    records,
+    ref,
+)
 from dagflow_nb.runtime import session
 from tests.store.helpers import query
 
@@ -66,6 +75,24 @@ def test_values_alone_can_go(tmp_path: Path) -> None:
         assert all("deleted" in value for value in cache["value"])
         assert list(flow.nodes(run_id="new")["status"]) == ["completed"]
         assert flow.get("other").outputs["n"]["i"] == 5
+
+
+def test_a_run_without_values_says_so_when_it_is_to_go_on(tmp_path: Path) -> None:
+    """A fork of a run whose values were deleted tells why its input is gone, and to start anew."""
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+
+        @flow.action
+        def double(n: int) -> int:
+            return 2 * n
+
+        wf = Workflow("w", inputs=["n"])
+        wf.add("double", id="a", n=wf.input("n"))
+        wf.add("double", id="b", n=ref("a"))
+        run = flow.run(wf, n=1, view=False)
+        flow.delete_runs(run.run_id, values_only=True)
+        with pytest.raises(NodeExecutionError, match="values of its run were deleted") as caught:
+            flow.fork(run.run_id, node="a", view=False)
+        assert str(caught.value).endswith("start a new run with flow.run()")
 
 
 def test_a_run_under_way_is_not_deleted() -> None:

@@ -11,6 +11,7 @@ from ..codec import MissingValue
 from ..core.graph import Node
 from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, iter_refs, map_refs
 from ..errors import DagError, ValidationError, did_you_mean, shorten
+from ..store.maintain import DELETED
 
 
 class MissingReference(DagError):
@@ -129,11 +130,7 @@ class Values:
                     self._tell_default(self.tell, spec.id, name, value)
             gap = None if lenient else self._gap(value, inputs.get(name))
             if gap is not None:
-                raise MissingReference(
-                    f"input {name!r} of node {spec.id!r} could not be stored ({gap.reason}) "
-                    f"and is gone with its process: make it a run input, and go on with "
-                    f"flow.resume(inputs=...)"
-                )
+                raise MissingReference(f"input {name!r} of node {spec.id!r} {_why_gone(value, gap)}")
         if spec.item is not None and spec.parent is not None:
             inputs.update(self.combinations(self.nodes[spec.parent])[spec.item])
         if node.human is not None or node.answered:
@@ -182,6 +179,18 @@ class Values:
         if value is None:
             return NodeOutput({}, returned="none")
         return NodeOutput({"result": value}, returned="value")
+
+
+def _why_gone(literal: Any, gap: MissingValue) -> str:
+    if gap.reason == DELETED:
+        return "is gone: the values of its run were deleted to save space; start a new run with flow.run()"
+    is_input = isinstance(literal, Ref) and literal.target == "inputs" and literal.path
+    how = f"{{{str(literal.path[0])!r}: ...}}" if is_input else "..."
+    first = "" if is_input else "make it a run input, and "
+    return (
+        f"could not be stored ({gap.reason}) and is gone with its process: "
+        f"{first}go on with flow.resume(inputs={how})"
+    )
 
 
 def gap_in(value: Any) -> MissingValue | None:
