@@ -78,7 +78,7 @@ def test_values_alone_can_go(tmp_path: Path) -> None:
 
 
 def test_a_run_without_values_says_so_when_it_is_to_go_on(tmp_path: Path) -> None:
-    """A fork of a run whose values were deleted tells why its input is gone, and to start anew."""
+    """A fork or retry of a run whose values were deleted tells why its input is gone, and to start anew."""
     with DagFlow(tmp_path / "x.db", echo=False) as flow:
 
         @flow.action
@@ -93,6 +93,8 @@ def test_a_run_without_values_says_so_when_it_is_to_go_on(tmp_path: Path) -> Non
         with pytest.raises(NodeExecutionError, match="values of its run were deleted") as caught:
             flow.fork(run.run_id, node="a", view=False)
         assert str(caught.value).endswith("start a new run with flow.run()")
+        with pytest.raises(NodeExecutionError, match="values of its run were deleted"):
+            flow.retry(run.run_id, node="a", view=False)
 
 
 def test_a_run_under_way_is_not_deleted() -> None:

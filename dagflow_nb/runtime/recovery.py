@@ -187,6 +187,8 @@ def lost_nodes(loaded: Loaded, then: Iterable[m.Input] = ()) -> tuple[str, ...]:
             if other.final and id not in again and _lacks(other, key, nodes):
                 again.add(id)
                 stack.append(other)
+    # a node that is run again by name has to have ended until then
+    again -= {message.node_id for message in then if isinstance(message, m.RetryNodes)}
     return tuple(sorted(again, key=lambda id: nodes[id].position))
 
 
