@@ -23,6 +23,8 @@ def define(flow, log):
     def step(v):
         with open(log, "a") as file:
             file.write(f"{v}\\n")
+        if v == 3:
+            flow.sql("select 1")  # who reads sees all that has ended: it is on disk from here on
         return {"v": v + 1, "text": f"{v} " * 20_000}
 
 def chain(nodes):
