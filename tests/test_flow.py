@@ -24,8 +24,10 @@ from dagflow_nb import (
     DagNotFound,
     DatabaseError,
     InvalidState,
+    NodeCompleted,
     NodeExecutionError,
     RetryNode,
+    RunFinished,
     ValidationError,
     Workflow,
 )
@@ -375,6 +377,22 @@ def test_a_strict_flow_stores_the_failure_of_a_hook_on_the_last_node() -> None:
         with pytest.raises(KeyError, match="too late"):
             flow.run(single(one), view=False)
         assert list(flow.runs()["status"]) == ["failed"] and "too late" in flow.runs()["error"].iloc[0]
+        assert list(flow.nodes()["status"]) == ["completed"]
+
+
+@pytest.mark.parametrize("kind", [NodeCompleted, RunFinished])
+def test_a_strict_flow_stores_the_refusal_of_a_command_on_the_last_event(kind: type) -> None:
+    """What is refused when nothing is left to run makes the run `failed`, in the database too."""
+    with DagFlow(":memory:", echo=False, strict=True) as flow:
+
+        @flow.hook(kind)
+        def hook() -> Any:
+            return RetryNode("nobody")
+
+        with pytest.raises(ValidationError, match="a command was refused"):
+            flow.run(single(one), view=False)
+        assert list(flow.runs()["status"]) == ["failed"]
+        assert "a command was refused" in flow.runs()["error"].iloc[0]
         assert list(flow.nodes()["status"]) == ["completed"]
 
 

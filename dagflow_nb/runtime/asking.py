@@ -75,7 +75,8 @@ class Asking:
         for hook in self.hooks:  # noqa: SIM110  # a generator would take longer than the question
             if self._wants(hook, event):
                 return True
-        return False
+        # until this is answered the run cannot end before what a strict flow makes of it has come
+        return self._run.strict and type(event) is m.CommandRejected
 
     def _wants(self, hook: Hook, event: Any) -> bool:
         # a hook is not told of its own failure: it might fail of it again
