@@ -213,7 +213,8 @@ class Records:
         """Delete runs (`run`, all of a workflow, those older than `"30d"`), or only their values; how many.
 
         With several of these only the runs that all of them name. One that is under way is passed over, or
-        `InvalidState` where it is named by `run`.
+        `InvalidState` where it is named by `run`. A workflow's name as `run` is a `ValidationError` where
+        that has several runs.
         """
         if run is None and dag_name is None and older_than is None:
             raise ValidationError(
@@ -223,6 +224,8 @@ class Records:
         ids = self._history.run_ids(dag_name=dag_name, older_than=older_than)
         if run is not None:
             named = self.get(run).run_id
+            if isinstance(run, str) and not named.startswith(run):
+                self._must_have_one_run(run)
             ids = [named] if named in ids or (dag_name is None and older_than is None) else []
         deleted = self._engine.call(self._store.delete_runs(ids, values_only=values_only))
         for key in [key for key in self._session.memory if key[0] in ids]:
@@ -230,6 +233,17 @@ class Records:
         for id in ids:
             self._session.results.forget(id)
         return deleted
+
+    def _must_have_one_run(self, dag_name: str) -> None:
+        count = len(self.sql("select 1 from runs where dag_name = ?", [dag_name]))
+        if count > 1:
+            raise ValidationError(
+                f"{dag_name!r} is a workflow with {count} runs: say which by a run's id (the index of "
+                f"flow.runs(dag_name={dag_name!r})), or delete_runs(dag_name={dag_name!r}) for all of them, "
+                f"with older_than='30d' for the old ones",
+                culprit="run",
+                value=dag_name,
+            )
 
     def vacuum(self) -> None:
         """Give the space of what was deleted back to the file system."""

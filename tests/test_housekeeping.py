@@ -63,6 +63,18 @@ def test_what_delete_runs_deletes(tmp_path: Path) -> None:
         assert path.stat().st_size < 150_000
 
 
+def test_a_workflow_is_no_run_to_delete(tmp_path: Path) -> None:
+    """A workflow with several runs is refused with what to write; the only run of one is deleted."""
+    with flow_with_runs(tmp_path / "x.db") as flow:
+        for also in ({}, {"values_only": True}, {"older_than": "1s"}):
+            with pytest.raises(ValidationError, match=r"2 runs.*flow.runs\(dag_name='etl'\)") as caught:
+                flow.delete_runs("etl", **also)
+            assert caught.value.culprit == "run"
+        assert sorted(flow.runs().index) == ["new", "old", "other"]
+        assert flow.delete_runs("report") == 1
+        assert sorted(flow.runs().index) == ["new", "old"]
+
+
 def test_values_alone_can_go(tmp_path: Path) -> None:
     """History and keys stay, values are gone from file and memory, and the size shows it."""
     with flow_with_runs(tmp_path / "x.db") as flow:

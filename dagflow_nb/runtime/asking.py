@@ -72,7 +72,7 @@ class Asking:
         """Whether anybody is to be asked about this event."""
         if type(event) is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
             return True
-        for hook in self.hooks:  # noqa: SIM110  # a generator would take longer than the question
+        for hook in self.hooks:  # a generator would take longer than the question
             if self._wants(hook, event):
                 return True
         # until this is answered the run cannot end before what a strict flow makes of it has come
