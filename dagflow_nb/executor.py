@@ -307,6 +307,7 @@ class DagExecutor:
     async def save_cache_snapshot(self, dag_name: str, cache: Cache) -> None:
         """Store a cache with the latest run of a workflow, or by itself before its first run."""
         store = await self._session.open()
+        cache = Cache(self._records.hidden(dag_name, cache.as_dict()))
         await store.save_snapshot(
             self._records.latest(dag_name), dag_name, "cache", cache.to_json(indent=None)
         )

@@ -15,10 +15,12 @@ from .core.graph import Node
 from .core.model import NodeStatus
 from .core.scheduler import Scheduler
 from .errors import DagNotFound, NodeNotFound, ValidationError, shorten
+from .runtime.hiding import hide_secrets
 from .runtime.recovery import replay
 from .store import Kept, blobs, read
 from .store.database import MEMORY, explain, reader
 from .store.schema import inspect
+from .workflow.flatten import flatten
 
 if TYPE_CHECKING:
     from .runtime.session import Session
@@ -174,6 +176,14 @@ class Records:
     def _blob(self, kept: Kept) -> bytearray:
         return self._ask(lambda c: blobs.fetch(c, kept), bytearray())
 
+    def hidden(self, dag_name: str, values: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Values by namespace and key, with those hidden that a workflow's actions take as secrets."""
+        session = self._session
+        if dag_name not in session.workflows or "inputs" not in values:
+            return dict(values)
+        specs = flatten(session.find_workflow(dag_name), session._finder())
+        return {**values, "inputs": hide_secrets(specs, session.actions(), values["inputs"])[1]}
+
     def scheduler(self, run_id: str) -> Scheduler:
         """A run as it stands: under way here, or replayed."""
         live = self._session.live.get(run_id)
@@ -244,7 +254,7 @@ class GuideStore:
         Before its first run they are added to the snapshot that `load_cache_snapshot` gives. A run that
         another process drives raises `InvalidState`.
         """
-        values = Cache(delta).as_dict()
+        values = self._records.hidden(dag_name, Cache(delta).as_dict())
         store = await self._session.open()
         run_id = self._records.latest(dag_name)
         if run_id is None:

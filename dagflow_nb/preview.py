@@ -19,6 +19,7 @@ from .core.model import NodeDef, NodeOutput, NodeStatus, When, iter_refs
 from .errors import ActionNotFound, DagError
 from .fingerprint import Code, NotCacheable, Part, code_of, content, differences
 from .runtime import prepare
+from .runtime.hiding import hide_secrets
 from .runtime.keying import Key, make_key, policy_of
 from .runtime.known import EVER, Found, Known
 from .runtime.session import Session
@@ -52,7 +53,7 @@ class Preview:
     ) -> None:
         self._session, self._connection, self._latest = session, connection, latest
         self.nodes = {spec.id: Node(spec, name, i) for i, spec in enumerate(specs)}
-        self._values = Values(self.nodes, inputs)
+        self._values = Values(self.nodes, inputs, hides=True)
         self._inputs = inputs
         self._codes: dict[str, Code] = {}
         self._with_results: dict[str, bool] = {}
@@ -122,7 +123,7 @@ class Preview:
         if running:
             return True, "upstream runs", _listed(running)
         try:
-            taken = bool(self._values.resolve(node)["condition"])
+            taken = bool(self._values.for_action(node, self._values.resolve(node))["condition"])
         except DagError as bad:
             return True, "not cacheable", str(bad)
         node.outcome = NodeOutput({"result": taken}, returned="value")
@@ -360,4 +361,5 @@ def preview_of(session: Session, store: Store, workflow: Any, inputs: Mapping[st
                 if row is not None and row[0] != "memory":
                     given[name] = session.codec.decode(row[0], row[1])
         merged = prepare.gather_inputs(found, specs, given, {}, {})
+        specs, merged, _ = hide_secrets(specs, session.actions(), merged)
         return Preview(session, connection, found.name, specs, merged, latest)

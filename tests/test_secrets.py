@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from pydantic import BaseModel, SecretBytes, SecretStr
 
-from dagflow_nb import DagFlow, EmitEvent, NodeSpec, PauseBranch, Workflow, ref
+from dagflow_nb import (
+    AddNode,
+    Cache,
+    DagExecutor,
+    DagFlow,
+    EmitEvent,
+    NodeCtx,
+    NodeSpec,
+    PauseBranch,
+    SetNodeInputs,
+    Workflow,
+    ref,
+)
+from dagflow_nb.controls import Controls
 from tests.flows import states
 
 WORD, BINARY = "hunter2-is-no-password", b"\x01binary-is-none-either"
@@ -143,3 +158,169 @@ def test_a_literal_that_was_not_stored_is_said_to_be_missing(tmp_path: Path, val
         run = flow.resume("r", view=False, raise_on_failure=False)
         assert run.status == "failed" and got == []
         assert "input 'v' of node 'b' could not be stored" in str(run.error)
+
+
+def test_a_plain_text_for_a_secret_parameter_is_a_secret(tmp_path: Path) -> None:
+    """Inputs, defaults, literals, maps, sub-workflows and growth, given in clear: actions get them as ever,
+    and the bytes are in no file, frame or view; another process goes on once it is given them."""
+    path, plain = tmp_path / "x.db", {"user": "me", "password": WORD}
+
+    got: dict[str, Any] = {}  # not in the actions' code, which is stored
+
+    def define(flow: DagFlow) -> None:
+        @flow.action
+        def enter(ctx: NodeCtx, token: SecretStr, n: int = 0) -> str:
+            ctx.app_data[ctx.node_id] = token.get_secret_value()
+            return f"entered {n}"
+
+        @flow.action(cache=True)
+        def sign(ctx: NodeCtx, login: Login, key: Key, tokens: list[SecretStr]) -> str:
+            ctx.app_data["sign"] = {login.password, *tokens, key.data}
+            return login.user
+
+        @flow.action
+        def count(ctx: NodeCtx, token: str, conf: dict[str, Any]) -> int:
+            ctx.app_data["count"] = (token, conf["token"], ctx.inputs["token"])
+            return len(token)
+
+        @flow.action(failure="mend")
+        def fail(token: SecretStr) -> None:
+            raise ValueError(f"cannot use {token}")
+
+        @flow.action
+        def mend(ctx: NodeCtx, inputs: dict[str, Any]) -> dict[str, Any]:
+            ctx.app_data[ctx.node_id] = inputs["token"]
+            return {"seen": sorted(inputs)}
+
+        @flow.action
+        def later(ctx: NodeCtx, token: SecretStr, n: int) -> int:
+            ctx.app_data["later"] = token.get_secret_value()
+            return n
+
+    inner = Workflow("inner", inputs={"secret": WORD + "-default"})
+    inner.add("enter", id="in", token=ref("inputs.secret"))
+    wf = Workflow("open", inputs={"token": WORD, "login": plain, "n": 3})
+    token = ref("inputs.token")
+    wf.add("enter", id="literal", token=WORD)
+    first = wf.add("enter", id="input", token=token, n=ref("inputs.n"))
+    key = {"data": BINARY}
+    wf.add("sign", id="sign", login=ref("inputs.login"), key=key, tokens=[token, WORD])
+    wf.add("count", id="count", token=token, conf=ref("inputs.conf"))
+    wf.add("enter", id="deep", token=ref("inputs.conf.token"))
+    wf.add("fail", id="fail", token=WORD)
+    wf.map("enter", {"token": [WORD + "-1", WORD + "-2"]}, id="each")
+    wf.map("enter", {"token": ref("inputs.tokens")}, id="given")
+    wf.map("enter", [{"token": WORD, "n": 1}, {"token": WORD, "n": 2}], id="rows")
+    wf.map("enter", pd.DataFrame({"token": [WORD], "n": [9]}), id="frame")
+    wf.map("enter", ref("inputs.rows"), id="row")
+    wf.add(inner, id="sub")
+    wf.add(inner, id="sub2", secret=token)
+    wf.map(inner, {"secret": [WORD]}, id="subs")
+    wf.add("later", id="later", token=token, n=5, after=[first])
+    inputs = {"conf": {"token": WORD + "-3"}, "tokens": [WORD, WORD + "-4"], "rows": [{"token": WORD}]}
+
+    def check(*shown: str) -> None:
+        for file in tmp_path.glob("x.db*"):
+            data = file.read_bytes()
+            at = max(data.find(WORD.encode()), data.find(BINARY))
+            assert at < 0, (file.name, data[max(at - 300, 0) : at + 50])
+        assert not any(WORD in text for text in shown)
+
+    with DagFlow(path, echo=False, app_data=got) as flow:
+        define(flow)
+
+        @flow.on_completed(node="input")
+        def grow() -> Any:
+            yield NodeSpec("enter", id="grown", inputs={"token": WORD})
+            yield NodeSpec(inner, id="grown_sub", inputs={"secret": WORD})
+            yield AddNode(NodeSpec("enter", id="set", inputs={"token": "no"}, deps=["grown"]))
+            yield SetNodeInputs("set", {"token": WORD})
+            yield PauseBranch("later", reason="look")
+
+        assert not set(flow.preview(wf, inputs)["reason"]) & {"cached", "action not found"}
+        run = flow.run(wf, inputs, run_id="r", view=False, raise_on_failure=False)
+        found = states(run)
+        assert found.pop("later") == "paused" and found.pop("fail") == "failed"
+        assert set(found.values()) == {"completed"}, found
+        assert run.outputs["sign"]["result"] == "me" and run.outputs["count"]["result"] == len(WORD)
+        assert got.pop("sign") == {HIDDEN, SecretBytes(BINARY)}
+        assert got.pop("count") == (WORD, f"{WORD}-3", WORD)
+        ends = {"deep": "-3", "each/0": "-1", "each/1": "-2", "given/1": "-4", "sub/in": "-default"}
+        assert got == {id: WORD + ends.get(id, "") for id in got}
+        assert {
+            *ends,
+            "fail.on_failure",
+            "grown",
+            "set",
+            "grown_sub/in",
+            "row/0",
+            "rows/1",
+            "frame/0",
+            "subs/0/in",
+        } <= {*got}
+        look = Controls(run).look
+        frames = [run.nodes(), run.attempts(), run.events(), run.logs(), run.cache(), flow.runs()]
+        frames += [run.table("each"), run.table("given"), run.table("row"), run.lineage("inputs.token")]
+        check(*(frame.to_csv() for frame in frames), repr(run), run.graph().svg, repr(dict(run.inputs)))
+        check(str(run._repr_mimebundle_()), *(repr(look(id)) for id in found))
+        fork = flow.fork(run, inputs={"token": WORD + "-5"}, view=False, raise_on_failure=False)
+        check(fork.cache().to_csv(), run.diff(fork).to_csv(), flow.preview(wf, inputs).to_csv())
+    check()
+    got.clear()
+    with DagFlow(path, echo=False, app_data=got) as flow:
+        define(flow)
+        run = flow.resume("r", view=False, raise_on_failure=False)
+        assert "flow.resume(inputs={'token': ...})" in run.nodes(node_id="later")["error"].iloc[0]
+        run = flow.resume("r", inputs={"token": WORD}, view=False, raise_on_failure=False)
+        assert got["later"] == WORD and run.outputs["later"]["result"] == 5
+        check(run.cache().to_csv(), repr(dict(run.inputs)))
+    check()
+
+
+def test_a_secret_literal_is_there_when_its_run_goes_on_in_the_same_process(tmp_path: Path) -> None:
+    """A retry finds what was written down for a node in clear, though it is in no file; growth's, too."""
+    with DagFlow(tmp_path / "x.db", echo=False, app_data=(fails := {"now": True})) as flow:
+
+        @flow.action
+        def enter(ctx: NodeCtx, token: SecretStr, keys: list[SecretStr]) -> int:
+            if ctx.app_data["now"]:
+                raise ValueError("not yet")
+            return len(token.get_secret_value()) + len(keys)
+
+        flow.on_run_started(lambda: NodeSpec("enter", id="grown", inputs={"token": WORD, "keys": ()}))
+        wf = Workflow("w", inputs={"key": WORD})
+        wf.add(enter, id="n", token=WORD, keys=[ref("inputs.key"), WORD])
+        run = flow.run(wf, view=False, raise_on_failure=False)
+        assert states(run) == {"n": "failed", "grown": "failed"}
+        fails["now"] = False
+        run = flow.retry(view=False)
+        assert run.outputs["n"]["result"] == len(WORD) + 2 and run.outputs["grown"]["result"] == len(WORD)
+        for file in tmp_path.glob("x.db*"):
+            assert WORD.encode() not in file.read_bytes()
+        flow.delete_runs(run)
+        assert not flow._session.memory
+
+
+def test_a_cache_that_is_saved_has_no_secret_that_an_action_takes(tmp_path: Path) -> None:
+    """The core API's snapshots and deltas hide the inputs that a workflow's actions take as secrets."""
+
+    def enter(token: SecretStr) -> str:
+        return f"{len(token.get_secret_value())}"
+
+    async def go() -> None:
+        wf = Workflow("open", inputs=["token"])
+        wf.add(enter, id="n", token=ref("inputs.token"))
+        async with DagExecutor(database=tmp_path / "x.db") as executor:
+            executor.add_workflow(wf)
+            cache = Cache({"inputs": {"token": WORD, "other": 1}})
+            await executor.store.save_cache_delta("open", cache.as_dict())
+            await executor.save_cache_snapshot("open", cache)
+            assert (await executor.execute_static_dag("open", cache)).success
+            assert cache.get("inputs", "token") == WORD and cache.get("n", "result") == str(len(WORD))
+            await executor.save_cache_snapshot("open", cache)
+            await executor.store.save_cache_delta("open", cache.as_dict())
+            assert (await executor.load_cache_snapshot("open")).get("inputs", "other") == 1
+
+    asyncio.run(go())
+    for file in tmp_path.glob("x.db*"):
+        assert WORD.encode() not in file.read_bytes()

@@ -12,6 +12,7 @@ from .function import FunctionAction
 from .options import CachePolicy, Options, parse_duration
 from .registry import ActionRegistry
 from .returns import OutputError
+from .secrecy import GivenSecret, bare, hide, hide_items, holds_secret
 from .wrapper import TRACER, Action, as_action, make_action
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Channel",
     "ClassAction",
     "FunctionAction",
+    "GivenSecret",
     "InputError",
     "MissingInput",
     "NodeAction",
@@ -32,7 +34,11 @@ __all__ = [
     "OutputError",
     "PreparedAction",
     "as_action",
+    "bare",
     "convert",
+    "hide",
+    "hide_items",
+    "holds_secret",
     "make_action",
     "parse_duration",
     "prepared",

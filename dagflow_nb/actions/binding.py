@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from ..errors import did_you_mean
 from .context import NodeCtx
-from .conversion import Converter, InputError, missing_input
+from .conversion import Converter, InputError, mentions_secret, missing_input
 
 
 class _Missing(Enum):
@@ -38,7 +38,17 @@ _CONTEXT = re.compile(r"['\"]?(?:\w+\.)*NodeCtx['\"]?(?:\s*\|\s*None)?")
 class Parameter:
     """One parameter that inputs may fill."""
 
-    __slots__ = ("annotation", "checked", "converter", "default", "exact", "kind", "name", "required")
+    __slots__ = (
+        "annotation",
+        "checked",
+        "converter",
+        "default",
+        "exact",
+        "kind",
+        "name",
+        "required",
+        "secret",
+    )
 
     def __init__(self, parameter: inspect.Parameter) -> None:
         self.name, self.kind, self.annotation = parameter.name, parameter.kind, parameter.annotation
@@ -49,6 +59,7 @@ class Parameter:
         # direct instances of `exact` need no look at the converter
         self.exact: Any = _UNRESOLVED
         self.converter: Converter | None = None
+        self.secret: bool | None = None  # not known yet
 
 
 class Binder:
@@ -151,6 +162,18 @@ class Binder:
         except Exception:  # an annotation may be any text at all
             return MISSING
         return hints["it"]
+
+    def is_secret(self, name: str) -> bool:
+        """Whether the parameter that takes this input is annotated as a secret, or holds one."""
+        parameter = self.parameters.get(name, self.extra)
+        if parameter is None:
+            return False
+        if parameter.secret is None:
+            annotation = self.resolved(parameter)
+            if annotation is MISSING and parameter.checked:
+                return False  # a name in it may be defined later
+            parameter.secret = annotation is not MISSING and mentions_secret(annotation)
+        return parameter.secret
 
     def texts_resolved(self) -> dict[str, Any]:
         """What the annotations that are texts stand for, where that is known.

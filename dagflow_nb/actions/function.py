@@ -98,6 +98,10 @@ class FunctionAction(PreparedAction):
         """Whether there is a parameter of this name."""
         return name in self._binder.parameters
 
+    def is_secret(self, name: str) -> bool:
+        """Whether the input of this name is taken as a secret (`SecretStr`, or a model that has one)."""
+        return self._binder.is_secret(name)
+
     @property
     def signature(self) -> inspect.Signature:
         """The function's signature."""

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from ..actions import prepared, settings_of
 from ..codec import dump_event, dump_input
 from ..core import messages as m
 from ..core.graph import Node
@@ -23,6 +22,7 @@ from ..core.state import OVER
 from ..errors import DagNotFound, InvalidState, NodeNotFound, ValidationError, did_you_mean, shorten
 from ..store import Copy, StoredRun, Unit
 from . import prepare
+from .hiding import hide_secrets
 from .recovery import Loaded, replay
 from .rows import node_row, run_row
 
@@ -133,7 +133,9 @@ class _Fork:
                     f"run {self.source!r} has no input {name!r}: {did_you_mean(str(name), known)}",
                     culprit=name,
                 )
-        return {k: v for k, v in given.items() if not self._is_same(self.loaded.inputs, k, v)}
+        changed = {k: v for k, v in given.items() if not self._is_same(self.loaded.inputs, k, v)}
+        specs = [node.spec for node in self.full.scheduler.nodes.values()]
+        return hide_secrets(specs, self.session.actions(), changed)[1]
 
     def _changed_outputs(self, given: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
         """All outputs of each node of which some are given: those, and what it had of the others."""
@@ -224,11 +226,10 @@ class _Fork:
     def _check_actions(self, executor: Any) -> None:
         """What is still to run is defined, and there is where it runs."""
         session = self.session
-        actions = {name: prepared(session.registry.need(name)) for name in session.registry}
+        actions = session.actions()
         still = [n.spec for n in self.s.nodes.values() if not n.final]
         prepare.check_actions(still, actions)
-        settings = {name: settings_of(action) for name, action in actions.items()}
-        settings = prepare.with_executor(settings, actions, session.executor_name(executor))
+        settings = prepare.settings_with(actions, session.executor_name(executor))
         prepare.check_executors(still, settings, session.executors)
 
     def _kept(self, without: set[str]) -> list[str]:

@@ -14,6 +14,7 @@ from ..errors import NodeNotFound
 from ..forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
+from .hiding import hide_named, hide_secrets, secret_inputs
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -65,6 +66,7 @@ class Growth:
         self.hook_errors: dict[str, BaseException] = {}
         self.models: dict[str, Any] = {}
         self._new: dict[str, m.ActionSettings] = {}
+        self._new_nodes: dict[str, str] = {}  # of this answer: id -> action
         self.find_workflow: Callable[[str], Workflow] | None = None
         self.find_action: Callable[[str], Any] | None = None
 
@@ -77,6 +79,10 @@ class Growth:
             return command if specs[0] is command.spec else replace(command, spec=specs[0])
         if isinstance(command, m.AddNodes):
             return replace(command, specs=tuple(self._specs(command.specs)))
+        if isinstance(command, m.SetNodeInputs) and isinstance(command.inputs, Mapping):
+            node = self._run.scheduler.nodes.get(command.node_id)
+            action = self._new_nodes.get(command.node_id) if node is None else node.spec.action
+            return replace(command, inputs=self._without_secrets(action, command.inputs))
         if isinstance(command, m.PauseBranch) and command.form is not None:
             form = as_form(command.form)
             if form is not None and not form.question:
@@ -108,10 +114,24 @@ class Growth:
             elif failure is not None:
                 self._know(failure)
             ask = as_form(spec.ask) if spec.ask is not None else None
+            inputs = self._without_secrets(action, spec.inputs)
+            self._new_nodes[spec.id or action] = action
+            if inputs is not spec.inputs:
+                spec = replace(spec, inputs=inputs)
             if action is not spec.action or failure is not spec.failure or ask is not spec.ask:
                 spec = replace(spec, action=action, failure=failure, ask=ask)
             done.append(spec)
         return done
+
+    def _without_secrets(self, action: str | None, inputs: Any) -> Any:
+        """A node's inputs, with those hidden that its action takes as secrets."""
+        if not inputs or action is None:
+            return inputs
+        names = secret_inputs(self._run.actions.get(action), inputs)
+        if not names:
+            return inputs
+        self._run.values.hides = True
+        return hide_named(inputs, names)
 
     def _inlined(self, spec: NodeSpec, workflow: Workflow) -> list[NodeDef]:
         """A sub-workflow that a hook adds: its node and its children."""
@@ -128,7 +148,9 @@ class Growth:
         for node in found:
             if node.kind == "action":
                 self._know(node.action)
-        return [replace(n, deps=(*deps, *n.deps)) if n.id == id else n for n in found]
+        hidden, _, hides = hide_secrets(found, self._run.actions)
+        self._run.values.hides |= hides
+        return [replace(n, deps=(*deps, *n.deps)) if n.id == id else n for n in hidden]
 
     def _register(self, function: Any, name: str | None = None) -> str:
         action = prepared(as_action(function))
@@ -148,7 +170,7 @@ class Growth:
 
     def new_settings(self) -> Mapping[str, m.ActionSettings]:
         """The settings of actions that came up since the last call."""
-        new, self._new = self._new, {}
+        new, self._new, self._new_nodes = self._new, {}, {}
         return new
 
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, get_args
 
-from ..actions import CachePolicy, FunctionAction, InputError, NodeAction, PreparedAction
+from ..actions import CachePolicy, FunctionAction, InputError, NodeAction, PreparedAction, bare
 from ..actions.keys import call_key
 from ..core.model import EMPTY, NodeDef
 from ..errors import ValidationError, did_you_mean, shorten
@@ -85,7 +85,8 @@ def _own_key(
 ) -> tuple[str, str | None]:
     """What the user's function makes of the arguments; the function itself counts, too."""
     try:
-        made = call_key(key, _arguments(action, values, node_id))
+        bared = {name: bare(value) for name, value in values.items()}
+        made = call_key(key, _arguments(action, bared, node_id))
     except Exception as bad:
         raise NotCacheable(f"its key function raised {type(bad).__name__}: {shorten(str(bad), 200)}") from bad
     digest, _, text = _read("what its key function returned: ", made)

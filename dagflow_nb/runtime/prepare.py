@@ -36,6 +36,7 @@ class Prepared:
     settings: dict[str, m.ActionSettings]
     codes: dict[str, Code]
     cache: Cache = field(default_factory=Cache)
+    hides: bool = False  # whether some of its values are secrets by what takes them
 
 
 def codes_of(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> dict[str, Code]:
@@ -109,6 +110,16 @@ def check_executors(
     """Every executor that nodes and their actions name is there."""
     for spec in specs:
         executors.check(executor_of(spec, settings), spec.id)
+
+
+def check_given(inputs: Any, cache: Any) -> None:
+    """What a run is given is of the right kind."""
+    if inputs is not None and not (isinstance(inputs, Mapping) and all(isinstance(k, str) for k in inputs)):
+        raise ValidationError(
+            f"inputs are a mapping of names to values, not {shorten(inputs)}", culprit="inputs"
+        )
+    if cache is not None and not isinstance(cache, Cache):
+        raise ValidationError(f"cache takes a Cache, not {shorten(cache)}", culprit="cache")
 
 
 def gather_inputs(
@@ -220,17 +231,16 @@ def check_given_again(loaded: Loaded, given: Any, codec: Codec) -> None:
             )
 
 
-def with_executor(
-    settings: Mapping[str, m.ActionSettings], actions: Mapping[str, NodeAction], name: str | None
-) -> dict[str, m.ActionSettings]:
-    """The settings with this executor for the actions that name none."""
-    if name is None:
-        return dict(settings)
+def settings_with(actions: Mapping[str, NodeAction], executor: str | None) -> dict[str, m.ActionSettings]:
+    """The actions' settings, with this executor (if it is one) for those that name none."""
+    settings = {name: settings_of(action) for name, action in actions.items()}
+    if executor is None:
+        return settings
     return {
-        key: replace(value, executor=name)
-        if isinstance(actions[key], FunctionAction) and not names_executor(actions[key])
-        else value
-        for key, value in settings.items()
+        name: replace(found, executor=executor)
+        if isinstance(actions[name], FunctionAction) and not names_executor(actions[name])
+        else found
+        for name, found in settings.items()
     }
 
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..actions import ActionRegistry, NodeAction, as_action, prepared, settings_of
+from ..actions import ActionRegistry, NodeAction, as_action, prepared
 from ..cache import Cache
 from ..clock import Clock, SystemClock
 from ..codec import Codec, dump_defs
@@ -23,7 +23,7 @@ from ..config import DagConfig
 from ..core import messages as m
 from ..core.model import EMPTY, NodeDef
 from ..core.scheduler import Scheduler
-from ..errors import DagNotFound, InvalidState, ValidationError, shorten
+from ..errors import DagNotFound, InvalidState, ValidationError
 from ..hooks import Hook, HookSet
 from ..store import Store, Unit, parse_database
 from ..workflow.builder import Workflow
@@ -31,6 +31,7 @@ from ..workflow.flatten import flatten
 from . import prepare
 from .coordinator import RunCoordinator
 from .executors import Executors
+from .hiding import hidden_literals, hide_secrets, put_back
 from .keying import Refresh
 from .known import Results
 from .prepare import Prepared
@@ -121,6 +122,10 @@ class Session:
                     self.registry.register(function, name=name)
                 self._auto[name] = function
 
+    def actions(self) -> dict[str, NodeAction]:
+        """Every action that is defined, by name."""
+        return {name: prepared(self.registry.need(name)) for name in self.registry}
+
     def _finder(
         self, workflow: Workflow | None = None, together: Mapping[str, Workflow] = EMPTY
     ) -> Callable[[str], Workflow]:
@@ -167,20 +172,12 @@ class Session:
     ) -> Prepared:
         """Everything a run of this workflow needs, checked; raises before anything has happened."""
         found = self.find_workflow(workflow)
-        if inputs is not None and not (
-            isinstance(inputs, Mapping) and all(isinstance(k, str) for k in inputs)
-        ):
-            raise ValidationError(
-                f"inputs are a mapping of names to values, not {shorten(inputs)}", culprit="inputs"
-            )
-        if cache is not None and not isinstance(cache, Cache):
-            raise ValidationError(f"cache takes a Cache, not {shorten(cache)}", culprit="cache")
+        prepare.check_given(inputs, cache)
         specs = (*flatten(found, self._finder(found)), *extra_nodes)
         self._take_functions(found)
-        actions: dict[str, NodeAction] = {name: prepared(self.registry.need(name)) for name in self.registry}
+        actions = self.actions()
         prepare.check_actions(specs, actions)
-        settings = {name: settings_of(action) for name, action in actions.items()}
-        settings = prepare.with_executor(settings, actions, self.executor_name(executor))
+        settings = prepare.settings_with(actions, self.executor_name(executor))
         prepare.check_executors(specs, settings, self.executors)
         cached = cache.as_dict() if cache is not None else {}
         merged: dict[str, Any] = {}
@@ -189,9 +186,10 @@ class Session:
                 found, specs, dict(inputs or {}), by_name or {}, cached.get("inputs", {})
             )
             prepare.check_inputs(specs, actions, merged)
+        specs, merged, hides = hide_secrets(specs, actions, merged)
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
         codes = prepare.codes_of(specs, actions)
-        return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached))
+        return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached), hides)
 
     def executor_name(self, executor: Any) -> str | None:
         return executor if executor is None or isinstance(executor, str) else self.executors.add(executor)
@@ -271,7 +269,7 @@ class Session:
         )
         if codes := self.results.new_codes(prepared.codes.values()):
             store.write(Unit(run_id, codes=codes))
-        values = Values(scheduler.nodes, prepared.inputs)
+        values = Values(scheduler.nodes, prepared.inputs, hides=prepared.hides)
         cache = RunCache(scheduler, prepared.inputs, prepared.cache)
         coordinator = self._coordinator(
             scheduler, values, prepared.actions, cache, context, hooks, capacity, 0, record, refresh
@@ -374,8 +372,13 @@ class Session:
         coordinator.growth.find_workflow = self._finder()
         coordinator.growth.find_action = self.registry.get
         self.live[run_id] = coordinator
-        coordinator.done.add_done_callback(lambda _: self.live.pop(run_id, None))
+        coordinator.done.add_done_callback(lambda _: self._left(coordinator))
         return coordinator
+
+    def _left(self, coordinator: RunCoordinator) -> None:
+        self.live.pop(coordinator.run_id, None)
+        if coordinator.values.hides:
+            self.memory |= hidden_literals(coordinator.scheduler)
 
     # --- going on -----------------------------------------------------------------------------
 
@@ -420,16 +423,13 @@ class Session:
         try:
             loaded = await self.load(run_id)
             scheduler = loaded.scheduler
-            actions: dict[str, NodeAction] = {
-                name: prepared(self.registry.need(name)) for name in self.registry
-            }
+            actions = self.actions()
             still = [
                 node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"
             ]
             if to_run:
                 prepare.check_actions(still, actions)
-            settings = {name: settings_of(action) for name, action in actions.items()}
-            settings = prepare.with_executor(settings, actions, self.executor_name(executor))
+            settings = prepare.settings_with(actions, self.executor_name(executor))
             if to_run:
                 prepare.check_executors(still, settings, self.executors)
                 await self._open_executors(still, settings)
@@ -437,8 +437,12 @@ class Session:
             at = self.clock.now()
             first: list[m.Input] = []
             more = then(loaded)
-            merged = dict(loaded.inputs) if not inputs else {**loaded.inputs, **inputs}
-            values = Values(scheduler.nodes, merged, stored=True)
+            put_back(scheduler, self.memory)
+            if inputs:
+                specs = [node.spec for node in scheduler.nodes.values()]
+                inputs = hide_secrets(specs, actions, inputs)[1]
+            merged = {**loaded.inputs, **(inputs or {})}
+            values = Values(scheduler.nodes, merged, stored=True, hides=True)
             now_config = DagConfig.merge(base, config)
             if scheduler.status == "pending":
                 first.append(m.Begin(at, now_config, settings, self.executors.sizes()))
@@ -466,9 +470,7 @@ class Session:
         coordinator.extra = loaded.extra
         coordinator.workers.left = loaded.started
         if inputs:
-            unit = Unit(run_id)
-            unit.artifacts += coordinator.encode("inputs", dict(inputs))
-            store.write(unit)
+            store.write(Unit(run_id, artifacts=coordinator.encode("inputs", dict(inputs))))
         if before is not None:
             before(coordinator)
         coordinator.prepare_start(*first, reopened=True)

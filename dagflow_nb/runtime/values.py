@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..actions import MISSING
+from ..actions import MISSING, GivenSecret, bare, hide
 from ..codec import MissingValue
 from ..core.graph import Node
 from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, iter_refs, map_refs
@@ -66,10 +66,19 @@ class Values:
     """Resolves references against the nodes of one run and the run's inputs.
 
     `stored`: the nodes come from a database, and what could not be stored of their inputs is missing.
+    `hides`: some are hidden from all but the actions that they are for.
     """
 
-    def __init__(self, nodes: Mapping[str, Node], inputs: Mapping[str, Any], *, stored: bool = False) -> None:
+    def __init__(
+        self,
+        nodes: Mapping[str, Node],
+        inputs: Mapping[str, Any],
+        *,
+        stored: bool = False,
+        hides: bool = False,
+    ) -> None:
         self.nodes, self.inputs, self._stored = nodes, inputs, stored
+        self.hides = hides
         self._combinations: dict[str, list[dict[str, Any]]] = {}
         # told (node id, text) once of each output that a node which ended well has not given
         self.tell: Callable[[str, str], None] | None = None
@@ -136,6 +145,16 @@ class Values:
         if node.human is not None or node.answered:
             inputs["human_input"] = dict(node.human or {})
         return inputs
+
+    def for_action(self, node: Node, inputs: dict[str, Any]) -> dict[str, Any]:
+        """The inputs of a node as its action gets them: nothing that was given in clear is hidden from it."""
+        if not self.hides:
+            return inputs
+        written = node.spec.inputs
+        return {
+            name: bare(value) if type(value) is GivenSecret or type(written.get(name)) in _NESTED else value
+            for name, value in inputs.items()
+        }
 
     def _tell_default(self, tell: Callable[[str, str], None], id: str, name: str, value: Any) -> None:
         """A default stands in for an output that its node should have given: a name may be mistyped."""
@@ -208,12 +227,9 @@ def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:
     if isinstance(over, Mapping):
         columns = {str(name): _listed(spec, name, values) for name, values in over.items()}
         return [dict(zip(columns, items, strict=True)) for items in itertools.product(*columns.values())]
-    if hasattr(over, "to_dict") and hasattr(over, "columns"):
-        frame: list[dict[Any, Any]] = over.to_dict("records")
-        over = frame
-    elif hasattr(over, "to_dicts"):
-        over = over.to_dicts()
-    rows = _listed(spec, None, over)
+    if type(over) is GivenSecret:
+        return [{name: hide(value) for name, value in row.items()} for row in combine(spec, bare(over))]
+    rows = _listed(spec, None, as_rows(over))
     for row in rows:
         if not isinstance(row, Mapping) or not all(isinstance(key, str) for key in row):
             raise ValidationError(
@@ -224,7 +240,16 @@ def combine(spec: NodeDef, over: Any) -> list[dict[str, Any]]:
     return [dict(row) for row in rows]
 
 
+def as_rows(over: Any) -> Any:
+    """A frame as the list of its rows; anything else as it is."""
+    if hasattr(over, "to_dict") and hasattr(over, "columns"):
+        return over.to_dict("records")
+    return over.to_dicts() if hasattr(over, "to_dicts") else over
+
+
 def _listed(spec: NodeDef, name: Any, values: Any) -> list[Any]:
+    if type(values) is GivenSecret:
+        return list(map(hide, _listed(spec, name, bare(values))))
     where = f"over {name!r}" if name is not None else "over its rows"
     problem = None
     if isinstance(values, set | frozenset):
@@ -242,7 +267,9 @@ def _listed(spec: NodeDef, name: Any, values: Any) -> list[Any]:
 
 
 def _dig(value: Any, path: Sequence[str | int], ref: Ref) -> Any:
-    for step in path:
+    for n, step in enumerate(path):
+        if type(value) is GivenSecret:
+            return hide(_dig(bare(value), path[n:], ref))
         found = _step(value, step)
         if found is MISSING:
             there = f"; there is {shorten(list(value))}" if isinstance(value, Mapping) else ""
@@ -263,5 +290,6 @@ def _step(value: Any, step: str | int) -> Any:
     return MISSING
 
 
+_NESTED = (dict, list, tuple)
 # a map that was recovered has outputs of its own
 _MAP_ENDED = frozenset({NodeStatus.COMPLETED, NodeStatus.CACHED, NodeStatus.FAILED})

@@ -105,7 +105,7 @@ class Workers:
         """Let an attempt run where it belongs."""
         run, spec, id = self._run, node.spec, own.node_id
         try:
-            inputs = self.inputs_of(node, action)
+            inputs = run.values.for_action(node, self.inputs_of(node, action))
         except Exception as error:
             self._fail_before(own, str(error), error)
             return
@@ -168,7 +168,8 @@ class Workers:
     def _decide(self, node: Node, own: Talk) -> None:
         """A branch node: which way is taken."""
         try:
-            taken = bool(self._run.values.resolve(node)["condition"])
+            values = self._run.values
+            taken = bool(values.for_action(node, values.resolve(node))["condition"])
         except Exception as error:
             self._fail_before(own, str(error), error)
             return

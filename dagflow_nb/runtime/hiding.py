@@ -1,0 +1,118 @@
+"""Which values of a run are secrets because a parameter takes them as such, found before anything is stored.
+
+From each such parameter the way goes back along the references: a literal becomes a secret where it stands,
+an input of a sub-workflow, map or run becomes one for all who read it. What another node returns is for its
+own action to hide.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..actions import FunctionAction, NodeAction, hide, hide_items, holds_secret
+from ..core.model import EMPTY, NodeDef, iter_refs
+from ..core.scheduler import Scheduler
+from .values import as_rows, gap_in
+
+ALL = "*"  # for the name of an input: each of them
+Memory = tuple[str, str, str]  # where a session remembers a value: run id, namespace, key
+_LITERALS = ("", "literals")
+_Marks = dict[str, set[str]]  # whose inputs ("" for the run's) -> names
+
+
+def hide_secrets(
+    specs: Iterable[NodeDef], actions: Mapping[str, NodeAction], inputs: Mapping[str, Any] = EMPTY
+) -> tuple[tuple[NodeDef, ...], dict[str, Any], bool]:
+    """The nodes and the run's inputs with their secrets hidden, and whether there are any."""
+    old = tuple(specs)
+    new, names = _hide_literals(old, actions)
+    hides = bool(names) or any(map(operator.is_not, old, new))
+    return new, hide_named(inputs, names), hides
+
+
+def _hide_literals(
+    specs: tuple[NodeDef, ...], actions: Mapping[str, NodeAction]
+) -> tuple[tuple[NodeDef, ...], set[str]]:
+    """The nodes with their secret literals hidden, and the names of the inputs that they refer to as such."""
+    marks: _Marks = {}
+    done = []
+    for spec in reversed(specs):  # children stand after their group
+        names = marks.pop(spec.id, set())
+        if spec.kind == "map" and spec.result is not None:
+            old = spec.result["template"]
+            template, inner = _hide_literals(old, actions)
+            names |= inner
+            if any(map(operator.is_not, old, template)):
+                spec = replace(spec, result={**spec.result, "template": template})
+        elif spec.kind == "action":
+            names |= secret_inputs(actions.get(spec.action), spec.inputs)
+        elif spec.kind == "map":
+            names |= _taken_by_items(spec, actions.get(spec.action))
+        done.append(_hidden(spec, names, marks) if names else spec)
+    return tuple(reversed(done)), marks.get("", set())
+
+
+def secret_inputs(action: NodeAction | None, names: Iterable[str]) -> set[str]:
+    """Those of these inputs that an action takes as secrets."""
+    if not isinstance(action, FunctionAction):
+        return set()
+    return {name for name in names if action.is_secret(name)}
+
+
+def hide_named(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    """Values by name, with those of these names hidden."""
+    return {k: hide(v) if k in names or ALL in names else v for k, v in values.items()}
+
+
+def hidden_literals(scheduler: Scheduler) -> dict[Memory, Any]:
+    """What is hidden of the nodes' own inputs, for the memory of the session: it is nowhere else."""
+    found = {
+        (node.id, name): value
+        for node in scheduler.nodes.values()
+        for name, value in node.spec.inputs.items()
+        if holds_secret(value)
+    }
+    return {(scheduler.run_id, *_LITERALS): found} if found else {}
+
+
+def put_back(scheduler: Scheduler, memory: Mapping[Memory, Any]) -> None:
+    """Give nodes that come from the database what was hidden of their own inputs, if it is remembered."""
+    for (id, name), value in memory.get((scheduler.run_id, *_LITERALS), EMPTY).items():
+        node = scheduler.nodes.get(id)
+        if node is not None and gap_in(node.spec.inputs.get(name)) is not None:
+            node.spec = replace(node.spec, inputs={**node.spec.inputs, name: value})
+
+
+def _taken_by_items(spec: NodeDef, action: NodeAction | None) -> set[str]:
+    """The names of a map's inputs that its items take as secrets; rows that are not known have any name."""
+    names = {
+        *spec.inputs,
+        *(spec.over if isinstance(spec.over, Mapping) else getattr(action, "parameters", ())),
+    }
+    return secret_inputs(action, names)
+
+
+def _hidden(spec: NodeDef, names: set[str], marks: _Marks) -> NodeDef:
+    """A node with its inputs of these names hidden; where they refer to others' inputs, these are marked."""
+    over, by_row = spec.over, names - spec.inputs.keys()
+    reached = [value for name, value in spec.inputs.items() if name in names or ALL in names]
+    if isinstance(over, Mapping):
+        reached += [value for name, value in over.items() if name in names or ALL in names]
+        over = {
+            name: hide_items(value) if name in names or ALL in names else value
+            for name, value in over.items()
+        }
+    elif spec.kind == "map" and by_row:
+        reached.append(over)
+        rows = as_rows(over)
+        if isinstance(rows, list):
+            over = [hide_named(row, by_row) if type(row) is dict else row for row in rows]
+    for ref in iter_refs(reached):
+        owner = "" if ref.target == "inputs" else ref.target.removesuffix("/inputs")
+        if owner != ref.target:
+            marks.setdefault(owner, set()).add(str(ref.path[0]) if ref.path else ALL)
+    inputs, defaults = hide_named(spec.inputs, names), hide_named(spec.defaults, names)
+    return replace(spec, inputs=inputs, over=over, defaults=defaults)
