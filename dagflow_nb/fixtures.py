@@ -34,6 +34,8 @@ _SETTINGS = tuple(
     if f.name
     not in ("id", "action", "deps", "inputs", "parent", "item", "defaults", "description", "instructions")
 )
+_NESTED = frozenset({dict, list})
+_MANY = 100  # items of a list that stand in one line, however long
 _OUTCOME = ("metadata", "success", "error", "recovered", "returned")
 
 
@@ -178,17 +180,19 @@ def write(path: str | Path, fixture: Mapping[str, Any]) -> Path:
 
 
 def _text(value: Any, indent: int = 0) -> str:
-    """JSON in which what fits into a line stands in one."""
-    line = json.dumps(value, ensure_ascii=False)
-    if len(line) + indent <= 100 or not isinstance(value, dict | list) or not value:
-        return line
+    """JSON in which what fits into a line stands in one, and a long list of texts or numbers, too."""
+    kind = type(value)
+    if kind not in _NESTED or (kind is list and len(value) > _MANY and _NESTED.isdisjoint(map(type, value))):
+        return json.dumps(value, ensure_ascii=False)
+    if kind is dict:
+        items = [f"{json.dumps(k, ensure_ascii=False)}: {_text(v, indent + 2)}" for k, v in value.items()]
+    else:
+        items = [_text(item, indent + 2) for item in value]
+    first, last = "{}" if kind is dict else "[]"
+    if sum(map(len, items)) + 2 * max(len(items), 1) + indent <= 100 and not any("\n" in x for x in items):
+        return f"{first}{', '.join(items)}{last}"
     pad = " " * (indent + 2)
-    if isinstance(value, dict):
-        items = [
-            f"{json.dumps(key, ensure_ascii=False)}: {_text(item, indent + 2)}" for key, item in value.items()
-        ]
-        return "{\n" + ",\n".join(pad + item for item in items) + "\n" + " " * indent + "}"
-    return "[\n" + ",\n".join(pad + _text(item, indent + 2) for item in value) + "\n" + " " * indent + "]"
+    return f"{first}\n" + ",\n".join(pad + item for item in items) + f"\n{' ' * indent}{last}"
 
 
 def read(path: str | Path) -> dict[str, Any]:

@@ -101,6 +101,32 @@ def test_the_file(setting: Setting, tmp_path: Path) -> None:
     assert max(map(len, path.read_text().splitlines())) < 2000
 
 
+def test_a_big_value_costs_what_its_size_does(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows of a frame of texts are neither written line by line nor turned into text several times."""
+    written: list[int] = []
+    dumps = json.dumps
+    monkeypatch.setattr(json, "dumps", lambda value, **how: written.append(0) or dumps(value, **how))
+
+    def record(rows: int) -> tuple[int, int, int]:
+        @setting.flow.action
+        def texts() -> pd.DataFrame:
+            return pd.DataFrame({"text": [f"row {n}" for n in range(rows)]})
+
+        wf = Workflow("texts")
+        wf.add("texts")
+        run = setting.flow.run(wf, view=False)
+        written.clear()
+        run.to_fixture(path := tmp_path / f"{rows}.json")
+        calls, lines = len(written), path.read_text().count("\n")
+        assert setting.replay(path).outputs["texts"]["result"].equals(run.outputs["texts"]["result"])
+        return calls, lines, path.stat().st_size
+
+    small, big = record(200), record(20_000)
+    assert big[:2] == small[:2] and 20_000 < big[2] < 400_000
+
+
 @pytest.mark.parametrize("change", ["hook", "inputs", "edge", "node"])
 def test_a_changed_plan(change: str, setting: Setting, tmp_path: Path) -> None:
     """What differs in nodes, edges or inputs is told line by line, and that it can be recorded anew."""
