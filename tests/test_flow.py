@@ -30,6 +30,7 @@ from dagflow_nb import (
     RunFinished,
     ValidationError,
     Workflow,
+    ref,
 )
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, kinds, rows, single, states
@@ -341,6 +342,24 @@ def test_wrong_definitions_are_refused_at_once(flow: DagFlow) -> None:
         flow.add_workflow("pipeline")  # type: ignore[arg-type]
     with pytest.raises(ValidationError):
         flow.action(5)
+
+
+def test_a_mistyped_input_in_a_mapping_is_said(flow: DagFlow, caplog: pytest.LogCaptureFixture) -> None:
+    """What a mapping has too much is logged with the nearest name, and named where another one is missing."""
+
+    def sort(n: int, how: str = "up") -> int:
+        return n
+
+    wf = Workflow("sorted", inputs={"n": 1, "how": "up"})
+    wf.add(sort, n=ref("inputs.n"), how=ref("inputs.how"))
+    run = flow.run(wf, {"n": 2, "hwo": "down"}, view=False)
+    assert run.success and run.inputs == {"n": 2, "how": "up", "hwo": "down"}
+    assert caplog.messages == ["no node of workflow 'sorted' reads the input 'hwo': did you mean 'how'?"]
+    caplog.clear()
+    needed = Workflow("needed", inputs=["n"])
+    needed.add(sort, n=ref("inputs.n"))
+    with pytest.raises(ValidationError, match=r"needs the input 'n': .*, in place of \['m'\]"):
+        flow.run(needed, {"m": 1}, view=False)
 
 
 # --- strict ---------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from ..core.model import EMPTY, NodeDef, iter_refs
 from ..core.scheduler import Scheduler
 from .values import as_rows, gap_in
 
-ALL = "*"  # for the name of an input: each of them
 Memory = tuple[str, str, str]  # where a session remembers a value: run id, namespace, key
 _LITERALS = ("", "literals")
 _Marks = dict[str, set[str]]  # whose inputs ("" for the run's) -> names
@@ -64,7 +63,7 @@ def secret_inputs(action: NodeAction | None, names: Iterable[str]) -> set[str]:
 
 def hide_named(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """Values by name, with those of these names hidden."""
-    return {k: hide(v) if k in names or ALL in names else v for k, v in values.items()}
+    return {k: hide(v) if k in names else v for k, v in values.items()}
 
 
 def hidden_literals(scheduler: Scheduler) -> dict[Memory, Any]:
@@ -98,13 +97,10 @@ def _taken_by_items(spec: NodeDef, action: NodeAction | None) -> set[str]:
 def _hidden(spec: NodeDef, names: set[str], marks: _Marks) -> NodeDef:
     """A node with its inputs of these names hidden; where they refer to others' inputs, these are marked."""
     over, by_row = spec.over, names - spec.inputs.keys()
-    reached = [value for name, value in spec.inputs.items() if name in names or ALL in names]
+    reached = [value for name, value in spec.inputs.items() if name in names]
     if isinstance(over, Mapping):
-        reached += [value for name, value in over.items() if name in names or ALL in names]
-        over = {
-            name: hide_items(value) if name in names or ALL in names else value
-            for name, value in over.items()
-        }
+        reached += [value for name, value in over.items() if name in names]
+        over = {name: hide_items(value) if name in names else value for name, value in over.items()}
     elif spec.kind == "map" and by_row:
         reached.append(over)
         rows = as_rows(over)
@@ -112,7 +108,7 @@ def _hidden(spec: NodeDef, names: set[str], marks: _Marks) -> NodeDef:
             over = [hide_named(row, by_row) if type(row) is dict else row for row in rows]
     for ref in iter_refs(reached):
         owner = "" if ref.target == "inputs" else ref.target.removesuffix("/inputs")
-        if owner != ref.target:
-            marks.setdefault(owner, set()).add(str(ref.path[0]) if ref.path else ALL)
+        if owner != ref.target and ref.path:
+            marks.setdefault(owner, set()).add(str(ref.path[0]))
     inputs, defaults = hide_named(spec.inputs, names), hide_named(spec.defaults, names)
     return replace(spec, inputs=inputs, over=over, defaults=defaults)

@@ -131,25 +131,26 @@ def gather_inputs(
 ) -> dict[str, Any]:
     """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins."""
     declared = workflow.inputs
-    referenced: dict[str, list[NodeDef]] = {}
-    for spec in specs:
-        for value in (spec.inputs, spec.over):
-            for ref in iter_refs(value):
-                if ref.target == "inputs" and ref.path:
-                    referenced.setdefault(str(ref.path[0]), []).append(spec)
-    known = {*declared, *referenced}
+    refs = [ref for spec in specs for ref in iter_refs([spec.inputs, spec.over]) if ref.target == "inputs"]
+    known = {*declared, *(str(ref.path[0]) for ref in refs if ref.path)}
     for name in by_name:
         if name not in known:
             raise ValidationError(
                 f"workflow {workflow.name!r} has no input {name!r}: {did_you_mean(name, known)}", culprit=name
             )
+    surplus = [name for name in given if name not in known] if declared else []
+    for name in surplus:
+        # no error: one mapping may serve several workflows, and a hook may read what no node names
+        hint = did_you_mean(name, known)
+        log.warning("no node of workflow %r reads the input %r: %s", workflow.name, name, hint)
     defaults = {name: value for name, value in declared.items() if value is not REQUIRED}
     inputs = {**defaults, **cached, **given, **by_name}
     for name, default in declared.items():
         if name not in inputs and default is REQUIRED:
             raise ValidationError(
                 f"workflow {workflow.name!r} needs the input {name!r}: give it, such as "
-                f"flow.run({workflow.name!r}, {name}=...)",
+                f"flow.run({workflow.name!r}, {name}=...)"
+                + (f", in place of {shorten(surplus)}" if surplus else ""),
                 culprit=name,
             )
     return inputs
