@@ -295,12 +295,12 @@ class RunCoordinator:
         if ended is not None:
             self.snapshots.close()  # one that came due now would be written after the run is given up
             self._leaving = self.loop.create_task(self._leave(ended, stored))
-        elif stored is not None:
+        elif stored is None or stored.done():
+            self._follow(starts, to_ask, stored)
+        else:
             stored.add_done_callback(
                 lambda done: self._follow(starts, to_ask, done), context=self._own_context
             )
-        else:
-            self._follow(starts, to_ask, None)
 
     def _follow(self, starts: list[Talk], to_ask: list[Any], stored: asyncio.Future[None] | None) -> None:
         """What was decided is stored as far as it must be: attempts start, hooks are asked."""

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from ..codec import all_scalars, all_str, dump_event, dump_input
+from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeStatus
@@ -115,6 +116,12 @@ class Piece(Unit):
         run.watch.changed(changed)
         changed.clear()
         run.workers.record_running(self)
+
+    def is_big(self, artifact: tuple[Any, ...]) -> bool:
+        """Whether a value is too big for its row, or takes long to encode."""
+        if len(artifact) == 3:
+            return artifact[1] is not None and are_heavy(artifact[1].values())
+        return super().is_big(artifact)
 
     def encode(self) -> None:
         """Make text and bytes of what stands in it as it is."""

@@ -105,6 +105,7 @@ class BaseStore(QueueingStore):
         _held[db] = store._loop.create_task(serve(weakref.ref(store), store._wake))
         store._db, store.note, store.read_only = db, prepared.note, prepared.read_only
         made[0].write_queued = store._writer.drain
+        store._writer.pace.has_log = prepared.note is None
         store._inode = inode_of(path)
         return store
 

@@ -3,6 +3,8 @@
 Rules kept here:
 - `write` only queues. A few milliseconds later all that has come together is written in one
   transaction, on aiosqlite's thread; in memory nothing is written until somebody reads.
+- What somebody waits for is written at once: by the loop itself where that takes but a moment (`Pace`),
+  else on aiosqlite's thread, too.
 - One task writes. We end it by a message and never cancel it; a loop that shuts down does, and then it
   writes what is queued first, and what comes later is written at once on the thread that brings it.
 """
@@ -66,8 +68,8 @@ class QueueingStore:
     def write(self, unit: Unit, *, wait: bool = False) -> asyncio.Future[None] | None:
         """Queue what inputs changed; from the loop. It must not be changed any more, but for an open one.
 
-        With `wait` the result is a future that is done once the unit is committed, or raises why it
-        could not be. Raises `InvalidState` after `close`.
+        With `wait` the result is a future that is done once the unit is committed (it may be already), or
+        raises why it could not be. Raises `InvalidState` after `close`.
         """
         self._queue.append(unit)
         if wait:
@@ -78,7 +80,7 @@ class QueueingStore:
 
     def committed(self, run_id: str) -> asyncio.Future[None]:
         """A future that is done once all that is queued of a run is committed, or raises why it is not."""
-        return self._mark(run_id)
+        return self._mark(run_id, at_once=True)
 
     @property
     def queued(self) -> int:
@@ -112,7 +114,7 @@ class QueueingStore:
         if self._closed:
             raise InvalidState("the database is closed: open it again", culprit=self.path)
 
-    def _mark(self, run_id: str | None) -> asyncio.Future[None]:
+    def _mark(self, run_id: str | None, *, at_once: bool = False) -> asyncio.Future[None]:
         """A future that is done once what is queued now is written; with a run: whose error it raises."""
         self._check_open()
         future: asyncio.Future[None] = self._loop.create_future()
@@ -121,7 +123,7 @@ class QueueingStore:
             error = None if run_id is None else self._writer.broken.get(run_id)
             _resolve(future, None, error)
 
-        if self._memory:
+        if self._memory or (at_once and self._writer.drain_at_once()):
             finish()
         else:
             self._queue.append(Mark(lambda: self._from_writer(finish)))

@@ -14,6 +14,7 @@ from typing import Any
 from .blobs import INLINE, Kept, hash_of, keep
 
 Row = tuple[Any, ...]
+FEW = 100  # rows that are written in a moment: some ten nodes
 
 NODE_COLUMNS = (
     "action, status, attempts, ready_at, started_at, finished_at, error, reason, dependencies, added_by, "
@@ -97,6 +98,16 @@ class Unit:
     def encode(self) -> None:
         """Make rows of what stands in it as objects; on the thread that writes it."""
 
+    def is_light(self) -> bool:
+        """Whether it is encoded and written in a moment."""
+        rows = (self.journal, self.events, self.nodes, self.attempts, self.artifacts, self.logs, self.memo)
+        few = sum(map(len, rows)) + len(self.codes) <= FEW
+        return few and self.snapshot is None and not any(map(self.is_big, self.artifacts))
+
+    def is_big(self, artifact: Row) -> bool:
+        """Whether a value is too big for its row."""
+        return bool(artifact[4] > INLINE)
+
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
@@ -116,7 +127,7 @@ class StoredRun:
 
 # Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock.
 # Row by row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
-_CHUNKS = (32, 8, 1)
+_CHUNKS = (32, 8, 4, 2, 1)
 
 
 def _statement(table: str, rows: int) -> str:

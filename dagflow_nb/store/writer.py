@@ -2,7 +2,7 @@
 
 Rules kept here:
 - One lock guards the one writing connection; whoever holds it writes. Never the main thread: an
-  interrupt (Ctrl-C) could hit it between taking a unit and writing it.
+  interrupt (Ctrl-C) could hit it between taking a unit and writing it. A loop only if that takes a moment.
 - What is queued is written in order; a unit is written whole or not at all, many in one transaction.
 - A transaction writes only runs that its owner still owns.
 - What cannot be written is never dropped in silence: its run is *broken* from then on (`on_broken` is
@@ -16,11 +16,13 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from ..errors import DagError, InvalidState
 from .database import explain, is_locked, retried, transaction
 from .owners import Owner
+from .pace import Pace
 from .unit import Unit, apply_units, clean_unit
 
 T = TypeVar("T")
@@ -96,6 +98,7 @@ class Writer:
         self.closed = False
         self.patience: float | None = None  # None: what `database.PATIENCE` says
         self.on_broken = on_broken
+        self.pace = Pace(connection)
 
     def drain(self, timeout: float = -1) -> bool:
         """Deal with all that is queued now; False if another thread kept writing for `timeout` seconds."""
@@ -106,12 +109,42 @@ class Writer:
             self.lock.release()
         return free
 
+    def drain_at_once(self) -> bool:
+        """Write what is queued on this thread, a loop's; False if that might take more than a moment.
+
+        Then nothing has been done: neither is anybody waited for, nor is told here what goes wrong. Both
+        is left to `drain`.
+        """
+        if not self.pace.allows() or not self.lock.acquire(blocking=False):
+            return False
+        try:
+            units = [item for item in self.queue if isinstance(item, Unit)]
+            with self.taking:
+                for unit in units:
+                    unit.close()
+            if self.closed or len(units) < len(self.queue) or not all(unit.is_light() for unit in units):
+                return False
+            for unit in units:
+                unit.encode()
+            if kept := [unit for unit in units if unit.run_id not in self.broken]:
+                self.pace.hurry(True)
+                self._commit(kept)
+        except Exception:
+            return False
+        else:
+            for _ in units:
+                self.queue.popleft()
+            return True
+        finally:
+            self.lock.release()
+
     def run(self, job: Job) -> None:
         """Do a job at once, ahead of what is queued."""
 
         def work() -> None:
             with self.lock:
-                self._do(job)
+                tell = self._do(job)
+            tell()
 
         uninterrupted(work)
 
@@ -122,18 +155,25 @@ class Writer:
     def _drain(self, timeout: float) -> bool:
         if not self.lock.acquire(timeout=timeout):
             return False
+        tell: deque[Callable[[], None]] = deque()
         try:
             left = 0 if self.closed else len(self.queue)
+            if left:
+                self.pace.hurry(False)
             while left > 0:
-                left -= self._step(left)
+                left -= self._step(left, tell)
+                while tell and left > 0:
+                    tell.popleft()()
         finally:
             self.lock.release()
+        # who is told now may want to write at once, and finds the lock free
+        while tell:
+            tell.popleft()()
         return True
 
-    def _step(self, most: int) -> int:
-        """One transaction's worth of units, the marks among them, and a job if one comes next."""
+    def _step(self, most: int, tell: deque[Callable[[], None]]) -> int:
+        """One transaction's worth of units, and a job if one comes next; `tell` gets what is to be told."""
         batch: list[Unit] = []
-        marks: list[Mark] = []
         job: Job | None = None
         taken = 0
         while taken < most and len(batch) < MAX_UNITS and job is None:
@@ -145,16 +185,14 @@ class Writer:
             if isinstance(item, Unit):
                 batch.append(item)
             elif type(item) is Mark:
-                marks.append(item)
+                tell.append(item.reached)
             elif type(item) is Job:
                 job = item
         for unit in batch:
             unit.encode()
         self._write(batch)
-        for mark in marks:
-            mark.reached()
         if job is not None:
-            self._do(job)
+            tell.append(self._do(job))
         return taken
 
     def _write(self, batch: list[Unit]) -> None:
@@ -191,7 +229,8 @@ class Writer:
                 apply_units(self.connection, kept)
                 return lost
 
-        for run_id, owner in retried(work, self.patience).items():
+        patience = 0.0 if self.pace.hurried else self.patience
+        for run_id, owner in self.pace.timed(lambda: retried(work, patience)).items():
             self.fail(run_id, _lost_to(run_id, owner))
 
     def _lost(self, run_ids: set[str]) -> dict[str, str | None]:
@@ -209,18 +248,20 @@ class Writer:
         self.unreported = error
         self.on_broken(run_id, error)
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job) -> Callable[[], None]:
+        """Do it; returns what tells of it."""
         result: Any = None
         failed: Exception | None = None
         try:
             if self.closed:
                 raise InvalidState("the database is closed", culprit=self.path)
+            self.pace.hurry(False)
             result = retried(lambda: self._work(job), self.patience)
         except (DagError, sqlite3.Error) as error:
             failed = error if isinstance(error, DagError) else explain(error, self.path)
         except Exception as error:
             failed = error
-        job.done(result, failed)
+        return partial(job.done, result, failed)
 
     def _work(self, job: Job) -> Any:
         if not job.in_transaction:
