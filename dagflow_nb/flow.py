@@ -172,9 +172,12 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         view: bool | str,
         made: list[Run] | None = None,
     ) -> Any:
-        from .notebook.bar import check_view
+        if view is not False:
+            from .notebook.bar import check_view
 
-        check_view(view)
+            check_view(view)
+        if self._session.store is None:
+            self._engine.submit(self._session.open_ahead())
         if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
             raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
         prepared = self._session.prepare(

@@ -28,7 +28,8 @@ from ..core.messages import (
 from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec, Ref
 from ..errors import SerializationError, shorten
 from .base import SCALARS, TAG
-from .records import fields_of, pack_fields, unpack_fields
+from .packing import Packer
+from .records import fields_of, pack_fields, pack_plainly, unpack_fields
 from .values import Codec
 
 _INPUTS: tuple[type, ...] = typing.get_args(Input)
@@ -36,6 +37,7 @@ _EVENTS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(mess
 # what stands beside an event's text in its row, or is never written
 _BESIDE = ("run_id", "seq", "at", "node", "exception")
 _EVENT_FIELDS = {name: fields_of(kind, _BESIDE) for name, kind in _EVENTS.items()}
+_DEF_FIELDS = fields_of(NodeDef)
 _HAS_NODE = {name for name, kind in _EVENTS.items() if hasattr(kind, "node")}
 _OUTCOME = f'{{"{TAG}":"NodeOutput","v":{{}}}}'
 _OUTCOMES = {
@@ -203,7 +205,16 @@ def load_event(
 def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
     """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`."""
     nodes = list(defs)
-    return codec.text(lambda packer: [packer.slot(node, (node.id,)) for node in nodes])
+
+    def pack(packer: Packer) -> list[Any]:
+        return [_pack_def(packer, node) for node in nodes]
+
+    return codec.text(pack)
+
+
+def _pack_def(packer: Packer, node: NodeDef) -> Any:
+    packed = pack_plainly(_DEF_FIELDS, node) if type(node) is NodeDef and not packer.careful else None
+    return packer.slot(node, (node.id,)) if packed is None else {TAG: "NodeDef", "v": packed}
 
 
 def load_defs(codec: Codec, text: str) -> tuple[NodeDef, ...]:

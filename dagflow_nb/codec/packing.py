@@ -110,6 +110,12 @@ class Packer:
         self.bytes = fresh.bytes
         return packed
 
+    def slots(self, items: tuple[Any, ...]) -> list[Any]:
+        """The items of a tuple in a record, each a user's value."""
+        if all_scalars(map(type, items)) and not self.careful:
+            return list(items)
+        return [self.slot(item, (i,)) for i, item in enumerate(items)]
+
     def parts(self, items: Any) -> list[Any]:
         """The items of a sequence, each packed."""
         if all_scalars(map(type, items)) and not self.careful:

@@ -12,11 +12,13 @@ import functools
 import operator
 import typing
 from collections.abc import Callable, Mapping
+from itertools import compress
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ..core import messages, model
 from ..core.retry import RetryStrategy
-from .base import SCALARS, Family
+from .base import SCALARS, TAG, Family, all_scalars, all_str
 
 if TYPE_CHECKING:
     from .packing import Packer, Reader
@@ -63,6 +65,11 @@ class Fields(tuple[_Field, ...]):
             return operator.attrgetter(*names)
         return lambda record: tuple(getattr(record, name) for name in names)
 
+    @functools.cached_property
+    def defaults(self) -> tuple[Any, ...]:
+        """Their defaults."""
+        return tuple(field.default for field in self)
+
 
 def fields_of(cls: Any, leave_out: tuple[str, ...] = ("exception",)) -> Fields:
     """The fields of a record class, without those that are never written."""
@@ -72,12 +79,14 @@ def fields_of(cls: Any, leave_out: tuple[str, ...] = ("exception",)) -> Fields:
 def pack_fields(fields: Fields, record: Any, packer: Packer) -> dict[str, Any]:
     """The fields that differ from their defaults."""
     packed: dict[str, Any] = {}
-    for field, value in zip(fields, fields.values(record), strict=True):
-        if value is field.default or (field.simple and field.is_default(value)):
+    values = fields.values(record)
+    # most of them are the default itself: a record has many fields, and a graph many records
+    for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905
+        if field.simple and field.is_default(value):
             continue
         name = field.name
         if field.is_tuple and type(value) is tuple:
-            packed[name] = [packer.slot(item, (i,)) for i, item in enumerate(value)]
+            packed[name] = packer.slots(value)
         elif field.is_mapping and isinstance(value, Mapping):
             packed[name] = _pack_mapping(value, f".{name}", packer)
         elif name == "action" and not isinstance(value, str):
@@ -85,6 +94,29 @@ def pack_fields(fields: Fields, record: Any, packer: Packer) -> dict[str, Any]:
             packed[name] = str(getattr(value, "name", None) or getattr(value, "__name__", "?"))
         else:
             packed[name] = packer.slot(value, f".{name}")
+    return packed
+
+
+def pack_plainly(fields: Fields, record: Any) -> dict[str, Any] | None:
+    """The same for a record with nothing in it but scalars, and tuples and mappings of them; else None."""
+    packed: dict[str, Any] = {}
+    values = fields.values(record)
+    for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905
+        kind = type(value)
+        if kind is tuple and field.is_tuple and all_scalars(map(type, value)):
+            if value != field.default:
+                packed[field.name] = value
+        elif kind in SCALARS:
+            if not (field.simple and field.is_default(value)):
+                packed[field.name] = value
+        elif field.is_mapping and (kind is dict or kind is MappingProxyType):
+            if value and not (
+                all_scalars(map(type, value.values())) and all_str(map(type, value)) and TAG not in value
+            ):
+                return None
+            packed[field.name] = dict(value)
+        else:
+            return None
     return packed
 
 

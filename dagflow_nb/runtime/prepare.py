@@ -84,7 +84,13 @@ def say_what_changed(
 
 def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:
     """Every action that the nodes name is there; raises `ActionNotFound` naming the first node without."""
+    found: set[tuple[str, str, str | None]] = set()
     for spec in specs:
+        kind = (spec.kind, spec.action, spec.failure)
+        if kind in found:
+            continue
+        if spec.kind == "action":
+            found.add(kind)
         names = [spec.failure] if spec.failure is not None else []
         template = spec.kind == "map" and spec.result is not None
         if spec.kind == "action" or (spec.kind == "map" and not template):
@@ -108,8 +114,12 @@ def check_executors(
     specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings], executors: Executors
 ) -> None:
     """Every executor that nodes and their actions name is there."""
+    found: set[str] = set()
     for spec in specs:
-        executors.check(executor_of(spec, settings), spec.id)
+        name = executor_of(spec, settings)
+        if name not in found:
+            executors.check(name, spec.id)
+            found.add(name)
 
 
 def check_given(inputs: Any, cache: Any) -> None:
@@ -131,7 +141,8 @@ def gather_inputs(
 ) -> dict[str, Any]:
     """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins."""
     declared = workflow.inputs
-    refs = [ref for spec in specs for ref in iter_refs([spec.inputs, spec.over]) if ref.target == "inputs"]
+    given_values = [(spec.inputs, spec.over) for spec in specs if spec.inputs or spec.over is not None]
+    refs = [ref for values in given_values for ref in iter_refs(values) if ref.target == "inputs"]
     known = {*declared, *(str(ref.path[0]) for ref in refs if ref.path)}
     for name in by_name:
         if name not in known:
@@ -162,7 +173,10 @@ def check_inputs(
     """What is known before the start of each node's inputs: missing ones, and those that nobody takes."""
     found: list[str] = []
     culprit = None
+    content: set[str] = set()  # actions that need no inputs
     for spec in specs:
+        if not spec.inputs and spec.kind == "action" and spec.action in content:
+            continue
         action = actions.get(spec.action)
         if spec.kind == "workflow" or spec.kind == "branch" or action is None:
             continue
@@ -171,10 +185,13 @@ def check_inputs(
             if not isinstance(spec.over, Mapping):
                 continue  # its rows say what the items get
             names.update(spec.over)
+        before = len(found)
         if isinstance(action, FunctionAction) or hasattr(action, "input_problems"):
             for name, text in action.input_problems(names):
                 found.append(f"node {spec.id!r}: {text}")
                 culprit = culprit or name
+        if not names and len(found) == before:
+            content.add(spec.action)
         for name, value in spec.inputs.items():
             if name in spec.defaults:
                 continue

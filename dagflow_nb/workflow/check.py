@@ -50,7 +50,7 @@ def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple
                 for taken in side:
                     if taken not in nodes:
                         yield _no_branch(node.id, taken, nodes), (node.id, "branch", taken)
-        for what, name, value in _values(node):
+        for what, name, value in _values(node) if node.inputs or node.over is not None else ():
             for ref in iter_refs(value):
                 if (wrong := _reference_problem(node.id, ref, nodes)) is not None:
                     yield wrong, (node.id, what, name)
@@ -115,6 +115,13 @@ def find_cycle(deps: Mapping[str, Iterable[str]]) -> list[str] | None:
     >>> find_cycle({"a": ["c"], "b": ["a"], "c": ["b"]})
     ['a', 'b', 'c', 'a']
     """
+    known: set[str] = set()
+    for node, of in deps.items():
+        if not known.issuperset(of):
+            break
+        known.add(node)
+    else:
+        return None  # each comes after those that it depends on
     unmet = {node: {dep for dep in of if dep in deps} for node, of in deps.items()}
     dependants: dict[str, list[str]] = {node: [] for node in deps}
     for node, of in unmet.items():
