@@ -95,14 +95,15 @@ def dump_input(codec: Codec, input: Input) -> str:
     """The row of the journal for an input of the scheduler; never raises.
 
     An `AttemptEnded` is written without its outputs, and without its exception; of the outputs that a
-    `Forked` gives the names are.
+    `Forked` gives the names are. The two that every node brings are lists where they say nothing unusual:
+    `[node_id, attempt, at, returned]` (and `true` if it was known) and `[seq, at]`.
     """
     if isinstance(input, AttemptEnded):
         return _dump_attempt(codec, input)
     if isinstance(input, Answered) and not (input.commands or input.failures or input.settings):
         seq, at = input.seq, input.at
         if type(seq) is int and type(at) is float:
-            return f'{{"{TAG}":"Answered","v":{{"seq":{seq},"at":{at!r}}}}}'
+            return f"[{seq},{at!r}]"
     if isinstance(input, Forked) and input.outputs:
         names = {id: dict.fromkeys(outputs) for id, outputs in input.outputs.items()}
         return codec.dumps(replace(input, outputs=names))
@@ -115,18 +116,14 @@ def _dump_attempt(codec: Codec, ended: AttemptEnded) -> str:
         outcome is not None
         and ended.error is None
         and ended.retryable
+        and not ended.jitter
         and type(at) is float
         and type(ended.attempt) is int
         and node_id.isascii()
         and _is_usual(outcome)
     ):
-        more = ',"cached":true' if ended.cached else ""
-        if ended.jitter:
-            more += f',"jitter":{float(ended.jitter)!r}'
-        return (
-            f'{{"{TAG}":"AttemptEnded","v":{{"node_id":{encode_basestring(node_id)},"attempt":{ended.attempt},'
-            f'"at":{at!r},"outcome":{_OUTCOMES[outcome.returned]}{more}}}}}'
-        )
+        more = ",true" if ended.cached else ""
+        return f'[{encode_basestring(node_id)},{ended.attempt},{at!r},"{outcome.returned}"{more}]'
     if outcome is not None and outcome.outputs is not EMPTY:
         ended = replace(ended, outcome=replace(outcome, outputs=EMPTY))
     return codec.dumps(ended)
@@ -139,12 +136,25 @@ def load_input(codec: Codec, text: str) -> Input:
     `MissingValue` in its place.
     """
     found = codec.loads(text)
+    if type(found) is list:
+        found = _usual_input(found)
     if not isinstance(found, _INPUTS):
         raise SerializationError(
             f"a row of the journal is damaged: it holds {shorten(found)} instead of an input",
             culprit="journal",
         )
     return typing.cast(Input, found)
+
+
+def _usual_input(row: list[Any]) -> Any:
+    """The input that is written as a list; the list itself if it is damaged."""
+    kinds = [type(part) for part in row]
+    if kinds == [int, float]:
+        return Answered(*row)
+    if kinds[:4] == [str, int, float, str] and row[3] in _OUTCOMES and row[4:] in ([], [True]):
+        node_id, attempt, at, returned = row[:4]
+        return AttemptEnded(node_id, attempt, at, NodeOutput(returned=returned), cached=len(row) == 5)
+    return row
 
 
 def dump_event(codec: Codec, event: Event) -> str:

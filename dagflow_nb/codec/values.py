@@ -10,6 +10,7 @@ import base64
 import itertools
 import json
 import reprlib
+from json.encoder import encode_basestring  # type: ignore[attr-defined]  # not in typeshed
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SerializationError, shorten
@@ -61,6 +62,22 @@ class Encoded(NamedTuple):
     reason: str | None
 
 
+_CONSTANTS = {None: b"null", True: b"true", False: b"false"}
+_SHORT_INT = 2**63
+
+
+def _short(value: Any) -> bytes | None:
+    """The JSON of a plain value that most outputs are; None where it takes more to make it."""
+    kind = type(value)
+    if kind is bool or value is None:
+        return _CONSTANTS[value]
+    if kind is int and -_SHORT_INT < value < _SHORT_INT:
+        return b"%d" % value
+    if kind is str and len(value) < 100 and value.isascii():
+        return encode_basestring(value).encode()
+    return None
+
+
 class Codec:
     """Turns values into bytes and back, keeping their types; thread-safe.
 
@@ -87,6 +104,9 @@ class Codec:
 
         `lend`: what is big may come as `Parts`, without a copy of it being made.
         """
+        text = _short(value)
+        if text is not None:
+            return _new(Encoded, ("json", text, len(text), None))
         try:
             if not is_plain(value):
                 return self._encode(value, lend)

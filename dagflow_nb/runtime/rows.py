@@ -129,8 +129,7 @@ class Piece(Unit):
         journal: list[Any] = self.journal
         for i, item in enumerate(journal):
             if type(item) is not tuple:
-                text = dump_input(codec, item)
-                journal[i] = (first + i, item.at, type(item).__name__, text, None)
+                journal[i] = (first + i, item.at, type(item).__name__, dump_input(codec, item), None)
             elif type(item[3]) is not str:
                 journal[i] = (*item[:3], dump_input(codec, item[3]), item[4])
         events: list[Any] = self.events
@@ -142,7 +141,11 @@ class Piece(Unit):
             if len(row) != 3:
                 values.setdefault(row[0], []).append(row)
             elif row[1] is not None:
-                values.setdefault(row[0], []).extend(self._run.encode(*row))
+                rows = self._run.encode(*row)
+                if (known := values.get(row[0])) is None:
+                    values[row[0]] = rows
+                else:
+                    known += rows
             else:
                 values[row[0]] = []
                 self.cleared.append(row[0])

@@ -173,6 +173,11 @@ class QueueingStore:
         assert self._db is not None
         waited_for = True
         while waited_for:
+            # here, as the thread that writes may not get at the lock while the loop is busy
+            with self._writer.taking:
+                for item in list(self._queue):
+                    if isinstance(item, Unit):
+                        item.close()
             try:
                 await self._db.commit()
             except ValueError:  # aiosqlite's word for: closed, by close_now() in another thread
