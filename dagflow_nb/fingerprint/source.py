@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import dis
 import linecache
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType
@@ -132,10 +133,13 @@ def _imports(codes: list[CodeType]) -> Iterator[str]:
 def _find(code: CodeType) -> Function | None:
     """The part of the syntax tree that compiles to this code; None if no source does."""
     filename = code.co_filename
-    text = "".join(linecache.getlines(filename))
-    if not text:
+    lines = linecache.getlines(filename)
+    if not lines:
         return None
     known = _files.get(filename)
+    if known is None and (alone := _alone(code, lines)) is not None:
+        return alone
+    text = "".join(lines)
     if known is None or known[0] != text:
         if len(_files) >= 256:
             _files.clear()
@@ -143,6 +147,16 @@ def _find(code: CodeType) -> Function | None:
     same = [pair for pair in known[1].get(code.co_qualname, ()) if _same(pair[0], code)]
     same.sort(key=lambda pair: list(pair[0].co_positions()) != list(code.co_positions()))
     return same[0][1] if same else None
+
+
+def _alone(code: CodeType, lines: list[str]) -> Function | None:
+    """The same for a function whose own lines say everything; a long file need not be read for it."""
+    first = code.co_firstlineno
+    last = max((place[1] or first for c in _nested(code) for place in c.co_positions()), default=first)
+    text = textwrap.dedent("".join(lines[first - 1 : last]))
+    found = [pair for pairs in _index(text, code.co_flags & _FUTURE).values() for pair in pairs]
+    same = [node for made, node in found if made.co_firstlineno == 1 and _same(made, code)]
+    return same[0] if len(same) == 1 and not isinstance(same[0], ast.Lambda) else None
 
 
 def _index(text: str, future: int) -> dict[str, list[tuple[CodeType, Function]]]:
