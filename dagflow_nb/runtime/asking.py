@@ -65,7 +65,8 @@ class Asking:
         run = coordinator
         self._context = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
         self.waiting: deque[Any] = deque()
-        self._task: asyncio.Task[None] | None = None
+        self._is_asking = False
+        self._task: asyncio.Task[None] | None = None  # in which they are being asked
         self._giving_up: asyncio.TimerHandle | None = None
 
     def listens(self, event: Any) -> bool:
@@ -86,14 +87,22 @@ class Asking:
 
     def go(self) -> None:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
-        if self.waiting and (self._task is None or self._task.done()):
-            self._task = self._run.loop.create_task(self._ask_all(), context=self._run.context.copy())
+        if self.waiting and not self._is_asking:
+            self._is_asking = True
+            self._run.tasks.run(None, self._ask_all)
         scheduler = self._run.scheduler
         if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)
 
-    async def _ask_all(self) -> None:
-        run, asked = self._run, 0
+    async def _ask_all(self, task: asyncio.Task[None]) -> None:
+        self._task = task
+        try:
+            await self._ask_each()
+        finally:
+            self._task, self._is_asking = None, False
+
+    async def _ask_each(self) -> None:
+        run, tasks, asked = self._run, self._run.tasks, 0
         while self.waiting:
             event = self.waiting.popleft()
             ctx = self._context
@@ -130,10 +139,14 @@ class Asking:
                 first += run.end_strictly(found_error)
             now = run.clock.now()
             answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
+            if not self.waiting:
+                tasks.ends()
             self.post(*first, answer)
             asked += 1
-            if asked % AT_ONCE == 0:
-                await asyncio.sleep(0)
+            if self.waiting:
+                tasks.goes_on()
+                if asked % AT_ONCE == 0:
+                    await asyncio.sleep(0)
 
     def _post(self, *messages: m.Input) -> None:
         self._run.post_at_once(*messages, alone=not self.waiting)
@@ -151,5 +164,6 @@ class Asking:
         """The run is over for this process."""
         if self._giving_up is not None:
             self._giving_up.cancel()
-        if self._task is not None and not self._task.done():
+        self.waiting.clear()
+        if self._task is not None:
             self._task.cancel()

@@ -7,7 +7,6 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from ..actions import MISSING, FunctionAction, NodeAction, NodeCtx
@@ -18,7 +17,6 @@ from ..core.model import NodeOutput
 from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
-from .capture import CURRENT
 from .recovery import reads_answers
 from .rows import is_settled
 from .values import MissingReference, gap_in
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dagflow_nb")
 GRACE = 5.0  # seconds that cancelled coroutines have for their own clean-up
-TURN = 0.001  # seconds after which a task that never has to wait lets the loop go round
 LISTEN_EVERY = 0.05  # seconds between two looks at what attempts have said
 _STOPPED = {"interrupted": "interrupted", "its process ended": "interrupted", "withdrawn": "cancelled"}
 
@@ -44,10 +41,6 @@ class Workers:
         self.left: dict[str, tuple[int, float]] = {}
         self._given_up: set[asyncio.Task[None]] = set()
         self.careful = False  # something was registered that must not run twice
-        # attempts on the loop that have not begun; whether a task is about to look, or will do so next
-        self._coroutines: deque[tuple[Talk, NodeAction, NodeCtx]] = deque()
-        self._called = False
-        self._at_hand = False
         self._outbox: deque[Said] = deque()
         self._flagged = False
         coordinator.values.tell = self._tell_default
@@ -121,9 +114,7 @@ class Workers:
         settings = run.scheduler.settings.get(spec.action)
         where = spec.executor or (settings.executor if settings is not None else "async")
         if where == "async" or not isinstance(action, FunctionAction):
-            self._coroutines.append((own, action, ctx))
-            if not self._at_hand:
-                self._call_task()
+            run.tasks.run(own, self._coroutine, own, action, ctx)
             return
         context = run.context.copy()
         if where == "thread":
@@ -193,45 +184,12 @@ class Workers:
 
     # --- end ----------------------------------------------------------------------------------
 
-    def _call_task(self) -> None:
-        """See to it that a task comes for the coroutines that wait."""
-        if not self._called:
-            self._called = True
-            self._run.loop.create_task(self._run_coroutines(), context=self._run.context.copy())
-
-    async def _run_coroutines(self) -> None:
-        """Attempts one after the other, in a task that each leaves as it found it.
-
-        What waits while one of them does gets another task, so that none waits for another.
-        """
-        self._called = False
-        task, waiting, clock = asyncio.current_task(), self._coroutines, self._run.loop.time
-        assert task is not None
-        began = clock()
-        while waiting:
-            own, action, ctx = waiting.popleft()
-            self._at_hand = False
-            if waiting:
-                self._call_task()
-            if own.cancelled:
-                continue
-            own.task = task
-            CURRENT.set(own)
-            context = copy_context()
-            await self._coroutine(own, action, ctx, task)
-            if task.cancelling() or not _is_as_it_was(context):
-                break
-            if clock() - began > TURN:
-                self._at_hand = False
-                await asyncio.sleep(0)
-                began = clock()
-        self._at_hand = False
-        if waiting:
-            self._call_task()
-
     async def _coroutine(
-        self, own: Talk, action: NodeAction, ctx: NodeCtx, task: asyncio.Task[None]
+        self, task: asyncio.Task[None], own: Talk, action: NodeAction, ctx: NodeCtx
     ) -> None:
+        if own.cancelled:
+            return
+        own.task = task
         try:
             given = await action.execute(ctx)
             result = Result(given if type(given) is NodeOutput else checked(action, given), None, action)
@@ -252,7 +210,7 @@ class Workers:
         run = self._run
         if run.is_full():
             await run.room()
-        self._at_hand = True
+        run.tasks.ends()
         self._ended(own, result, in_task=True)
 
     def _in_thread(self, own: Talk) -> Callable[[Result], None]:
@@ -419,14 +377,6 @@ class Workers:
                 self._run.context.copy().run(getattr(sys, stream).write, text)
         if self._outbox:
             self.listen(unit)
-
-
-def _is_as_it_was(context: Context) -> bool:
-    """Whether the context variables are those of this copy."""
-    try:
-        return copy_context() == context
-    except Exception:  # values of the user's that cannot be compared
-        return False
 
 
 def _takes_long(outputs: Mapping[str, Any]) -> bool:
