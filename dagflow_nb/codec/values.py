@@ -10,7 +10,7 @@ import base64
 import itertools
 import json
 import reprlib
-from json.encoder import encode_basestring  # type: ignore[attr-defined]  # not in typeshed
+from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import SerializationError, shorten

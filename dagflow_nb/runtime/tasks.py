@@ -65,7 +65,7 @@ class Tasks:
             if task.cancelling() or not _is_as_it_was(before):
                 break
             if clock() - began > TURN:
-                self.goes_on()
+                self._at_hand = False
                 await asyncio.sleep(0)
                 began = clock()
         self.goes_on()

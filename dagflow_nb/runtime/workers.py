@@ -184,9 +184,7 @@ class Workers:
 
     # --- end ----------------------------------------------------------------------------------
 
-    async def _coroutine(
-        self, task: asyncio.Task[None], own: Talk, action: NodeAction, ctx: NodeCtx
-    ) -> None:
+    async def _coroutine(self, task: asyncio.Task[None], own: Talk, action: NodeAction, ctx: NodeCtx) -> None:
         if own.cancelled:
             return
         own.task = task
