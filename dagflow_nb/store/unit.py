@@ -128,7 +128,7 @@ class StoredRun:
 
 # Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock.
 # Row by row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
-_CHUNKS = (256, 32, 8, 4, 2, 1)
+_CHUNKS = (64, 16, 4, 2, 1)
 
 
 def _statement(table: str, rows: int) -> str:
