@@ -25,9 +25,9 @@ from .errors import (
 from .hooks import HookSet, make_hook
 from .legacy import DRIVER
 from .outcomes import ExecutionReport, error_of, report_of
+from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.recovery import Loaded
-from .runtime.session import who
 
 if TYPE_CHECKING:
     from .executor import DagExecutor

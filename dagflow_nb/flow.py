@@ -30,12 +30,13 @@ from .forks import Forks
 from .hooks import make_hook
 from .records import Records
 from .run import Run
+from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait_async
 from .runtime.keying import Refresh, check_refresh, names_to_refresh
 from .runtime.prepare import check_given_again
 from .runtime.recovery import Loaded
-from .runtime.session import Session, who
+from .runtime.session import Session
 from .workflow.builder import Workflow
 
 _open: dict[str, weakref.ref[DagFlow]] = {}
@@ -176,8 +177,6 @@ class DagFlow(Definitions, Records, Forks, Blocking):
             from .notebook.bar import check_view
 
             check_view(view)
-        if self._session.store is None:
-            self._engine.submit(self._session.open_ahead())
         if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
             raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
         prepared = self._session.prepare(

@@ -17,12 +17,12 @@ from .core.state import OVER
 from .errors import DagError, InvalidState, ValidationError, shorten
 from .looking import Looking
 from .outcomes import ExecutionReport, Outputs, error_of, report_of
+from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
 from .runtime.forking import Wanted
 from .runtime.keying import Refresh
 from .runtime.recovery import Loaded
-from .runtime.session import who
 from .runtime.snapshot import Snapshot, Waiting
 from .runtime.values import MissingReference, Values, returned
 from .runtime.watching import snapshot_of, waiting_of

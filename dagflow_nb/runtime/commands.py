@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import logging
 import threading
 from collections.abc import Callable
@@ -37,3 +38,11 @@ class Commands:
             log.debug("the loop of a run has ended: nothing is asked of it any more")
             if waits:
                 self._room.release()
+
+
+def who() -> str:
+    """The name under which decisions of this process's user are recorded."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return "user"

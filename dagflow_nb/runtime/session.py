@@ -4,9 +4,7 @@ loop and by `DagExecutor` on the caller's."""
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
-import getpass
 import json
 import logging
 import operator
@@ -24,7 +22,7 @@ from ..config import DagConfig
 from ..core import messages as m
 from ..core.model import EMPTY, NodeDef
 from ..core.scheduler import Scheduler
-from ..errors import DagError, DagNotFound, InvalidState, ValidationError
+from ..errors import DagNotFound, InvalidState, ValidationError
 from ..hooks import Hook, HookSet
 from ..store import Store, Unit, parse_database
 from ..workflow.builder import Workflow
@@ -210,11 +208,6 @@ class Session:
                 self._opening = asyncio.get_running_loop().create_task(self._open_store())
             await asyncio.shield(self._opening)
         return self.store
-
-    async def open_ahead(self) -> None:
-        """Open the store before it is needed; whoever needs it hears of what is wrong with it."""
-        with contextlib.suppress(DagError):
-            await self.open()
 
     async def _open_store(self) -> None:
         try:
@@ -496,11 +489,3 @@ class Session:
         if self.store is not None:
             store, self.store = self.store, None
             await store.close()
-
-
-def who() -> str:
-    """The name under which decisions of this process's user are recorded."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return "user"
