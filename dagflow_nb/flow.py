@@ -25,7 +25,7 @@ from .config import DagConfig
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
-from .errors import DagError, DagNotFound, InvalidState, ValidationError
+from .errors import DagError, DagNotFound, InvalidState
 from .forks import Forks
 from .hooks import make_hook
 from .records import Records
@@ -34,7 +34,7 @@ from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import Engine, at_exit, wait_async
 from .runtime.keying import Refresh, check_refresh, names_to_refresh
-from .runtime.prepare import check_given_again
+from .runtime.prepare import check_given_again, check_run_id
 from .runtime.recovery import Loaded
 from .runtime.session import Session
 from .workflow.builder import Workflow
@@ -173,12 +173,10 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         view: bool | str,
         made: list[Run] | None = None,
     ) -> Any:
-        if view is not False:
-            from .notebook.bar import check_view
+        from .notebook.bar import check_view
 
-            check_view(view)
-        if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
-            raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
+        check_view(view)
+        check_run_id(run_id)
         prepared = self._session.prepare(
             workflow, inputs, config=config, executor=executor, cache=cache, by_name=by_name
         )

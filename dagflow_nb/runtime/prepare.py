@@ -132,6 +132,12 @@ def check_given(inputs: Any, cache: Any) -> None:
         raise ValidationError(f"cache takes a Cache, not {shorten(cache)}", culprit="cache")
 
 
+def check_run_id(run_id: Any) -> None:
+    """A run's id is a text with something in it, or None."""
+    if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
+        raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
+
+
 def gather_inputs(
     workflow: Workflow,
     specs: Iterable[NodeDef],
