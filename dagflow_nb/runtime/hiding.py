@@ -39,6 +39,9 @@ def _hide_literals(
     marks: _Marks = {}
     done = []
     for spec in reversed(specs):  # children stand after their group
+        if not marks and not spec.inputs and spec.kind == "action":
+            done.append(spec)
+            continue
         names = marks.pop(spec.id, set())
         if spec.kind == "map" and spec.result is not None:
             old = spec.result["template"]
