@@ -171,7 +171,8 @@ class QueueingStore:
 
     async def _write_out(self) -> None:
         assert self._db is not None
-        waited_for = True
+        # who woke us up may have found out in the meantime that another thread, or the loop, was quicker
+        waited_for = bool(self._queue)
         while waited_for:
             # here, as the thread that writes may not get at the lock while the loop is busy
             with self._writer.taking:
