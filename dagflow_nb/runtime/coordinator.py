@@ -329,7 +329,8 @@ class RunCoordinator:
         """What an event means beside its row."""
         if isinstance(event, m.NodeCompleted):
             if event.outcome.recovered:
-                unit.artifacts += self.encode(event.node.node_id, event.outcome.outputs)
+                # not lent: to store it at once the writer is waited for, who may be waiting for this unit
+                unit.artifacts += self.encode(event.node.node_id, event.outcome.outputs, lend=False)
                 self.tell(event.node.node_id, event.outcome.outputs)
             elif self.records and self.scheduler.nodes[event.node.node_id].is_group:
                 self.tell(event.node.node_id, event.outcome.outputs)
@@ -337,7 +338,7 @@ class RunCoordinator:
             if event.exception is not None:
                 self.exceptions[event.node.node_id] = event.exception
         elif isinstance(event, m.BranchResumed) and event.answers:
-            unit.artifacts += self.encode("human_input", event.answers)
+            unit.artifacts += self.encode("human_input", event.answers, lend=False)
             self.tell("human_input", event.answers)
         elif isinstance(event, m.CommandRejected):
             log.warning("run %s refused a command of %s: %s", self.run_id, event.by, event.reason)
@@ -398,11 +399,16 @@ class RunCoordinator:
         """The same for outputs of which `is_settled` has been asked."""
         return [(node_id, dict(outputs), self.clock.now())] if outputs else []
 
-    def encode(self, namespace: str, values: Mapping[str, Any], at: float | None = None) -> list[Any]:
-        """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process."""
+    def encode(
+        self, namespace: str, values: Mapping[str, Any], at: float | None = None, *, lend: bool = True
+    ) -> list[Any]:
+        """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process.
+
+        `lend`: a big value is stored at once, without a copy; else its row brings a copy along.
+        """
         rows, at = [], self.clock.now() if at is None else at
         for key, value in values.items():
-            encoded = self.codec.encode(value, lend=True)
+            encoded = self.codec.encode(value, lend=lend)
             data: Any = encoded.data
             if encoded.codec == "memory":
                 self._remember(namespace, key, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 import tracemalloc
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dagflow_nb import DagFlow, Workflow, ref
+from dagflow_nb import DagFlow, SetNodeOutputs, Workflow, ref
 from dagflow_nb.errors import DatabaseError
+from dagflow_nb.store import Store
 
 ROWS = 250_000
 SIZE = ROWS * 80
@@ -109,3 +111,41 @@ def test_a_big_value_that_cannot_be_written_stops_the_run(
                 flow.run(wf, run_id="r", view=False)
         assert flow.get("r").outputs["a"]["result"] == 1
         assert flow.resume("r", view=False).outputs["b"]["frame"].equals(frame)
+
+
+def test_a_big_value_given_from_outside_waits_for_no_writer(
+    tmp_path: Path, frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the coordinator takes a big output, nobody is waited for who may be waiting for it."""
+    held: list[bool] = []
+    keep = Store.keep
+
+    def looking(store: Store, run_id: str, parts: Any) -> Any:
+        def look() -> None:
+            held.append(not store.taking.acquire(blocking=False))
+            if not held[-1]:
+                store.taking.release()
+
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        return keep(store, run_id, parts)
+
+    monkeypatch.setattr(Store, "keep", looking)
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+
+        @flow.action
+        def load() -> dict[str, Any]:
+            raise ValueError("no file")
+
+        @flow.action
+        def rows(frame: Any) -> int:
+            return len(frame)
+
+        flow.on_failed(lambda event: SetNodeOutputs(event.node.node_id, {"frame": frame}))
+        wf = Workflow("w")
+        wf.add("rows", frame=wf.add("load")["frame"])
+        run = flow.run(wf, view=False)
+        assert run.outputs["rows"]["result"] == ROWS
+        assert run.cache(key="frame")["value"][0].equals(frame)
+    assert not any(held)

@@ -167,6 +167,32 @@ def test_after_a_slow_commit_the_thread_commits_until_one_was_quick(path: str) -
     on_thread(path, test)
 
 
+def test_what_the_loop_has_written_needs_no_thread(path: str) -> None:
+    """A writer who was woken for units that the loop took along finds an empty queue, and goes nowhere."""
+    calls: list[int] = []
+
+    async def test(store: Store) -> None:
+        assert store._db is not None
+        commit = store._db.commit
+
+        async def counted() -> None:
+            calls.append(store.queued)
+            await commit()
+
+        store._db.commit = counted  # type: ignore[method-assign]  # how the store asks its thread to write
+        store.write(make_unit("r", 0))
+        store._start()
+        assert write(store, make_unit("r", 1)).done()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert calls == [] and stored(path) == [0, 1]
+        store.write(make_unit("r", 2))
+        await store.flush()
+        assert calls == [2] and stored(path) == [0, 1, 2]
+
+    on_thread(path, test)
+
+
 @pytest.mark.parametrize("what", ["many rows", "a big value", "a snapshot"])
 def test_what_takes_long_is_written_by_the_thread(what: str, path: str) -> None:
     """Many rows, big values and snapshots would keep the loop from everything else."""
