@@ -16,12 +16,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from .database import BUSY_TIMEOUT
+from . import database
 
 T = TypeVar("T")
 QUICK = 0.002  # seconds that a commit may take
 IN_A_ROW = 100  # commits by a loop, before one by the thread that brings the log into the file if that is due
-LOG_PAGES = 1000  # from when on it is due, as SQLite has it by default
 
 
 class Pace:
@@ -49,7 +48,7 @@ class Pace:
         self._in_a_row = self._in_a_row + 1 if hurried else 0
         if hurried is not self.hurried:
             self.hurried = hurried
-            timeout, pages = (0, 0) if hurried else (int(BUSY_TIMEOUT * 1000), LOG_PAGES)
+            timeout, pages = (0, 0) if hurried else (int(database.BUSY_TIMEOUT * 1000), database.LOG_PAGES)
             self.connection.execute(f"pragma busy_timeout = {timeout}")
             self.connection.execute(f"pragma wal_autocheckpoint = {pages}")
 

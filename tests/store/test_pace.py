@@ -16,7 +16,7 @@ import pytest
 
 from dagflow_nb import DagFlow, NodeSpec, Workflow
 from dagflow_nb.errors import DatabaseError, InvalidState
-from dagflow_nb.store import Store, Unit, pace
+from dagflow_nb.store import Store, Unit, database, pace
 from tests.store.helpers import make_unit, query
 
 RUN = {"run_id": "r", "dag_name": "d"}
@@ -212,8 +212,11 @@ def test_what_takes_long_is_written_by_the_thread(what: str, path: str) -> None:
     on_thread(path, test)
 
 
-def test_the_log_is_brought_into_the_file_by_the_thread_only(path: str) -> None:
+def test_the_log_is_brought_into_the_file_by_the_thread_only(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No commit of the loop writes to the file itself, and still the log does not grow without end."""
+    monkeypatch.setattr(database, "LOG_PAGES", 1000)
 
     async def test(store: Store) -> None:
         by_loop = 0
@@ -228,7 +231,7 @@ def test_the_log_is_brought_into_the_file_by_the_thread_only(path: str) -> None:
         assert by_loop > 300
         pages = os.path.getsize(f"{path}-wal") / 4096
         # 7 pages a commit: those of the loop's own turns come on top
-        assert pages < pace.LOG_PAGES + 7 * (pace.IN_A_ROW + 50)
+        assert pages < database.LOG_PAGES + 7 * (pace.IN_A_ROW + 50)
         assert stored(path) == list(range(700))
 
     on_thread(path, test)
