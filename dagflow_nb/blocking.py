@@ -64,7 +64,7 @@ class Blocking:
             if chosen is not None and coordinator is not None and run._live:
                 coordinator.loop.call_soon_threadsafe(coordinator.watch.add_view, chosen)
             elif chosen is not None:
-                chosen.finish(Controls(run).snapshot())
+                chosen.finish(Controls(run).snapshot)
         finally:
             if coordinator is not None and run._live:
                 coordinator.loop.call_soon_threadsafe(coordinator.go)

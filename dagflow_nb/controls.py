@@ -13,6 +13,7 @@ from .errors import DagError
 from .run import Run
 from .runtime.past import Moment, moments
 from .runtime.snapshot import NodeView, Snapshot
+from .runtime.watching import MANY, snapshot_of
 from .store import read
 
 LINES = 1000
@@ -30,7 +31,7 @@ def show_in_view(run: Run, view: bool | str) -> Any:
     chosen = choose_view(view, controls, logs=controls.logs)
     if chosen is not None:
         run._shown, run._view = True, chosen
-        chosen.show(controls.snapshot())
+        chosen.show(controls.first_snapshot())
     return chosen
 
 
@@ -93,6 +94,13 @@ class Controls:
         store.sync()
         with closing(store.connect()) as connection:
             return read.last_logs(connection, self._run.run_id, LINES)
+
+    def first_snapshot(self) -> Snapshot:
+        """What a view begins with: of many nodes that are about to run here it is told with their graph."""
+        coordinator = self._run._coordinator
+        if coordinator is not None and coordinator.is_held and len(coordinator.scheduler.nodes) > MANY:
+            return replace(snapshot_of(coordinator.scheduler, ()), topology=-1)
+        return self.snapshot()
 
     def snapshot(self) -> Snapshot:
         """The run as it stands; of one that does not go on here attempts come from the database."""

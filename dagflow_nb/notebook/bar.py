@@ -21,7 +21,7 @@ class View(Protocol):
     def show(self, snapshot: Snapshot) -> None: ...
     def update(self, snapshot: Snapshot) -> None: ...
     def log(self, node_id: str, text: str, stream: str = "stdout") -> None: ...
-    def finish(self, snapshot: Snapshot) -> None: ...
+    def finish(self, last: Callable[[], Snapshot]) -> None: ...
 
 
 def choose_view(
@@ -95,8 +95,8 @@ class TerminalView:
     def log(self, node_id: str, text: str, stream: str = "stdout") -> None:
         """Nothing: what nodes print is on the terminal already."""
 
-    def finish(self, snapshot: Snapshot) -> None:
+    def finish(self, last: Callable[[], Snapshot]) -> None:
         """Draws the bar for the last time and ends its line; a later `update` begins a new one."""
-        self.update(snapshot)
+        self.update(last())
         self._bar.close()
         self._bar = None

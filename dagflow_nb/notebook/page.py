@@ -98,9 +98,9 @@ class PageState:
             if old is node:
                 continue
             self._seen[node.id] = node
-            tries = self._note(node, old, snapshot.at)
+            tries, status = self._note(node, old, snapshot.at), str(node.status)
             record = _told(
-                state=str(node.status),
+                state=status,
                 attempt=node.attempt or None,
                 most=node.max_attempts if node.max_attempts > 1 else None,
                 ready=node.ready_at,
@@ -112,7 +112,7 @@ class PageState:
                 error=_cut(node.error),
                 reason=_cut(node.reason),
                 disabled=node.disabled or None,
-                tries=[list(one) for one in tries] or None,
+                tries=None if tries == _implied(node, status) else [list(one) for one in tries],
             )
             if record != self.records.get(node.id, _UNTOUCHED):
                 changed[node.id] = record
@@ -158,6 +158,11 @@ class PageState:
             start = at if again and tries else node.started_at
             tries.append([start, node.finished_at, status])
         return tries
+
+
+def _implied(node: NodeView, status: str) -> list[list[Any]]:
+    """What the page takes for a node's attempts (`triesOf` in `static/base.js`): one, of its own times."""
+    return [] if node.started_at is None else [[node.started_at, node.finished_at, status]]
 
 
 def _told(**fields: Any) -> dict[str, Any]:

@@ -125,10 +125,17 @@ def workflow_picture(workflow: Any, marks: Mapping[str, tuple[str, str]] | None 
 
 
 def snapshot_picture(
-    snapshot: Snapshot, geometry: Geometry | None = None, folding: Folding | None = None
+    snapshot: Snapshot,
+    geometry: Geometry | None = None,
+    folding: Folding | None = None,
+    drawing: drawings.Drawing | None = None,
 ) -> Picture:
-    """The graph of a run as it stood at the snapshot, folded as somebody chose; `geometry`: known places."""
-    return _of_drawing(drawings.draw(snapshot, folding), drawings.summary(snapshot), geometry)
+    """The graph of a run as it stood at the snapshot, folded as somebody chose.
+
+    `geometry`: places, where they are known; `drawing`: what comes of drawing it, where that has been done.
+    """
+    drawing = drawing or drawings.draw(snapshot, folding)
+    return _of_drawing(drawing, drawings.summary(snapshot), geometry)
 
 
 def diff_picture(a: Snapshot, b: Snapshot, changes: Mapping[str, str] | None = None) -> Picture:

@@ -4,15 +4,15 @@
     view.show(snapshot)       # in the thread that runs the cell
     view.update(snapshot)     # at most ten times a second; cheap
     view.log("fetch", "3 rows\\n")
-    view.finish(snapshot)     # the picture that stays in the saved notebook is written
+    view.finish(last)         # a moment later the picture that stays in the saved notebook is written
 
 Two outputs are displayed: the widget, and an image that is empty until the run ends (a notebook that is
 reopened without a kernel, or converted, shows the image; the live widget hides it). Where nobody looks while
 cells run (nbclient, papermill) there is no widget and nothing is laid out before the end.
 
-Threads: patches are sent by whoever calls `update`; laying out, and lines of log that nobody else sends,
-by one worker, which exists only while there is something to do. One lock orders what is sent. Buttons
-are handled on whatever thread the kernel uses for that; they only call the controls.
+Threads: patches are sent by whoever calls `update`; laying out, what the end of a run brings, and lines of
+log that nobody else sends, by one worker, which exists only while there is something to do. One lock orders
+what is sent. Buttons are handled on whatever thread the kernel uses for that; they only call the controls.
 """
 
 from __future__ import annotations
@@ -39,11 +39,14 @@ from .style import without_ansi
 
 if TYPE_CHECKING:
     from ..runtime.snapshot import Snapshot
+    from .drawing import Drawing
     from .plain import Geometry
     from .widget import DagflowWidget
 
 LOG_LINES = 1000
 LOG_EVERY, REST, FIRST_REST = 0.1, 0.15, 0.3
+AFTER = 0.05
+"""Seconds from the end of a run to its last state and its picture: the cell has returned by then."""
 SHARE = 6
 """So many times as long as it computed the worker rests, so that it takes little from the run."""
 WITHOUT_VIEW = (
@@ -90,7 +93,9 @@ class LiveView:
         self._latest: Snapshot | None = None
         self._asked = False  # somebody has clicked, and waits for the graph
         self._worker: threading.Thread | None = None
-        self._ended: Snapshot | None = None
+        self._ended: Callable[[], Snapshot] | None = None
+        self._end_due = 0.0
+        self._batch = False
         self._complained = False
         self.viewed = False
         """Whether a page has said that it shows the view."""
@@ -103,6 +108,7 @@ class LiveView:
 
         display: Any = shown.display  # it has no type hints
         self._context = contextvars.copy_context()
+        self._batch = not can_be_asked()
         with self._lock:
             if not only_executed():
                 if self._widget is None:
@@ -112,12 +118,15 @@ class LiveView:
                 self._live = display(self._widget, display_id=True)
             empty = {"text/html": f'<div class="dagflow-static {self._class}"></div>', "text/plain": ""}
             self._still = display(empty, raw=True, display_id=True)
-            if self._widget is not None:
+            if self._widget is not None and snapshot.nodes:
                 self._want(snapshot)
 
     def update(self, snapshot: Snapshot) -> None:
         """Tells the page what changed; lays the graph out again, in the background, if nodes or edges did."""
-        with self._lock:
+        with self._news:
+            if self._ended is not None:  # it goes on
+                self._ended = None
+                self._news.notify_all()
             if self._widget is None:
                 return
             states = self._page.delta(snapshot)
@@ -147,31 +156,47 @@ class LiveView:
             else:
                 self._start_worker()
 
-    def finish(self, snapshot: Snapshot) -> None:
-        """The run has ended, or is paused: the picture that stays is written.
+    def finish(self, last: Callable[[], Snapshot]) -> None:
+        """The run has ended, or is paused: its `last` state is told, and the picture that stays is written.
 
-        In the background, where somebody looks: the run does not wait. Where nobody does the cell waits:
-        what executes notebooks (nbclient, papermill) takes a cell's outputs as they are at its end.
+        In the background, where somebody looks: neither the run nor its cell waits. Where nobody does, or
+        the cell was sent by a program, the cell waits: what executes notebooks (nbclient, papermill) takes a
+        cell's outputs as they are at its end.
         """
-        self.update(snapshot)
         with self._news:
             if self._still is None:
                 return
-            if self._is_seen():
-                self._ended = snapshot
+            if self._is_seen() and not self._batch:
+                self._ended, self._end_due = last, time.monotonic() + AFTER
                 self._start_worker()
                 self._news.notify_all()
                 return
-        self._write_picture(snapshot)
+        snapshot = last()
+        self._end(snapshot)
         # Converters prefer a widget to the image, and can show one only with the help of a CDN.
-        if self._live is not None:
+        if self._live is not None and not self._is_seen():
             self._live.update({"text/plain": summary(snapshot)}, raw=True)
 
-    def _write_picture(self, snapshot: Snapshot) -> None:
+    def _end(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            if self._latest is not None and self._latest.at > snapshot.at:
+                return  # it has gone on meanwhile
+            placed = self._is_placed(snapshot)
+        if placed:  # so that whoever sees the end, and saves, saves the picture
+            self._write_picture(snapshot)
+        self.update(snapshot)
+        if not placed:
+            drawing = None
+            if self._is_due():
+                self._wanted = None
+                drawing = self._lay_out(snapshot)
+            self._write_picture(snapshot, drawing)
+
+    def _write_picture(self, snapshot: Snapshot, drawing: Drawing | None = None) -> None:
         with self._lock:
             placed, folding = self._placed, self._folding
         geometry = placed[2] if placed is not None and placed[:2] == (snapshot.topology, folding) else None
-        picture = snapshot_picture(snapshot, geometry, folding)
+        picture = snapshot_picture(snapshot, geometry, folding, drawing)
         shown = picture.to_html(f"dagflow-static {self._class}")
         if self._live is not None:
             shown = shown.replace(">", f"><style>{WITHOUT_VIEW % self._class}</style>", 1)
@@ -251,7 +276,8 @@ class LiveView:
         if not self._busy():
             # The cell's context goes along, else messages would belong to whichever cell runs then.
             run = self._context.copy().run
-            self._worker = threading.Thread(target=run, args=(self._work,), name="dagflow-view", daemon=True)
+            # No daemon: a kernel that is shut down as soon as its cell has returned waits for the picture.
+            self._worker = threading.Thread(target=run, args=(self._work,), name="dagflow-view", daemon=False)
             self._worker.start()
 
     def _busy(self) -> bool:
@@ -276,24 +302,33 @@ class LiveView:
         """Leaves the processor to the run, unless somebody waits; lines of log are sent all the same."""
         until = time.monotonic() + seconds
         with self._news:
-            while (left := until - time.monotonic()) > 0 and not (self._asked or self._ended is not None):
+            while not (self._asked or self._ended is not None or _kernel_ends()):
+                left = until - time.monotonic()
+                if left <= 0:
+                    break
                 self._news.wait(min(left, LOG_EVERY))
                 if self._lines:
                     self._send_logs()
 
-    def _next_job(self) -> Callable[[], None] | None:
+    def _next_job(self) -> Callable[[], object] | None:
         """What to do next; sends lines of log meanwhile. None ends the worker: nothing is left to do."""
         with self._news:
-            while self._lines and not self._is_due():
-                self._news.wait(LOG_EVERY)
-                self._send_logs()
+            while True:
+                left = 0.0 if _kernel_ends() else self._end_due - time.monotonic()
+                if self._ended is not None and left > 0:
+                    self._news.wait(left)
+                elif self._lines and self._ended is None and not self._is_due():
+                    self._news.wait(LOG_EVERY)
+                    self._send_logs()
+                else:
+                    break
             self._asked = False
+            if self._ended is not None:
+                ended, self._ended = self._ended, None
+                return lambda: self._end(ended())
             if self._wanted is not None and self._is_due():
                 wanted, self._wanted = self._wanted, None
                 return partial(self._lay_out, wanted)
-            if self._ended is not None:
-                ended, self._ended = self._ended, None
-                return partial(self._write_picture, ended)
             self._worker = None
             self._news.notify_all()
             return None
@@ -301,7 +336,7 @@ class LiveView:
     def _is_due(self) -> bool:
         return self._wanted is not None and self._is_seen()
 
-    def _lay_out(self, snapshot: Snapshot) -> None:
+    def _lay_out(self, snapshot: Snapshot) -> Drawing:
         """Lays out, paints and sends."""
         folding = self._folding
         drawing = draw(snapshot, folding)
@@ -312,6 +347,7 @@ class LiveView:
             if self._widget is not None:
                 self._widget.set_graph(graph, node_defs(snapshot))
             self._news.notify_all()
+        return drawing
 
 
 def front_end_known() -> bool:
@@ -325,14 +361,24 @@ def front_end_known() -> bool:
 
 
 def only_executed() -> bool:
-    """Whether the cell was sent by something that executes notebooks and shows nothing meanwhile.
+    """Whether the cell was sent by something that executes notebooks and shows nothing meanwhile."""
+    return not front_end_known() and not can_be_asked()
 
-    That leaves no traces, and says that nobody can be asked for input; a console of any kind can be asked.
+
+def can_be_asked() -> bool:
+    """Whether whoever sent the cell can be asked for input, as far as is known: a person in any front end.
+
+    What only executes notebooks says that nobody can.
     """
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     parent: dict[str, Any] = getattr(getattr(shell, "kernel", None), "get_parent", dict)()
-    return not front_end_known() and (parent.get("content") or {}).get("allow_stdin") is False
+    return (parent.get("content") or {}).get("allow_stdin") is not False
+
+
+def _kernel_ends() -> bool:
+    """Whether the process only waits for its threads."""
+    return not threading.main_thread().is_alive()
 
 
 def _line(node_id: str, text: str, stream: str) -> list[str]:

@@ -141,6 +141,11 @@ class RunCoordinator:
         """Whether a worker has to wait before it posts."""
         return len(self._inbox) >= self._capacity
 
+    @property
+    def is_held(self) -> bool:
+        """Whether it has not begun yet, and does when told to."""
+        return not self._capturing and not self.done.done()
+
     def is_quiet(self, waiting: int, held: int) -> bool:
         """Whether nothing moves but `waiting` attempts and `held` answers, which somebody keeps back."""
         scheduler = self.scheduler

@@ -1,4 +1,4 @@
-"""What views see of a run: plain frozen records, made by the coordinator, read by anyone."""
+"""What views see of a run: plain records, made by the coordinator, read by anyone, changed by nobody."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ..core.model import Form
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)  # a frozen one takes three times as long to make, of which the run would pay for
 class NodeView:
     """One node as it stands; times are epoch seconds, `progress` is from 0 to 1.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
 log = logging.getLogger("dagflow_nb")
-PAINT_EVERY = 0.1  # seconds between two updates of a view
+PAINT_EVERY = 0.1  # seconds between two updates of a view, at least
+FIRST_PAINT = 0.3  # seconds before the first one of a run of more nodes than MANY: few of those last as long
+MANY = 300
+SHARE = 8  # so many times as long as they took, updates leave the loop to the run
 MOST_PAST = 10_000  # events that a stream which is begun later still gives
 ROW_EVERY = 1.0  # seconds between two updates of the run's own row
 
@@ -32,8 +37,8 @@ class View(Protocol):
     def log(self, node_id: str, text: str, stream: str) -> None:
         """Show what a node printed or logged."""
 
-    def finish(self, snapshot: Snapshot) -> None:
-        """Draw the last state, to stay."""
+    def finish(self, last: Callable[[], Snapshot]) -> None:
+        """Draw the last state, to stay; `last` gives it, in any thread, also later."""
 
 
 class Watch:
@@ -51,12 +56,14 @@ class Watch:
         self._began: dict[str, float] = {}
         self._progress: dict[str, tuple[float, str | None]] = {}
         self._paint: asyncio.TimerHandle | None = None
+        self._painting = 0.0  # seconds that the last update took
+        self._taking = threading.Lock()  # the last snapshot may be taken by a view's own thread
         self._row_at = 0.0
 
     def add_view(self, view: View) -> None:
         """Draw into this view from now on."""
         if self._run.done.done():
-            view.finish(self.snapshot())
+            view.finish(self.snapshot)
         elif view not in self._views:
             self._views.append(view)
             self._dirty()
@@ -139,21 +146,21 @@ class Watch:
 
     def _dirty(self) -> None:
         if self._paint is None:
-            self._paint = self._run.loop.call_later(
-                PAINT_EVERY, self._paint_now, context=self._run.context.copy()
-            )
+            first = not self._nodes and len(self._run.scheduler.nodes) > MANY
+            pause = FIRST_PAINT if first else max(PAINT_EVERY, SHARE * self._painting)
+            context = self._run.context.copy()
+            self._paint = self._run.loop.call_later(pause, self._paint_now, context=context)
 
     def _paint_now(self) -> None:
-        self._paint = None
-        self._each(lambda view, snapshot: view.update(snapshot))
-
-    def _each(self, call: Callable[[View, Snapshot], None]) -> None:
-        if not self._views:
-            return
+        self._paint, begun = None, time.thread_time()
         snapshot = self.snapshot()
+        self._each(lambda view: view.update(snapshot))
+        self._painting = time.thread_time() - begun
+
+    def _each(self, call: Callable[[View], None]) -> None:
         for view in list(self._views):
             try:
-                call(view, snapshot)
+                call(view)
             except Exception:
                 self._drop(view)
 
@@ -162,23 +169,25 @@ class Watch:
         if self._paint is not None:
             self._paint.cancel()
             self._paint = None
-        self._run.context.copy().run(self._each, lambda view, snapshot: view.finish(snapshot))
+        self._run.context.copy().run(self._each, lambda view: view.finish(self.snapshot))
         self._views.clear()
 
     def snapshot(self) -> Snapshot:
-        """The run as it stands. Only what changed is looked at; safe to read in any thread."""
+        """The run as it stands. Only what changed is looked at; safe to read in any thread.
+
+        Taken on the loop's thread, and once the run is over for this process in any.
+        """
         s = self._run.scheduler
-        if not self._nodes:
-            self._nodes = {id: view_of(node, s, None) for id, node in s.nodes.items()}
-        stale, self._stale = self._stale | s.changed, set()
-        for id in stale:
-            node = s.nodes.get(id)
-            if node is not None:
-                attempts = self._failed.get(id, ()), self._began.get(id)
-                self._nodes[id] = view_of(node, s, self._progress.get(id), *attempts)
-            else:
-                self._nodes.pop(id, None)
-        return snapshot_of(s, tuple(self._nodes.values()))
+        with self._taking:
+            stale, self._stale = self._stale | s.changed, set()
+            for id in stale if self._nodes else s.nodes:
+                node = s.nodes.get(id)
+                if node is not None:
+                    attempts = self._failed.get(id, ()), self._began.get(id)
+                    self._nodes[id] = view_of(node, s, self._progress.get(id), *attempts)
+                else:
+                    self._nodes.pop(id, None)
+            return snapshot_of(s, tuple(self._nodes.values()))
 
 
 def snapshot_of(s: Any, nodes: tuple[NodeView, ...] | None = None) -> Snapshot:

@@ -2,10 +2,14 @@
 
     python tests/benchmarks/view.py [--nodes 1000] [--rounds 5] [--sizes 50,300,1000,10000] [--no-browser]
 
-Four figures: the time of a run of no-op nodes with a view against one without (in a kernel, its messages
-read by a client; the two take turns, medians); the time from an event to the changed pixel, in a page, for
-every state of a run that a page can show; the time from `show` to the first drawn graph, by size; and the
-bytes that went to the page meanwhile. Without a browser only the first is measured.
+The time of a cell that runs no-op nodes, with its view against one without: from its beginning to the
+kernel's reply, so that all is in it that a person waits for before the next cell begins. The two take turns,
+with a pause after each, and the medians are compared, also of the CPU seconds, which are less noisy. What the
+view computes after the cell has ended is a figure of its own: CPU seconds of the kernel and of the helpers
+that lay out, in the second after the cell.
+Further: the time from an event to the changed pixel, in a page, for every state of a run that a page can
+show; the time from `show` to the first drawn graph, by size; and the bytes that went to the page meanwhile.
+Without a browser only the first is measured.
 """
 
 from __future__ import annotations
@@ -18,41 +22,37 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
 
-COST = """
-import json, os, statistics, sys, tempfile, time
+SETUP = """
+import os, resource, sys, tempfile, time
 sys.path.insert(0, {root!r})
 os.environ["JPY_SESSION_NAME"] = "benchmark"  # a page is there: the view does all that it does for one
 from dagflow_nb import DagConfig, DagFlow, Workflow
 
-nodes, rounds, width = {nodes}, {rounds}, 25
-found = {{}}
-for where in ("memory", "file"):
+def cpu():  # seconds of this process, and of the helpers that it has waited for
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+def ready(where):
     path = ":memory:" if where == "memory" else os.path.join(tempfile.mkdtemp(), "bench.db")
     flow = DagFlow(path, config=DagConfig(max_parallel_nodes=64), echo=False)
     @flow.action
     async def noop():
         return None
-    wf = Workflow("bench")
-    for i in range(nodes):
+    wf, width = Workflow("bench"), 25
+    for i in range({nodes}):
         row = i // width * width
         wf.add(noop, id=f"n{{i}}", after=[f"n{{j}}" for j in (i - width, i - width + 1) if 0 <= j < row])
-    took = {{True: [], False: []}}
-    for number in range(rounds + 1):
-        for view in (False, True):
-            start = time.perf_counter()
-            flow.run(wf, view=view)
-            if number:  # the first one imports
-                took[view].append(time.perf_counter() - start)
-    with_view, without = statistics.median(took[True]), statistics.median(took[False])
-    found[where] = {{"without_s": without, "with_s": with_view, "ratio": with_view / without}}
-    flow.close()
-print("RESULT" + json.dumps(found))
+    return flow, wf
 """
+CELL = "began = cpu(); run = flow.run(wf, view={view}); ended = cpu()"
+STILL = 1.0
+"""Seconds after a cell in which its view comes to rest."""
 
 WATCH = """
 () => {
@@ -112,7 +112,7 @@ print("RESULT" + str(begun))
 
 
 def cost(nodes: int, rounds: int) -> dict[str, Any]:
-    """Seconds of a run with and without a view, in a kernel of its own."""
+    """What a cell that runs a graph takes with and without a view, in a kernel of its own; see above."""
     from jupyter_client.manager import start_new_kernel
 
     manager, client = start_new_kernel(kernel_name="python3")
@@ -124,18 +124,53 @@ def cost(nodes: int, rounds: int) -> dict[str, Any]:
             printed.append(message["content"]["text"])
         elif message["msg_type"] == "error":
             raise RuntimeError("\n".join(message["content"]["traceback"]))
-        elif message["msg_type"] in ("comm_open", "comm_msg"):
+        elif message["msg_type"] in ("comm_open", "comm_msg", "display_data", "update_display_data"):
             sizes.append(len(json.dumps(message["content"])))
 
+    def run(code: str) -> float:
+        """Seconds that the kernel takes from the beginning of a cell to its reply, by its own clock."""
+        reply = client.execute_interactive(code, timeout=600, output_hook=read)
+        began = datetime.fromisoformat(reply["metadata"]["started"].replace("Z", "+00:00"))
+        return float((reply["header"]["date"] - began).total_seconds())
+
+    def settle() -> None:
+        """Waits until the view is at rest; reads what was sent after its cell."""
+        time.sleep(STILL)
+        while client.iopub_channel.msg_ready():
+            read(client.get_iopub_msg())
+
+    found: dict[str, Any] = {}
     try:
-        code = COST.format(root=str(ROOT), nodes=nodes, rounds=rounds)
-        client.execute_interactive(code, timeout=600, output_hook=read)
+        run(SETUP.format(root=str(ROOT), nodes=nodes))
+        for where in ("memory", "file"):
+            run(f"flow, wf = ready({where!r})")
+            took: dict[bool, list[float]] = {True: [], False: []}
+            inside: dict[bool, list[float]] = {True: [], False: []}
+            after: dict[bool, list[float]] = {True: [], False: []}
+            for number in range(rounds + 1):
+                for view in (False, True):
+                    seconds = run(CELL.format(view=view))
+                    settle()
+                    printed.clear()
+                    run("print(ended - began, cpu() - ended)")
+                    if number:  # the first one imports
+                        took[view].append(seconds)
+                        for kept, cpu in zip((inside, after), "".join(printed).split(), strict=True):
+                            kept[view].append(float(cpu))
+            found[where] = {
+                "without_s": statistics.median(took[False]),
+                "with_s": statistics.median(took[True]),
+                "cpu_without_s": statistics.median(inside[False]),
+                "cpu_with_s": statistics.median(inside[True]),
+                "after_s": statistics.median(after[True]) - statistics.median(after[False]),
+            }
+            found[where]["ratio"] = found[where]["with_s"] / found[where]["without_s"]
+            run("flow.close()")
     finally:
         client.stop_channels()
         manager.shutdown_kernel(now=True)
-    found: dict[str, Any] = json.loads("".join(printed).split("RESULT", 1)[1])
-    runs = 2 * (rounds + 1)
-    return {**found, "messages_a_run": len(sizes) / runs, "bytes_a_run": sum(sizes) / runs}
+    shown = 2 * (rounds + 1)
+    return {**found, "messages_a_run": len(sizes) / shown, "bytes_a_run": sum(sizes) / shown}
 
 
 @contextmanager
@@ -247,8 +282,10 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
     for where in ("memory", "file"):
         row = found["cost"][where]
         print(
-            f"{options.nodes} no-op nodes, {where}: {row['without_s']:.2f} s without a view, "
-            f"{row['with_s']:.2f} s with one, x{row['ratio']:.2f}"
+            f"{options.nodes} no-op nodes, {where}: {row['without_s']:.3f} s without a view, "
+            f"{row['with_s']:.3f} s with one, x{row['ratio']:.2f} "
+            f"(CPU {row['cpu_without_s']:.3f} and {row['cpu_with_s']:.3f} s); "
+            f"after it {row['after_s']:.3f} s of CPU"
         )
     print(
         f"{found['cost']['messages_a_run']:.0f} messages, {found['cost']['bytes_a_run'] / 1e3:.0f} kB a run"

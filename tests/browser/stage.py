@@ -55,7 +55,8 @@ class Stage:
         self.view.update(self.take(status=status, **changes))
 
     def finish(self, status: str = "completed") -> None:
-        self.view.finish(self.take(status=status, finished_at=time.time()))
+        last = self.take(status=status, finished_at=time.time())
+        self.view.finish(lambda: last)
 
     def _called(self, *call: Any) -> None:
         self.calls.append(call)

@@ -73,9 +73,9 @@ def test_the_bar_counts_what_has_ended(monkeypatch):
     view.show(run_of(*nodes))
     view.log("m/0", "not shown twice")
     view.update(run_of(*nodes))
-    view.finish(run_of(*nodes))
+    view.finish(lambda: run_of(*nodes))
     text = terminal.getvalue()
     assert "pipeline" in text and "2/4" in text and "failed=1" in text
     assert "not shown twice" not in text and text.endswith("\n")
-    view.finish(run_of(*nodes[:2]))
+    view.finish(lambda: run_of(*nodes[:2]))
     assert "1/1" in terminal.getvalue()

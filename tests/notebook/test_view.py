@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import logging
+import os
 import sys
 import threading
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import IPython.display
@@ -19,6 +21,8 @@ from dagflow_nb.notebook.widget import DagflowWidget, free_comm
 from dagflow_nb.runtime.snapshot import NodeView
 
 from .conftest import run_of
+
+ROOT = Path(__file__).parents[2]
 
 
 class Output:
@@ -120,7 +124,7 @@ def test_a_headless_run_keeps_the_picture_alone(outputs, sent):
     view = LiveView(Controls())
     view.show(RUN)
     assert view._worker is None
-    view.finish(changed("completed", status="completed"))
+    view.finish(lambda: changed("completed", status="completed"))
     widget, still = outputs
     assert widget.shown[1] == {"text/plain": still.shown[1]["text/plain"]}
     assert "<img" in still.shown[1]["text/html"] and "1 completed" in still.shown[1]["text/plain"]
@@ -136,7 +140,7 @@ def test_where_nobody_looks_there_is_no_widget(outputs, sent, monkeypatch):
     view.update(replace(changed("running"), topology=2))
     view.log("a", "one line")
     assert len(outputs) == 1 and view._worker is None and sent == []
-    view.finish(changed("completed", status="completed"))
+    view.finish(lambda: changed("completed", status="completed"))
     assert "<img" in outputs[0].shown[1]["text/html"] and "1 completed" in outputs[0].shown[1]["text/plain"]
 
 
@@ -165,7 +169,7 @@ def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
     monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
     view = LiveView(Controls())
     view.show(RUN)
-    view.finish(changed("completed"))
+    view.finish(lambda: changed("completed"))
     settled(view)
     assert len(outputs[0].shown) == 1 and "<img" in outputs[1].shown[1]["text/html"]
     assert 'class="node box"' in outputs[0].shown[0].graph["svg"]
@@ -174,9 +178,88 @@ def test_with_a_front_end_the_widget_stays(outputs, sent, monkeypatch):
     view = LiveView(Controls())
     view.show(RUN)
     view._on_message({"kind": "hello"})
-    view.finish(changed("completed"))
+    view.finish(lambda: changed("completed"))
     settled(view)
     assert view.viewed and len(outputs[2].shown) == 1
+
+
+def test_what_the_end_of_a_run_brings_comes_after_its_cell(outputs, sent, monkeypatch):
+    """A run and its cell do not wait until the last state is looked at, told and drawn."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    monkeypatch.setattr(views, "AFTER", 20.0)
+    view, looked = LiveView(Controls()), []
+
+    def last():
+        looked.append(threading.current_thread())
+        return changed("completed", status="completed")
+
+    view.show(RUN)
+    view.finish(last)
+    assert looked == [] and len(outputs[1].shown) == 1
+    with view._news:
+        view._end_due = 0.0
+        view._news.notify_all()
+    settled(view)
+    assert len(looked) == 1 and looked[0] is not threading.current_thread()
+    assert "1 completed" in outputs[1].shown[1]["text/plain"]
+    assert [one for one in sent if one["kind"] == "patch"][-1]["run"]["status"] == "completed"
+
+
+def test_a_run_that_goes_on_at_once_has_not_ended(outputs, sent, monkeypatch):
+    """An end that is not told yet is forgotten where the run goes on; no older state follows a newer."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    monkeypatch.setattr(views, "AFTER", 20.0)
+    view = LiveView(Controls())
+    view.show(RUN)
+    view.finish(lambda: changed("paused", status="paused"))
+    view.update(changed("running", at=130.0))
+    settled(view)
+    assert len(outputs[1].shown) == 1 and outputs[0].shown[0].run["status"] == "running"
+    view._end(changed("paused", status="paused"))
+    assert len(outputs[1].shown) == 1 and outputs[0].shown[0].run["status"] == "running"
+
+
+def test_a_cell_that_a_program_sent_waits_for_its_picture(outputs, sent, monkeypatch):
+    """Executed from within a notebook's own kernel, say by papermill, a cell holds its picture at its end."""
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebook.ipynb")
+    monkeypatch.setattr(views, "can_be_asked", lambda: False)
+    view = LiveView(Controls())
+    view.show(RUN)
+    view.finish(lambda: changed("completed", status="completed"))
+    assert "1 completed" in outputs[1].shown[1]["text/plain"] and len(outputs[0].shown) == 1
+
+
+def test_a_kernel_that_is_shut_down_after_the_cell_leaves_the_picture():
+    """The picture of a run that ended just before is sent all the same."""
+    from jupyter_client.manager import start_new_kernel
+
+    code = """
+import os
+os.environ["JPY_SESSION_NAME"] = "notebook.ipynb"
+from dagflow_nb import DagFlow, Workflow
+flow = DagFlow(":memory:", echo=False)
+@flow.action
+def act():
+    return 1
+workflow = Workflow("short")
+workflow.add(act)
+flow.run(workflow)
+"""
+    manager, client = start_new_kernel(kernel_name="python3", env={**os.environ, "PYTHONPATH": str(ROOT)})
+    try:
+        assert client.execute_interactive(code, timeout=60)["content"]["status"] == "ok"
+        client.shutdown()
+        while True:
+            message = client.get_iopub_msg(timeout=20)
+            if message["msg_type"] == "update_display_data":
+                break
+        assert "<img" in message["content"]["data"]["text/html"]
+        assert "1 completed" in message["content"]["data"]["text/plain"]
+        manager.finish_shutdown()
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+        manager.cleanup_resources()
 
 
 def test_a_page_that_comes_late_gets_its_graph(outputs, sent):
@@ -214,7 +297,7 @@ def test_the_nodes_of_a_big_run_come_with_its_graph(outputs, sent, monkeypatch):
     settled(view)
     assert len(sent[-1]["defs"]) == 1000 and len(sent[-1]["graph"]["hidden"]["::f@0"]) == 1000
     with view._lock:  # the worker cannot go on before it is given back
-        view.finish(run)
+        view.finish(lambda: run)
         assert len(outputs[1].shown) == 1
     settled(view)
     assert len(outputs[1].shown) == 2
@@ -248,7 +331,7 @@ def test_a_click_folds_the_graph_otherwise(outputs, sent):
     assert list(graph["hidden"]) == ["m"]
     ask(by="<nonsense>")
     assert graph["by"] == "actions"
-    view.finish(replace(run, status="completed"))
+    view.finish(lambda: replace(run, status="completed"))
     settled(view)
     assert (
         'data-node="b"'
@@ -395,9 +478,9 @@ def test_a_run_that_goes_on_after_its_end_is_followed(outputs, sent):
     """After a pause or a retry updates are sent again, and the picture is written again."""
     view = LiveView(Controls())
     view.show(RUN)
-    view.finish(changed("paused", status="paused"))
+    view.finish(lambda: changed("paused", status="paused"))
     view.update(changed("running"))
-    view.finish(changed("completed", status="completed"))
+    view.finish(lambda: changed("completed", status="completed"))
     assert sent[-1]["states"] == {"a": {"state": "completed"}}
     assert "completed" in outputs[1].shown[2]["text/plain"]
 
@@ -406,7 +489,7 @@ def test_what_comes_before_the_view_is_shown_is_no_error():
     """An engine may tell a view of things before it is displayed."""
     view = LiveView(Controls())
     view.update(RUN)
-    view.finish(RUN)
+    view.finish(lambda: RUN)
 
 
 def test_replies_are_left_to_whichever_shell_is_free():

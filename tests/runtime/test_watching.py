@@ -23,8 +23,8 @@ class Drawn:
     def log(self, node_id: str, text: str, stream: str) -> None:
         self.logs.append((node_id, text, stream))
 
-    def finish(self, snapshot: Any) -> None:
-        self.last = snapshot
+    def finish(self, last: Any) -> None:
+        self.last = last()
 
 
 def test_a_view_gets_the_last_state_and_what_was_printed() -> None:

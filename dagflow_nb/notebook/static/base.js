@@ -79,6 +79,9 @@ const push = (map, key, value) => { if (map.has(key)) map.get(key).push(value); 
 const keep = (event) => { event.preventDefault(); event.stopPropagation(); }; // from whoever else listens
 const questionKey = (one) => JSON.stringify([one.branch, one.since, one.question, one.reason]);
 
+// A node's attempts as `[start, end, state]`: told only where there is more to them than the node's own times.
+const triesOf = ({ tries, started, finished, state }) =>
+  tries ?? (started ? [[started, finished ?? null, state]] : []);
 const span = (seen) => seen.started && seen.finished ? took(seen.finished - seen.started) : "";
 const stateCell = (view, state) =>
   h("td", { class: "df-count", "data-state": state }, icon(view.iconOf(state)), state);

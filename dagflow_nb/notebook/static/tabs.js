@@ -189,11 +189,11 @@ class Timeline {
   nodes(ids) {
     const { view } = this;
     for (const [id, { lane }] of this.lanes) {
-      if (!view.defs.has(id) || !view.state(id).tries) { lane.remove(); this.lanes.delete(id); }
+      if (!view.defs.has(id) || !triesOf(view.state(id)).length) { lane.remove(); this.lanes.delete(id); }
     }
     for (const id of ids) {
-      const { tries } = view.state(id);
-      if (!tries || !view.defs.has(id)) continue;
+      const tries = triesOf(view.state(id));
+      if (!tries.length || !view.defs.has(id)) continue;
       if (!this.lanes.has(id)) {
         if (this.lanes.size >= ROWS_SHOWN) continue;
         this.add(id, id, tries[0][0]);
@@ -215,7 +215,7 @@ class Timeline {
 
   // What a node did, as `[from, to, state, attempt]`: `to` is null for what goes on, `state` "wait" for a wait.
   bars(id) {
-    const { tries = [], ready } = this.view.state(id);
+    const seen = this.view.state(id), tries = triesOf(seen), { ready } = seen;
     const bars = tries.map(([start, end, state], i) => [start, end, state, i + 1]);
     if (ready && tries.length && tries[0][0] - ready > WAIT_SHOWN) bars.unshift([ready, tries[0][0], "wait", 1]);
     for (let i = 1; i < tries.length; i += 1) {
