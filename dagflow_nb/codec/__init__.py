@@ -5,7 +5,7 @@ enums), writes no pickle unless told to, and says what it cannot store. The func
 messages of a run with it.
 """
 
-from .base import MissingValue, all_scalars, all_str
+from .base import MissingValue, all_scalars, all_str, write_json
 from .classes import Unknown
 from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input, may_wait
 from .values import Codec, Encoded, Parts
@@ -25,4 +25,5 @@ __all__ = [
     "load_event",
     "load_input",
     "may_wait",
+    "write_json",
 ]

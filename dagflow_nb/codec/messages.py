@@ -29,7 +29,7 @@ from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec, Ref
 from ..errors import SerializationError, shorten
 from .base import SCALARS, TAG
 from .packing import Packer
-from .records import fields_of, pack_fields, pack_plainly, unpack_fields
+from .records import fields_of, pack_fields, pack_plainly, plain_part, unpack_fields
 from .values import Codec
 
 _INPUTS: tuple[type, ...] = typing.get_args(Input)
@@ -37,7 +37,6 @@ _EVENTS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(mess
 # what stands beside an event's text in its row, or is never written
 _BESIDE = ("run_id", "seq", "at", "node", "exception")
 _EVENT_FIELDS = {name: fields_of(kind, _BESIDE) for name, kind in _EVENTS.items()}
-_DEF_FIELDS = fields_of(NodeDef)
 _HAS_NODE = {name for name, kind in _EVENTS.items() if hasattr(kind, "node")}
 _OUTCOME = f'{{"{TAG}":"NodeOutput","v":{{}}}}'
 _OUTCOMES = {
@@ -64,7 +63,7 @@ _all_settled = _SETTLED.issuperset
 def _is_settled(spec: Any) -> bool:
     """Whether nothing that a node's definition holds can be changed by anybody."""
     return (
-        (not spec.inputs or _all_settled(map(type, spec.inputs.values())))
+        (spec.inputs is EMPTY or not spec.inputs or _all_settled(map(type, spec.inputs.values())))
         and spec.ask is None
         and type(spec.action) is str
         and type(spec.cache) in SCALARS
@@ -107,7 +106,7 @@ def dump_input(codec: Codec, input: Input) -> str:
     if isinstance(input, Forked) and input.outputs:
         names = {id: dict.fromkeys(outputs) for id, outputs in input.outputs.items()}
         return codec.dumps(replace(input, outputs=names))
-    return codec.dumps(input)
+    return codec.text(lambda packer: _pack(packer, input, ""))
 
 
 def _dump_attempt(codec: Codec, ended: AttemptEnded) -> str:
@@ -169,7 +168,12 @@ def dump_event(codec: Codec, event: Event) -> str:
             return _COMPLETED[event.outcome.returned]
         event = replace(event, outcome=replace(event.outcome, outputs=EMPTY))
     fields = _EVENT_FIELDS[type(event).__name__]
-    return codec.text(lambda packer: pack_fields(fields, event, packer))
+
+    def pack(packer: Packer) -> dict[str, Any]:
+        plain = None if packer.careful else pack_plainly(fields, event)
+        return pack_fields(fields, event, packer) if plain is None else plain
+
+    return codec.text(pack)
 
 
 def load_event(
@@ -216,15 +220,12 @@ def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
     """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`."""
     nodes = list(defs)
 
-    def pack(packer: Packer) -> list[Any]:
-        return [_pack_def(packer, node) for node in nodes]
-
-    return codec.text(pack)
+    return codec.text(lambda packer: [_pack(packer, node, (node.id,)) for node in nodes])
 
 
-def _pack_def(packer: Packer, node: NodeDef) -> Any:
-    packed = pack_plainly(_DEF_FIELDS, node) if type(node) is NodeDef and not packer.careful else None
-    return packer.slot(node, (node.id,)) if packed is None else {TAG: "NodeDef", "v": packed}
+def _pack(packer: Packer, record: Any, step: str | tuple[Any]) -> Any:
+    plain = None if packer.careful else plain_part(record)
+    return packer.slot(record, step) if plain is None else plain
 
 
 def load_defs(codec: Codec, text: str) -> tuple[NodeDef, ...]:

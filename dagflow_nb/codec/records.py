@@ -33,6 +33,7 @@ _ENUMS: tuple[type, ...] = (
     model.NodeStatus, model.RunStatus, model.When, model.OnFailure, model.HumanTimeoutAction,
 )  # fmt: skip
 _NONE = object()
+_DEEPEST = 5  # records and tuples in each other: an answer, its command, the command's node
 
 
 class _Field:
@@ -97,16 +98,14 @@ def pack_fields(fields: Fields, record: Any, packer: Packer) -> dict[str, Any]:
     return packed
 
 
-def pack_plainly(fields: Fields, record: Any) -> dict[str, Any] | None:
-    """The same for a record with nothing in it but scalars, and tuples and mappings of them; else None."""
+def pack_plainly(fields: Fields, record: Any, depth: int = 0) -> dict[str, Any] | None:
+    """The same for a record with nothing in it but scalars, tuples, mappings of scalars, and other such
+    records; None for others. A graph has many of them, and the general way takes three times as long."""
     packed: dict[str, Any] = {}
     values = fields.values(record)
     for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905
         kind = type(value)
-        if kind is tuple and field.is_tuple and all_scalars(map(type, value)):
-            if value != field.default:
-                packed[field.name] = value
-        elif kind in SCALARS:
+        if kind in SCALARS:
             if not (field.simple and field.is_default(value)):
                 packed[field.name] = value
         elif field.is_mapping and (kind is dict or kind is MappingProxyType):
@@ -115,8 +114,46 @@ def pack_plainly(fields: Fields, record: Any) -> dict[str, Any] | None:
             ):
                 return None
             packed[field.name] = dict(value)
+        elif kind is tuple and field.is_tuple:
+            items = _plain_items(value, depth)
+            if items is None:
+                return None
+            if value != field.default:
+                packed[field.name] = items
         else:
+            plain = plain_part(value, depth)
+            if plain is None:
+                return None
+            packed[field.name] = plain
+    return packed
+
+
+def plain_part(value: Any, depth: int = 0) -> Any:
+    """A scalar, tuple or record in JSON with tags, None where it is not plain."""
+    kind = type(value)
+    if kind is tuple:
+        items = _plain_items(value, depth)
+        return None if items is None else {TAG: "tuple", "v": items}
+    if kind in _STATES:
+        return {TAG: kind.__name__, "v": value.value}
+    fields = _PLAIN.get(kind)
+    if fields is None or depth > _DEEPEST:
+        return None
+    packed = pack_plainly(fields, value, depth + 1)
+    return None if packed is None else {TAG: kind.__name__, "v": packed}
+
+
+def _plain_items(items: tuple[Any, ...], depth: int) -> list[Any] | None:
+    if all_scalars(map(type, items)):
+        return list(items)
+    if depth > _DEEPEST:
+        return None
+    packed = []
+    for item in items:
+        part = item if type(item) in SCALARS else plain_part(item, depth + 1)
+        if part is None and item is not None:
             return None
+        packed.append(part)
     return packed
 
 
@@ -195,6 +232,10 @@ FAMILIES: tuple[Family, ...] = (
     *(StateFamily(cls) for cls in _ENUMS),
     _CONFIG,
 )
+
+
+_STATES = frozenset(_ENUMS)
+_PLAIN = {family.cls: family.fields for family in FAMILIES if isinstance(family, RecordFamily)}
 
 
 def family_of(kind: type) -> Family | None:

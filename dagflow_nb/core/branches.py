@@ -154,6 +154,8 @@ def share_fate(s: State, node: Node) -> None:
     above = [s.nodes[id] for id in node.spec.deps]
     if parent is not None:
         above.append(s.nodes[parent])
+    if not any(other.cut or other.pauses for other in above):
+        return
     if any(other.cut for other in above) and (
         (parent is not None and s.nodes[parent].cut) or not can_hold(node, s.nodes)
     ):

@@ -76,7 +76,7 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     answered_id = answered.id if answered is not None else None
     depth = 0 if event is None else answered.depth + 1 if answered is not None else 1
     s.names.update(names)
-    added = s.add(new, lambda spec: frozenset(d for d in spec.deps if d == answered_id or d == spec.replaces))
+    added = s.add(new, lambda spec: frozenset(spec.deps) & {answered_id, spec.replaces})
     for node in added:
         node.depth, node.added_by = depth, answered_id
         s.fresh.add(node.id)
@@ -164,24 +164,26 @@ def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, i
     return id
 
 
+_KINDS = {"ask": Form, "failure": str, "executor": str, "replaces": str}
+
+
 def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeDef:
-    inputs = {str(k): map_refs(v, lambda r: r.bind(known)) for k, v in (spec.inputs or {}).items()}
+    inputs: Mapping[str, Any] = EMPTY
+    if spec.inputs:
+        inputs = {str(k): map_refs(v, lambda r: r.bind(known)) for k, v in spec.inputs.items()}
     if spec.deps is not None:
         deps = [str(dep) for dep in spec.deps]
     else:
         deps = [answered.id] if answered is not None else []
-    deps += [r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs"]
+    if inputs is not EMPTY:
+        deps += [r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs"]
     timeout, tries = spec.timeout, spec.try_count
     if timeout is not None and not (_is_number(timeout) and isfinite(timeout) and timeout > 0):
         raise Refused(f"timeout of node {id!r} is a number of seconds above 0, not {shorten(timeout)}")
     if tries is not None and not (_is_number(tries) and isinstance(tries, int) and tries >= 1):
         raise Refused(f"try_count of node {id!r} is a number of at least 1, not {shorten(tries)}")
-    for name, value, kind in (
-        ("ask", spec.ask, Form),
-        ("failure", spec.failure, str),
-        ("executor", spec.executor, str),
-        ("replaces", spec.replaces, str),
-    ):
+    for name, kind in _KINDS.items():
+        value = getattr(spec, name)
         if value is not None and not isinstance(value, kind):
             raise Refused(f"{name} of node {id!r} is not {shorten(value)}")
     policy = spec.on_failure
@@ -189,7 +191,7 @@ def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeD
         id=id,
         action=spec.action,
         deps=tuple(dict.fromkeys(deps)),
-        inputs=inputs or EMPTY,
+        inputs=inputs,
         timeout=timeout,
         try_count=tries,
         when=_one_of(When, spec.when, "when", id),
@@ -198,7 +200,7 @@ def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeD
         cache=spec.cache,
         executor=spec.executor,
         ask=spec.ask,
-        tags=tuple(str(tag) for tag in spec.tags),
+        tags=tuple(map(str, spec.tags)) if spec.tags else (),
         replaces=spec.replaces,
     )
 
@@ -207,14 +209,20 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
+_NAMES: dict[Any, dict[str, Any]] = {kind: {str(k): k for k in kind} for kind in (When, OnFailure)}
+
+
 def _one_of(kind: Any, value: Any, what: str, id: str) -> Any:
     if type(value) is kind:
         return value
+    known = _NAMES[kind]
+    if type(value) is str and value in known:
+        return known[value]
     try:
         return kind(value)
     except ValueError:
-        known = " or ".join(repr(str(k)) for k in kind)
-        raise Refused(f"{what} of node {id!r} is {known}, not {shorten(value)}") from None
+        names = " or ".join(map(repr, known))
+        raise Refused(f"{what} of node {id!r} is {names}, not {shorten(value)}") from None
 
 
 def find(s: State, id: Any) -> Node:

@@ -71,6 +71,17 @@ class Hook:
         """What makes two subscriptions the same one."""
         return (self.kinds, self.node, self.action, self.dag, self.when)
 
+    def outlook(self, kind: type[Event], dag_name: str = "") -> bool | None:
+        """Whether the hook is asked about events of a kind: about all, none, or (None) as `matches` says."""
+        if self._dag is not None and not self._dag(dag_name):
+            return False
+        if kind in self._lifecycle:
+            return True
+        if not self._handles or (kind not in self._kinds if self._kinds else kind in QUIET):
+            return False
+        is_simple = self._node is None and self.action is None and self.when is None
+        return True if is_simple and not isinstance(self.target, CompositeHook) else None
+
     def matches(self, event: Any, dag_name: str = "") -> bool:
         """Whether the hook is to be asked about this event. Cheap, and never raises."""
         if type(event) in self._lifecycle:

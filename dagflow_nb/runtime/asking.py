@@ -63,6 +63,8 @@ class Asking:
             self._post
         )  # a replay takes answers in the order in which they once came
         run = coordinator
+        # for each kind of event the hooks that it may concern, and whether it does so in any case
+        self._concerned: dict[type, list[tuple[Hook, bool]]] = {}
         self._context = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
         self.waiting: deque[Any] = deque()
         self._is_asking = False
@@ -71,13 +73,24 @@ class Asking:
 
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
-        if type(event) is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
+        kind = type(event)
+        if kind is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
             return True
-        for hook in self.hooks:  # a generator would take longer than the question
-            if self._wants(hook, event):
+        hooks = self._concerned.get(kind)
+        for hook, always in self._hooks_for(kind) if hooks is None else hooks:
+            if always or self._wants(hook, event):
                 return True
         # until this is answered the run cannot end before what a strict flow makes of it has come
         return self._run.strict and type(event) is m.CommandRejected
+
+    def _hooks_for(self, kind: type) -> list[tuple[Hook, bool]]:
+        found = self._concerned.get(kind)
+        if found is None:
+            outlooks = [(hook, hook.outlook(kind, self._run.dag_name)) for hook in self.hooks]
+            sure = kind is not m.HookFailed
+            found = [(hook, sure and outlook is True) for hook, outlook in outlooks if outlook is not False]
+            self._concerned[kind] = found
+        return found
 
     def _wants(self, hook: Hook, event: Any) -> bool:
         # a hook is not told of its own failure: it might fail of it again
@@ -109,7 +122,11 @@ class Asking:
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
             first: list[m.Input] = []
-            if type(event) is m.NodeCompleted and (wishes := _wishes_of(event)):
+            if (
+                type(event) is m.NodeCompleted
+                and event.outcome.metadata is not EMPTY
+                and (wishes := _wishes_of(event))
+            ):
                 try:
                     answers += [(event.node.action, run.growth.ready(wish)) for wish in wishes["commands"]]
                 except Exception as error:
@@ -117,8 +134,8 @@ class Asking:
                 if wishes["pause"]:
                     reason = f"{event.node.node_id!r} paused the run"
                     first = [m.PauseRun(run.clock.now(), reason, event.node.action)]
-            for hook in self.hooks:
-                if not self._wants(hook, event):
+            for hook, always in self._hooks_for(type(event)):
+                if not (always or self._wants(hook, event)):
                     continue
                 try:
                     found = await hook.ask(ctx, event)

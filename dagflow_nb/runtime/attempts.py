@@ -32,17 +32,18 @@ class Talk:
     """One attempt that is under way: everything it says goes into the run's `outbox`, from any thread.
 
     Nothing here blocks; `wake` tells the run that something is there. `recorded`: the store knows that it
-    runs. `task` or `stop()` is what ends it, `result` how it ended. `key`: what its result is kept under.
+    runs. `lines`: those without an end that are held back, None if there are none. `task` or `stop()` is
+    what ends it, `result` how it ended. `key`: what its result is kept under.
     """
 
     __slots__ = (
-        "_lines",
         "_size",
         "_wake",
         "attempt",
         "cancelled",
         "echo",
         "key",
+        "lines",
         "node_id",
         "outbox",
         "recorded",
@@ -57,7 +58,7 @@ class Talk:
     ) -> None:
         self.node_id, self.attempt, self.outbox, self._wake, self.echo = node_id, attempt, outbox, wake, echo
         self.cancelled = False
-        self._lines: dict[str, str] | None = None
+        self.lines: dict[str, str] | None = None
         self._size = 0
         self.recorded = False
         self.key: Any = None
@@ -65,11 +66,6 @@ class Talk:
         self.task: asyncio.Task[None] | None = None
         self.stop: Callable[[], Any] | None = None
         self.result: Result | None = None
-
-    @property
-    def has_lines(self) -> bool:
-        """Whether a line without an end is held back."""
-        return self._lines is not None
 
     def _say(self, kind: str, *data: Any) -> None:
         if not self.cancelled or kind == "usage":
@@ -102,16 +98,16 @@ class Talk:
 
     def wrote(self, stream: str, text: str) -> str:
         """What it printed; returns the lines that are whole now."""
-        if self._lines is None:
-            self._lines = {}
-        lines, newline, rest = (self._lines.get(stream, "") + text).rpartition("\n")
+        if self.lines is None:
+            self.lines = {}
+        lines, newline, rest = (self.lines.get(stream, "") + text).rpartition("\n")
         if not newline:
             # a line without an end is held back, but not for ever
-            self._lines[stream] = rest if len(rest) < 10_000 else ""
+            self.lines[stream] = rest if len(rest) < 10_000 else ""
             if len(rest) >= 10_000:
                 return self._printed(stream, rest)
             return ""
-        self._lines[stream] = rest
+        self.lines[stream] = rest
         return self._printed(stream, lines + newline)
 
     def _printed(self, stream: str, text: str) -> str:
@@ -133,7 +129,7 @@ class Talk:
 
     def last_lines(self) -> dict[str, str]:
         """The lines without an end that are still held back, by stream; they are taken."""
-        lines, self._lines = self._lines, None
+        lines, self.lines = self.lines, None
         found = {}
         for stream, text in (lines or {}).items():
             if text:

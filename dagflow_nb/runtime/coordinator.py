@@ -164,6 +164,7 @@ class RunCoordinator:
         for message in messages:
             if isinstance(message, m.Begin | m.Reopened):
                 self._durability = message.config.durability
+                self.snapshots.configure(message.config)
         if reopened:
             self.asking.waiting.extend(ask.event for ask in self.scheduler.asks.values())
 
@@ -181,7 +182,7 @@ class RunCoordinator:
     def post_at_once(self, *messages: m.Input, alone: bool) -> None:
         """Take inputs now, if they are `alone` in that no others are about to come; for tasks of this run."""
         self._inbox.extend(messages)
-        if not self._scheduled and self._capturing and not self.done.done():
+        if not self._scheduled and self._capturing:
             if alone and len(self._inbox) == len(messages):
                 self._own_context.run(self._pump)
             else:
@@ -213,7 +214,8 @@ class RunCoordinator:
     def _take_all(self, unit: Unit, starts: list[Talk]) -> None:
         inputs, events = len(unit.journal), len(unit.events)
         try:
-            self.workers.listen(unit)
+            if self.workers.has_said:
+                self.workers.listen(unit)
             if self._values:
                 unit.artifacts += self._values
                 self._values = []
@@ -235,21 +237,21 @@ class RunCoordinator:
             return
         self.taken += 1
         kept: Any = message
-        if isinstance(message, m.GroupOpened) and message.children:
+        if type(message) is m.GroupOpened and message.children:
             kept = replace(message, children=())  # they are made anew from the count
-        if not may_wait(kept) or scheduler.asked:
+        waits = may_wait(kept)
+        if not waits or scheduler.asked:
             asked = ",".join(map(str, scheduler.asked)) or None
             scheduler.asked.clear()
-            if not may_wait(kept):
-                kept = dump_input(self.codec, kept)
+            kept = kept if waits else dump_input(self.codec, kept)
             kept = (self.taken, message.at, type(message).__name__, kept, asked)
         unit.journal.append(kept)
-        if isinstance(message, m.AttemptEnded):
+        if type(message) is m.AttemptEnded:
             self.workers.record(message, unit)
         for effect in effects:
-            if isinstance(effect, m.Emit):
+            if type(effect) is m.Emit:
                 self._emit(effect.event, effect.ask, unit)
-            elif isinstance(effect, m.StartAttempt):
+            elif type(effect) is m.StartAttempt:
                 starts.append(self.workers.register(effect))
             elif isinstance(effect, m.CancelAttempt):
                 self.workers.stop(effect, unit)
@@ -259,7 +261,7 @@ class RunCoordinator:
                 self._close_group(effect)
             elif isinstance(effect, m.WakeAt):
                 self._wake_at(effect.at)
-            else:
+            elif isinstance(effect, m.RunEnded):
                 self._ended = effect
 
     # --- out ----------------------------------------------------------------------------------
@@ -270,11 +272,12 @@ class RunCoordinator:
         ended, careful = self._ended, self.workers.careful or self._durability == "sync"
         if ended is not None or self.watch.row_is_due():
             unit.run = run_row(self.scheduler, ended)
-        unit.snapshot = self.snapshots.take() or unit.snapshot
+        if self.snapshots.due:
+            unit.snapshot = self.snapshots.take()
         if not (unit.journal or unit.logs or unit.artifacts or unit.snapshot):
             return []
         full = len(unit.journal) >= MOST_INPUTS
-        if self.snapshots.hold_back() and ended is None and not careful and unit.snapshot is None:
+        if self.snapshots.hold_back and ended is None and not careful and unit.snapshot is None:
             if full:
                 unit.close()
                 self._held_back.append(unit)
@@ -297,8 +300,10 @@ class RunCoordinator:
             stored = store.write(one, wait=must_wait)
         if must_wait and stored is None and (unit.journal or unit.logs or unit.artifacts):
             stored = store.committed(self.run_id)
-        self.watch.look()
-        self.snapshots.look()
+        if self.watch.views:
+            self.watch.look()
+        if self.snapshots.every and self.snapshots.timer is None:
+            self.snapshots.look()
         if ended is not None:
             self.snapshots.close()  # one that came due now would be written after the run is given up
             self._leaving = self.loop.create_task(self._leave(ended, stored))
@@ -320,14 +325,15 @@ class RunCoordinator:
             self.asking.go()
 
     def _emit(self, event: Any, ask: bool, unit: Unit) -> None:
-        unit.events.append(event if may_wait(event) else event_row(event, dump_event(self.codec, event)))
-        watch = self.watch
+        watch, kind = self.watch, type(event)
+        usual = kind is m.NodeStarted or may_wait(event)
+        unit.events.append(event if usual else event_row(event, dump_event(self.codec, event)))
         watch.past.append(event)
         if watch.listeners:
             watch.tell(event)
         if ask:
             self._to_ask.append(event)
-        if type(event) is not m.NodeStarted:
+        if not usual or (kind is m.NodeCompleted and (self.records or event.outcome.recovered)):
             self._look_at(event, unit)
 
     def _look_at(self, event: Any, unit: Unit) -> None:

@@ -6,11 +6,10 @@ that changed several times has one), and text and bytes by the thread that write
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..codec import all_scalars, all_str, dump_event, dump_input
+from ..codec import all_scalars, all_str, dump_event, dump_input, write_json
 from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 @lru_cache(maxsize=4096)
 def _ids(ids: tuple[str, ...]) -> str:
     """Ids as a JSON list; a node's row is written several times, and many nodes share their dependencies."""
-    return json.dumps(ids)
+    return write_json(ids)
 
 
 def node_row(node: Node) -> tuple[Any, ...]:

@@ -24,41 +24,41 @@ def state_text(scheduler: Scheduler) -> str:
 
 
 class Snapshots:
-    """When the next snapshot of one run is due, and what is in it."""
+    """When the next snapshot of one run is due, and what is in it.
+
+    `every`: so many seconds, 0 for never. `hold_back`: nothing is to be written between snapshots, pauses and
+    the end. `due`: it is time for one.
+    """
 
     def __init__(self, run: RunCoordinator) -> None:
         self._run = run
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = False
+        self.timer: asyncio.TimerHandle | None = None
         self._last: float | None = None
+        self.every, self.hold_back, self.due = 0.0, False, False
+
+    def configure(self, config: Any) -> None:
+        """Go by the settings of the run."""
+        self.every = config.cache_snapshot_interval or 0.0
+        self.hold_back = config.durability == "exit" or (
+            config.durability != "sync" and not config.enable_incremental_cache
+        )
 
     def look(self) -> None:
-        """Set the timer, once the run's settings are known."""
-        if self._timer is None and not self._due:
-            config: Any = getattr(self._run.scheduler, "config", None)
-            if config is not None and config.cache_snapshot_interval:
-                self._timer = self._run.loop.call_later(config.cache_snapshot_interval, self._fire)
+        """Set the timer, unless a snapshot is due."""
+        if not self.due:
+            self.timer = self._run.loop.call_later(self.every, self._fire)
 
     def _fire(self) -> None:
-        self._timer, self._due = None, True
+        self.timer, self.due = None, True
         self._run.post()
 
-    def hold_back(self) -> bool:
-        """Whether nothing is to be written between snapshots, pauses and the end."""
-        config: Any = getattr(self._run.scheduler, "config", None)
-        if config is None or config.durability == "sync":
-            return False
-        return config.durability == "exit" or not config.enable_incremental_cache
-
-    def take(self) -> tuple[Any, ...] | None:
-        """The row of a snapshot that is due: (dag_name, taken_at, data, taken_at of the one it replaces)."""
-        if not self._due:
-            return None
-        self._due = False
+    def take(self) -> tuple[Any, ...]:
+        """The row of a snapshot: (dag_name, taken_at, data, taken_at of the one it replaces)."""
+        self.due = False
         before, self._last = self._last, self._run.clock.now()
         return (self._run.dag_name, self._last, state_text(self._run.scheduler), before)
 
     def close(self) -> None:
         """No more of them."""
-        if self._timer is not None:
-            self._timer.cancel()
+        if self.timer is not None:
+            self.timer.cancel()

@@ -58,7 +58,9 @@ class Tasks:
         began = clock()
         while waiting:
             listener, work, args = waiting.popleft()
-            self.goes_on()
+            self._at_hand = False
+            if waiting:
+                self._call()
             CURRENT.set(listener)
             before = copy_context()
             await work(task, *args)

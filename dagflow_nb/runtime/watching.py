@@ -46,7 +46,7 @@ class Watch:
 
     def __init__(self, coordinator: RunCoordinator) -> None:
         self._run = coordinator
-        self._views: list[View] = []
+        self.views: list[View] = []
         self.listeners: list[Callable[[Any], None]] = []
         self.past: deque[Any] = deque(maxlen=MOST_PAST)  # for who begins to listen later
         self._nodes: dict[str, NodeView] = {}
@@ -64,8 +64,8 @@ class Watch:
         """Draw into this view from now on."""
         if self._run.done.done():
             view.finish(self.snapshot)
-        elif view not in self._views:
-            self._views.append(view)
+        elif view not in self.views:
+            self.views.append(view)
             self._dirty()
 
     def listen(self, listener: Callable[[Any], None]) -> Callable[[], None]:
@@ -92,7 +92,7 @@ class Watch:
 
     def look(self) -> None:
         """Inputs were taken: views are due where that changed a node."""
-        if self._views and self._run.scheduler.changed:
+        if self._run.scheduler.changed:
             self._dirty()
 
     def log(self, id: str, level: str, stream: str, message: str) -> None:
@@ -105,7 +105,7 @@ class Watch:
         """A node says how far it is."""
         self._progress[id] = (fraction, message)
         self._stale.add(id)
-        if self._views:
+        if self.views:
             self._dirty()
         if self.listeners:
             self.tell(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
@@ -117,7 +117,7 @@ class Watch:
             self.tell(m.TokenStreamed(self._ref(id), token, **self._now()))
 
     def _write(self, id: str, text: str, stream: str) -> None:
-        for view in list(self._views):
+        for view in list(self.views):
             try:
                 view.log(id, text, stream)
             except Exception:
@@ -126,7 +126,7 @@ class Watch:
     def _drop(self, view: View) -> None:
         # a view that fails must not take the run with it
         log.warning("a view of run %s failed and is closed", self._run.run_id, exc_info=True)
-        self._views.remove(view)
+        self.views.remove(view)
 
     def _ref(self, id: str) -> NodeRef:
         node = self._run.scheduler.nodes.get(id)
@@ -158,7 +158,7 @@ class Watch:
         self._painting = time.thread_time() - begun
 
     def _each(self, call: Callable[[View], None]) -> None:
-        for view in list(self._views):
+        for view in list(self.views):
             try:
                 call(view)
             except Exception:
@@ -170,7 +170,7 @@ class Watch:
             self._paint.cancel()
             self._paint = None
         self._run.context.copy().run(self._each, lambda view: view.finish(self.snapshot))
-        self._views.clear()
+        self.views.clear()
 
     def snapshot(self) -> Snapshot:
         """The run as it stands. Only what changed is looked at; safe to read in any thread.

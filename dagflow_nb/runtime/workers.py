@@ -198,14 +198,13 @@ class Workers:
         except BaseException as error:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
             result = Result(None, error, action)
-        outcome = result.outcome
-        if outcome is not None and is_settled(outcome.outputs) and own.key is None:
-            result.rows = self._run.settled_rows(own.node_id, outcome.outputs)
+        run, outcome = self._run, result.outcome
+        if outcome is not None and own.key is None and is_settled(outcome.outputs):
+            result.rows = run.settled_rows(own.node_id, outcome.outputs)
         elif outcome is not None and _takes_long(outcome.outputs):
             await asyncio.to_thread(self._with_rows, own, result)
         else:
             self._with_rows(own, result)
-        run = self._run
         if run.is_full():
             await run.room()
         run.tasks.ends()
@@ -261,7 +260,7 @@ class Workers:
             return
         del self._under_way[id]
         run = self._run
-        if own.has_lines or self._outbox:
+        if own.lines is not None or self._outbox:
             self._last_lines(own, unit)
         outcome = message.outcome
         if outcome is not None and outcome.success:
@@ -348,6 +347,11 @@ class Workers:
                 self._run.loop.call_soon_threadsafe(self._run.loop.call_later, LISTEN_EVERY, self._run.post)
             except RuntimeError:
                 log.debug("run %s: its loop has ended", self._run.run_id)
+
+    @property
+    def has_said(self) -> bool:
+        """Whether there is anything to listen to."""
+        return self._flagged or bool(self._outbox)
 
     def listen(self, unit: Unit) -> None:
         """Logs are stored, progress is shown, events and usage become inputs."""

@@ -245,6 +245,14 @@ def test_inputs(value: Any) -> None:
     assert same(load_input(CODEC, text), value)
 
 
+@pytest.mark.parametrize("value", INPUTS, ids=lambda value: type(value).__name__)
+def test_inputs_that_are_plain_are_written_as_all_others(value: Any) -> None:
+    """The short way for records with nothing but scalars in them makes the same text as the general one."""
+    text = dump_input(CODEC, value)
+    if not isinstance(value, m.AttemptEnded | m.Forked) and text[:1] != "[":
+        assert json.loads(text) == json.loads(CODEC.dumps(value))
+
+
 @pytest.mark.parametrize("value", EVENTS, ids=lambda value: type(value).__name__)
 def test_events(value: Any) -> None:
     """Every event comes back equal, with the run, number, time and node of its row."""
