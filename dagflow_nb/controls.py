@@ -20,6 +20,14 @@ LINES = 1000
 """Lines of log that a view of an older run begins with."""
 
 
+def check_view(view: object) -> None:
+    """Raises `ValidationError` for what is no `view`."""
+    if view is not False:
+        from .notebook import bar
+
+        bar.check_view(view)
+
+
 def show_in_view(run: Run, view: bool | str) -> Any:
     """Display a run as `view` says and return what draws it; None for no view.
 

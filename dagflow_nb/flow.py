@@ -22,6 +22,7 @@ from .blocking import STOP_WITHIN, Blocking
 from .cache import Cache
 from .checking import load_checker
 from .config import DagConfig
+from .controls import check_view
 from .core import messages as m
 from .core.model import RunStatus
 from .definitions import Definitions
@@ -173,8 +174,6 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         view: bool | str,
         made: list[Run] | None = None,
     ) -> Any:
-        from .notebook.bar import check_view
-
         check_view(view)
         check_run_id(run_id)
         prepared = self._session.prepare(

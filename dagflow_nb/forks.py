@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from .config import DagConfig
+from .controls import check_view
 from .run import Run
 from .runtime.engine import Engine
 from .runtime.forking import Wanted, fork
@@ -72,8 +73,6 @@ class Forks:
         ...     run.result, other.result, other.outputs["rows"]["result"]
         (3, 10, [5, 5])
         """
-        from .notebook.bar import check_view
-
         check_view(view)
         flow = cast("DagFlow", self)
         again = names_to_refresh(refresh)
