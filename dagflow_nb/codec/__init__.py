@@ -7,7 +7,16 @@ messages of a run with it.
 
 from .base import MissingValue, all_scalars, all_str, write_json
 from .classes import Unknown
-from .messages import dump_defs, dump_event, dump_input, load_defs, load_event, load_input, may_wait
+from .messages import (
+    are_settled,
+    dump_defs,
+    dump_event,
+    dump_input,
+    load_defs,
+    load_event,
+    load_input,
+    may_wait,
+)
 from .values import Codec, Encoded, Parts
 
 __all__ = [
@@ -18,6 +27,7 @@ __all__ = [
     "Unknown",
     "all_scalars",
     "all_str",
+    "are_settled",
     "dump_defs",
     "dump_event",
     "dump_input",

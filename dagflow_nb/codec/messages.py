@@ -74,6 +74,11 @@ def _is_settled(spec: Any) -> bool:
     )
 
 
+def are_settled(specs: Iterable[NodeDef]) -> bool:
+    """Whether nothing that these definitions hold can be changed by anybody."""
+    return all(map(_is_settled, specs))
+
+
 def may_wait(message: Any) -> bool:
     """Whether an input or event is the same when it is written later: nobody can change what it holds.
 
@@ -90,7 +95,7 @@ def may_wait(message: Any) -> bool:
         return not message.settings and all(
             type(command) is AddNode and _is_settled(command.spec) for _, command in message.commands
         )
-    return kind is NodesAdded and all(map(_is_settled, message.nodes))
+    return kind is NodesAdded and are_settled(message.nodes)
 
 
 def dump_input(codec: Codec, input: Input) -> str:

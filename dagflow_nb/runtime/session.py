@@ -16,7 +16,7 @@ from typing import Any
 from ..actions import ActionRegistry, NodeAction, as_action, prepared
 from ..cache import Cache
 from ..clock import Clock, SystemClock
-from ..codec import Codec, dump_defs
+from ..codec import Codec, are_settled, dump_defs
 from ..codec.weight import are_heavy
 from ..config import DagConfig
 from ..core import messages as m
@@ -325,12 +325,18 @@ class Session:
             short[name] = f"<{type(value).__name__}, {size:,} bytes>" if big else value
         return short
 
-    def _tree(self, name: str, specs: tuple[NodeDef, ...]) -> str:
-        """The nodes as text; made once for a workflow that is run again and again."""
+    def _tree(self, name: str, specs: tuple[NodeDef, ...]) -> Any:
+        """The nodes as text, or what makes it; made once for a workflow that is run again and again."""
         known = self._trees.get(name)
-        if known is None or len(known[0]) != len(specs) or not all(map(operator.is_, known[0], specs)):
-            known = self._trees[name] = (specs, dump_defs(self.codec, specs))
-        return known[1]
+        if known is not None and len(known[0]) == len(specs) and all(map(operator.is_, known[0], specs)):
+            return known[1]
+
+        def make() -> str:
+            text = dump_defs(self.codec, specs)
+            self._trees[name] = (specs, text)
+            return text
+
+        return make if are_settled(specs) else make()
 
     def _coordinator(
         self,

@@ -46,8 +46,9 @@ class Store(BaseStore):
         """Insert a run's row, driven by this store. A `run_id` that is taken raises `InvalidState`.
 
         `row`: columns of `runs` (`run_id` and `dag_name` at least; `created_at` is now by default), and
-        `tree`: JSON text of the nodes at the start. `artifacts`: values it begins with, as in a `Unit`. An
-        unknown column raises `ValidationError`, a file that is gone `DatabaseError`.
+        `tree`: JSON text of the nodes at the start, or what makes it when it is written. `artifacts`: values
+        it begins with, as in a `Unit`. An unknown column raises `ValidationError`, a file that is gone
+        `DatabaseError`.
         """
         self.check_file()
         values = dict(row)
@@ -64,6 +65,15 @@ class Store(BaseStore):
         values["owner"] = self._writer.owner.owner
         insert = f"insert into runs ({', '.join(values)}) values ({', '.join('?' * len(values))})"
 
+        def write_tree(connection: sqlite3.Connection) -> None:
+            text = tree() if callable(tree) else tree
+            connection.execute(
+                "insert into execution_trees (run_id, dag_name, created_at, tree) values (?, ?, ?, ?)",
+                (run_id, values["dag_name"], values["created_at"], text),
+            )
+
+        tree_waits = self._memory and callable(tree)
+
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("select 1 from runs where run_id = ?", (run_id,)).fetchone():
                 raise InvalidState(
@@ -73,14 +83,13 @@ class Store(BaseStore):
                 )
             owners.announce(connection, self._writer.owner, now)
             connection.execute(insert, tuple(values.values()))
-            if tree is not None:
-                connection.execute(
-                    "insert into execution_trees (run_id, dag_name, created_at, tree) values (?, ?, ?, ?)",
-                    (run_id, values["dag_name"], values["created_at"], tree),
-                )
+            if tree is not None and not tree_waits:
+                write_tree(connection)
             insert_artifacts(connection, begins_with)
 
         await self._call(work, at_once=True)
+        if tree_waits:
+            await self._call(write_tree, lazy=True)
         self._own(run_id)
 
     async def copy_run(self, copy: Copy) -> bool:

@@ -86,6 +86,25 @@ def test_what_is_loaded_is_what_was_written(database: str, with_store: Any) -> N
     with_store(database, test)
 
 
+def test_the_graph_is_made_into_text_when_it_is_written(database: str, with_store: Any) -> None:
+    """In memory that is when somebody reads; in a file at once, so that no run is without its graph."""
+
+    async def test(store: Store) -> None:
+        made: list[str] = []
+
+        def tree() -> str:
+            made.append("made")
+            return "[1]"
+
+        await store.create_run({**RUN, "tree": tree})
+        assert len(made) == (0 if database == ":memory:" else 1)
+        assert store.execution_tree("d") == ("r", "[1]")
+        stored = await store.load("r")
+        assert stored is not None and stored.tree == "[1]" and made == ["made"]
+
+    with_store(database, test)
+
+
 def test_the_last_state_wins(database: str, with_store: Any) -> None:
     """Nodes, attempts, values and the run's row keep one state: within a transaction and across them."""
 
