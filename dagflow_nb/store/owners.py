@@ -171,11 +171,14 @@ def held_by(run_id: str, owner: Owner, doing: str) -> InvalidState:
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner.opened_at))
     if owner.pid == os.getpid() and owner.host == this_host():
         who = "another open flow of this very process"
-        way = "wait until the run has ended or paused, or close that flow (flow.close())"
+        way = "pause or cancel it by that flow, wait for its end, or close that flow (flow.close())"
     else:
         host = owner.host.split(" ")[0]
         who = f"process {owner.pid} on {host!r}"
-        way = f"wait until the run has ended or paused there, or stop that process (kernel) {owner.pid}"
+        way = (
+            f"only that process can pause it, cancel it or change it: do so there, wait for its end, or stop "
+            f"that process (kernel) {owner.pid} and go on here with flow.resume({run_id!r})"
+        )
     return InvalidState(
         f"run {run_id!r} cannot be {doing}: it is being driven by {who}, open since {since}; {way}",
         culprit=run_id,
