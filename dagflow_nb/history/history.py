@@ -19,7 +19,7 @@ from ..codec.base import TAG
 from ..core.model import NodeDef, NodeOutput
 from ..errors import DagError, DatabaseError, ValidationError, did_you_mean
 from ..store.blobs import Kept, fetch
-from ..store.owners import live_owners
+from ..store.owners import split_owners
 from . import frames, queries
 from .filters import Where, limit_of, moment, texts
 from .frames import Category, frame, inferred
@@ -219,7 +219,9 @@ class History:
         """Rows of a query in which `{live}` stands for the owners that are alive."""
 
         def work(connection: sqlite3.Connection) -> list[Sequence[Any]]:
-            live = ", ".join(_quoted(owner) for owner in live_owners(connection, time.time())) or "''"
+            dead = ", ".join(map(_quoted, split_owners(connection, time.time())[1]))
+            # who has come since is alive, and what the dead have left does not change any more
+            live = f"select owner from owners where owner not in ({dead})"
             return connection.execute(sql.replace("{live}", live), tuple(params)).fetchall()
 
         return self._with_connection(work)

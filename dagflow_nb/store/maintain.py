@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from .blobs import sweep
 from .database import MEMORY, transaction
-from .owners import Owner, held_by, holder, live_owners
+from .owners import Owner, held_by, holder, split_owners
 
 DELETED = "deleted to save space"
 _UNUSED_CODES = (
@@ -55,14 +55,14 @@ def delete_runs(
         for table in _TABLES.split():
             connection.executemany(f"delete from {table} where run_id = ?", there)
         connection.execute(_UNUSED_CODES)
-    sweep(connection, live_owners(connection, now))
+    sweep(connection, split_owners(connection, now)[0])
     return len(there)
 
 
 def vacuum(connection: sqlite3.Connection, now: float) -> None:
     """Give the space of what was deleted back to the file system (not inside of a transaction)."""
     with transaction(connection):
-        sweep(connection, live_owners(connection, now))
+        sweep(connection, split_owners(connection, now)[0])
     connection.execute("vacuum")
     connection.execute("pragma wal_checkpoint(truncate)").fetchall()
 

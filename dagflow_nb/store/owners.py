@@ -138,10 +138,14 @@ def is_alive(owner: Owner, now: float) -> bool:
     return started == owner.process_started
 
 
-def live_owners(connection: sqlite3.Connection, now: float) -> list[str]:
-    """The owners that are alive, by name."""
+def split_owners(connection: sqlite3.Connection, now: float) -> tuple[list[str], list[str]]:
+    """The owners that are alive, and those that are dead, by name."""
     rows = connection.execute("select owner, host, pid, process_started, opened_at, beat_at from owners")
-    return [row[0] for row in rows.fetchall() if is_alive(Owner(*row), now)]
+    live: list[str] = []
+    dead: list[str] = []
+    for row in rows.fetchall():
+        (live if is_alive(Owner(*row), now) else dead).append(row[0])
+    return live, dead
 
 
 def announce(connection: sqlite3.Connection, owner: Owner, now: float) -> None:

@@ -24,11 +24,15 @@ def _dicts(cursor: sqlite3.Cursor) -> list[dict[str, Any]]:
 
 def run_row(connection: sqlite3.Connection, run_id: str, now: float) -> dict[str, Any] | None:
     """A run's row by column, with `owner_alive` beside it; None if there is no such run."""
-    rows = _dicts(connection.execute("select * from runs where run_id = ?", (run_id,)))
-    if not rows:
-        return None
-    alive = holder(connection, run_id, None, now) is not None
-    return {**rows[0], "owner_alive": alive}
+    before: dict[str, Any] | None = None
+    while rows := _dicts(connection.execute("select * from runs where run_id = ?", (run_id,))):
+        row = rows[0]
+        alive = holder(connection, run_id, None, now) is not None
+        # one that ended, or was taken up, between the two looks has not been left
+        if alive or row["owner"] is None or row == before:
+            return {**row, "owner_alive": alive}
+        before = row
+    return None
 
 
 def node_rows(connection: sqlite3.Connection, run_id: str) -> list[dict[str, Any]]:

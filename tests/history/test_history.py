@@ -22,7 +22,7 @@ from dagflow_nb.codec import Codec
 from dagflow_nb.core.messages import NodeCompleted
 from dagflow_nb.core.model import NodeStatus, RunStatus
 from dagflow_nb.errors import DatabaseError, ValidationError
-from dagflow_nb.history import History, queries as q
+from dagflow_nb.history import History, history, queries as q
 from dagflow_nb.history.filters import Where, moment
 from dagflow_nb.store import Store, Unit
 
@@ -512,6 +512,24 @@ def test_runs_that_nobody_drives_any_more(flow: Opened) -> None:
     assert list(flow.history.nodes(dag_name="d", run_id="dead").status) == ["completed", "running", "failed"]
     row = flow.store.run_row("dead")
     assert row is not None and row["status"] == "running"
+
+
+def test_a_run_that_begins_during_a_look_is_under_way(flow: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has come since it was looked who is alive has not left its run."""
+    flow.new_run("mine", T0, status="running", started_at=T0)
+    flow.store.sync()
+    split = history.split_owners
+
+    def then_another(*args: Any) -> Any:
+        found = split(*args)
+        connection = flow.store._writer.connection
+        with flow.store._writer.lock:
+            connection.execute("insert into owners values ('new', 'elsewhere', 1, '?', 0, 0)")
+            connection.execute("update runs set owner = 'new'")
+        return found
+
+    monkeypatch.setattr(history, "split_owners", then_another)
+    assert list(flow.history.runs().status) == ["running"]
 
 
 def test_ids_of_runs_to_delete(two_runs: Opened) -> None:

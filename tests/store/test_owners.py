@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from dagflow_nb.errors import InvalidState
-from dagflow_nb.store import Store, owners
+from dagflow_nb.store import Store, owners, read
 from tests.store.helpers import Clock, make_unit, query
 
 RUN = {"run_id": "r", "dag_name": "d"}
@@ -146,6 +146,37 @@ def test_signs_of_life_decide_where_processes_cannot_be_seen(
         await store.claim("r")
 
     with_store(path, test, now=clock)
+
+
+@pytest.mark.parametrize("what", ["ended", "was taken up"])
+def test_a_run_that_changes_hands_during_a_look_is_not_left(
+    what: str, path: str, with_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its row is that of after the change: it has ended, or has an owner that is alive."""
+
+    async def test(store: Store) -> None:
+        await store.create_run({**RUN, "status": "running"})
+        put_owner(path, owner="dead", pid=2**22 + 1, process_started="1")
+        find, change = owners.holder, iter([True])
+
+        def holder(*args: Any) -> Any:
+            found = find(*args)
+            if next(change, False) and what == "ended":
+                with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                    connection.execute("update runs set status = 'completed', owner = null")
+            elif found is None and what == "was taken up":
+                put_owner(path)
+            return found
+
+        monkeypatch.setattr(read, "holder", holder)
+        row = store.run_row("r")
+        assert row is not None
+        if what == "ended":
+            assert (row["status"], row["owner_alive"]) == ("completed", False)
+        else:
+            assert (row["status"], row["owner"], row["owner_alive"]) == ("running", "somebody", True)
+
+    with_store(path, test)
 
 
 def test_who_has_lost_a_run_stops_writing_it(path: str) -> None:
