@@ -7,6 +7,7 @@ an earlier one: such a node runs again.
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import uuid
 from collections.abc import Iterable, Mapping
@@ -54,7 +55,7 @@ async def fork(
         stored = await store.load(run_id)
         if stored is None:
             raise DagNotFound(run_id, store.match_run_ids(""), what="run")
-        made = _Fork(session, stored, wanted, executor)
+        made = await asyncio.to_thread(_Fork, session, stored, wanted, executor)
         if await store.copy_run(made.copy):
             for namespace, key in made.copy.values:
                 if (run_id, namespace, key) in session.memory:

@@ -211,6 +211,8 @@ def unanswered(
     Those that come after such a node get the answer together with it.
     """
     scheduler = loaded.scheduler
+    if not any(node.human for node in scheduler.nodes.values()):
+        return {}
     again = {node.id for node in [*_to_run(scheduler, then), *(scheduler.nodes[id] for id in lost)]}
     found: dict[str, tuple[str, ...]] = {}
     told: set[str] = set()

@@ -78,6 +78,7 @@ class Session:
         self.clock: Clock = clock or SystemClock()
         self.workflows: dict[str, Workflow] = {}
         self.live: dict[str, RunCoordinator] = {}
+        self._taken_up: set[str] = set()  # runs that are being brought back
         self.memory: dict[tuple[str, str, str], Any] = {}
         self.store: Store | None = None
         self.results = Results(self)
@@ -377,6 +378,7 @@ class Session:
         coordinator.growth.find_workflow = self._finder()
         coordinator.growth.find_action = self.registry.get
         self.live[run_id] = coordinator
+        self._taken_up.discard(run_id)
         coordinator.done.add_done_callback(lambda _: self._left(coordinator))
         return coordinator
 
@@ -397,7 +399,8 @@ class Session:
         stored = await store.load(run_id)
         if stored is None:
             raise DagNotFound(run_id, store.match_run_ids(""), what="run")
-        return replay(stored, self.codec, self.recall)
+        # a long journal takes seconds: other runs go on meanwhile
+        return await asyncio.to_thread(replay, stored, self.codec, self.recall)
 
     async def reopen(
         self,
@@ -420,12 +423,13 @@ class Session:
         Without `to_run` nothing of it is to run (it is cancelled): its actions need not be there.
         """
         store = await self.open()
-        if run_id in self.live:
+        if run_id in self.live or run_id in self._taken_up:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
         if store.run_row(run_id) is None:
             raise DagNotFound(run_id, store.match_run_ids(""), what="run")
-        await store.claim(run_id)
+        self._taken_up.add(run_id)
         try:
+            await store.claim(run_id)
             loaded = await self.load(run_id)
             scheduler = loaded.scheduler
             actions = self.actions()
@@ -454,7 +458,7 @@ class Session:
             else:
                 current = DagConfig.merge(getattr(scheduler, "config", base), config)
                 sizes = self.executors.sizes()
-                lost = lost_nodes(loaded, more)
+                lost = await asyncio.to_thread(lost_nodes, loaded, more)
                 asked = unanswered(loaded, more, lost, actions)
                 first.append(m.Reopened(at, current, settings, sizes, lost, asked))
             first += more
@@ -463,6 +467,7 @@ class Session:
                 scheduler, values, actions, cache, context, hooks, capacity, loaded.taken, record, refresh
             )
         except BaseException:
+            self._taken_up.discard(run_id)
             await store.release(run_id)
             raise
         if to_run:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, DagNotFound, InvalidState, Workflow
+from dagflow_nb import DagFlow, DagNotFound, InvalidState, PauseBranch, Workflow
+from dagflow_nb.runtime import session
 from dagflow_nb.runtime.session import Session
 from dagflow_nb.testing import Gate
-from tests.flows import single
+from tests.flows import PATIENCE, single
 
 
 def test_the_store_is_opened_once_however_many_ask(tmp_path: Path) -> None:
@@ -43,6 +47,40 @@ def test_a_run_under_way_is_not_taken_up_twice(tmp_path: Path) -> None:
             other.resume(run.run_id, view=False)
         gate.open()
         assert run.wait().success
+
+
+def test_a_run_is_brought_back_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a journal is replayed other runs go on, and nobody else takes the run up; a failure leaves it free."""
+    gate, begun, go = Gate(), threading.Event(), threading.Event()
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        flow.action(name="pausing")(lambda ctx: 1)
+        flow.on_completed(node="first")(lambda: PauseBranch("second"))
+        wf = Workflow("w")
+        wf.add("pausing", id="second", after=[wf.add("pausing", id="first")])
+        run = flow.run(wf, view=False)
+        real = session.replay
+
+        def slow(*args: Any) -> Any:
+            begun.set()
+            assert go.wait(PATIENCE)
+            return real(*args)
+
+        monkeypatch.setattr(session, "replay", slow)
+        with ThreadPoolExecutor() as pool:
+            again = pool.submit(flow.resume, run.run_id, view=False)
+            assert begun.wait(PATIENCE)
+            gate.open()
+            assert flow.run(single(gate.hold), view=False).success
+            with pytest.raises(InvalidState, match="under way in this session"):
+                flow.retry(run.run_id, "first", view=False)
+            go.set()
+            assert again.result(PATIENCE).success
+        monkeypatch.setattr(session, "replay", lambda *args: 1 / 0)
+        for _ in range(2):
+            with pytest.raises(ZeroDivisionError):
+                flow.retry(run.run_id, "second", view=False)
+        monkeypatch.setattr(session, "replay", real)
+        assert flow.retry(run.run_id, "second", view=False).success
 
 
 def test_a_run_that_is_not_there_is_not_found(tmp_path: Path) -> None:
