@@ -361,7 +361,8 @@ flow.resume("mine", view=False, ok=True, pw="zq")
 
 
 def test_a_run_has_one_driver(script: Script) -> None:
-    """While a process drives a run, every other one that wants to gets `InvalidState`; looking is allowed."""
+    """While a process drives a run, every other one that wants to gets `InvalidState`, which names the one
+    that does and the way out; looking is allowed."""
     process = script.until_holding(f"{CHAIN}flow.run(wf, run_id='mine', view=False)")
     with script.flow() as flow:
         run = flow.get("mine")
@@ -373,12 +374,19 @@ def test_a_run_has_one_driver(script: Script) -> None:
             run.cancel,
             run.pause,
             run.resume,
+            run.approve,
+            run.retry,
+            lambda: run.pause("c"),
+            lambda: run.cancel("c"),
             lambda: run.apply(NodeSpec("step", id="x")),
-            lambda: flow.run(single("step"), run_id="mine", view=False),
+            lambda: flow.delete_runs("mine"),
         ]
+        told = rf"'mine' .* process {process.pid} on .*only that process can pause it, cancel it or change it"
         for attempt in attempts:
-            with pytest.raises(InvalidState, match="mine"):
+            with pytest.raises(InvalidState, match=rf"{told}.*flow.resume\('mine'\)"):
                 attempt()
+        with pytest.raises(InvalidState, match="mine"):
+            flow.run(single("step"), run_id="mine", view=False)
         assert process.poll() is None and states(run)["c"] == "running"
         process.kill()
         process.wait(LIMIT)
@@ -387,18 +395,20 @@ def test_a_run_has_one_driver(script: Script) -> None:
 
 
 def test_an_interrupt_leaves_the_run_resumable_and_is_raised_again(script: Script) -> None:
-    """SIGINT in `flow.run`: `KeyboardInterrupt` arrives, the run is `interrupted` and can go on."""
+    """SIGINT in `flow.run`: `KeyboardInterrupt` arrives and says how to go on with the run, which is
+    `interrupted` then; a cell shows that text alone."""
     process = script.until_holding(
         f"""{CHAIN}
 try:
     flow.run(wf, run_id="mine", view=False)
-except KeyboardInterrupt:
-    print("raised", flow.get().status, flush=True)
+except KeyboardInterrupt as error:
+    print(flow.get().status, error, *error._render_traceback_(), sep="\\n", flush=True)
 """
     )
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=LIMIT)
-    assert out.split() == ["raised", "interrupted"], error
+    text = "run mine is interrupted: go on with flow.resume()"
+    assert out.splitlines() == ["interrupted", text, f"KeyboardInterrupt: {text}"], error
     assert process.returncode == 0
     with script.flow() as flow:
         assert flow.get("mine").status == "interrupted"

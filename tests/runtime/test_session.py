@@ -50,7 +50,7 @@ def test_a_run_under_way_is_not_taken_up_twice(tmp_path: Path) -> None:
 
 
 def test_a_run_is_brought_back_beside_the_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a journal is replayed other runs go on, and nobody else takes the run up; a failure leaves it free."""
+    """While a journal is replayed other runs go on and nobody else takes it up; a failure leaves it free."""
     gate, begun, go = Gate(), threading.Event(), threading.Event()
     with DagFlow(tmp_path / "x.db", echo=False) as flow:
         flow.action(name="pausing")(lambda ctx: 1)
