@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -69,7 +70,7 @@ class MissingValue:
         return f"<not stored: {self.reason}>"
 
 
-class Family:
+class Family(ABC):
     """One kind of value: how it becomes JSON, and how it comes back.
 
     `tag` names it in the JSON; `kinds` are the exact types it takes. `leaf` marks values that hold no
@@ -85,11 +86,11 @@ class Family:
 
     def pack(self, value: Any, packer: Packer) -> Any:
         """The payload: JSON, or what `packer` makes of parts. Raises `Unsupported`."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{self.tag!r} is what the packer writes itself")
 
+    @abstractmethod
     def unpack(self, payload: Any, reader: Reader) -> Any:
         """The value again; any exception means that the payload is damaged."""
-        raise NotImplementedError
 
 
 def clip(text: object, limit: int = 120) -> str:

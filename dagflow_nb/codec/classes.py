@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from abc import abstractmethod
 from collections.abc import Callable
 from enum import Enum, Flag
 from typing import TYPE_CHECKING, Any
@@ -122,13 +123,13 @@ def _is_builtin_below(cls: type) -> bool:
 class OfClass(Family):
     """A family whose payload is `{"class": NAME, ...}`, and whose class may be gone."""
 
+    @abstractmethod
     def fits(self, cls: type) -> bool:
         """Whether `cls` is a class of this kind."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restore(self, cls: Any, payload: dict[str, Any]) -> Any:
         """The object, of a class that fits; any exception means that its fields do not."""
-        raise NotImplementedError
 
     def unpack(self, payload: Any, reader: Reader) -> Any:
         name = payload["class"]

@@ -13,7 +13,7 @@ from .base import Family, Unsupported
 from .classes import OfClass, find_class, name_class
 
 if TYPE_CHECKING:
-    from .packing import Packer
+    from .packing import Packer, Reader
 
 _URLS = frozenset({"_BaseUrl", "_BaseMultiHostUrl", "Url", "MultiHostUrl"})
 _SECRETS = frozenset({"SecretStr", "SecretBytes", "Secret", "_SecretField", "_SecretBase"})
@@ -137,6 +137,9 @@ class SecretFamily(Family):
 
     def pack(self, value: Any, packer: Packer) -> Any:
         raise Unsupported(f"is a secret ({type(value).__name__}): secrets are never written", secret=True)
+
+    def unpack(self, payload: Any, reader: Reader) -> Any:
+        raise ValueError("no secret was ever written")
 
 
 _MODEL, _URL, _SECRET = ModelFamily(), UrlFamily(), SecretFamily()

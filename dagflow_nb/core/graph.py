@@ -155,7 +155,7 @@ class Graph:
                 for dep in spec.deps:
                     if dep not in batch and dep not in nodes:
                         raise DependencyNotFound(spec.id, dep, [*nodes, *batch])
-            if cycle := find_cycle(batch):
+            if cycle := find_cycle({id: spec.deps for id, spec in batch.items()}):
                 raise CycleError(cycle)
         for spec in batch.values():
             if spec.parent is not None and (fault := _parent_fault(spec, batch)):
@@ -276,16 +276,20 @@ def _parent_fault(spec: NodeDef, batch: Mapping[str, NodeDef]) -> str | None:
     return None
 
 
-def find_cycle(batch: Mapping[str, NodeDef]) -> list[str] | None:
-    """The ids of one cycle within these nodes, its first id again at the end; None if there is none."""
+def find_cycle(deps: Mapping[str, Iterable[str]]) -> list[str] | None:
+    """One cycle of node ids, each before the one that depends on it and the first again at the end, or None.
+
+    >>> find_cycle({"a": ["c"], "b": ["a"], "c": ["b"]})
+    ['a', 'b', 'c', 'a']
+    """
     done: set[str] = set()
-    for start in batch:
+    for start in deps:
         if start in done:
             continue
-        path: dict[str, Iterator[str]] = {start: iter(batch[start].deps)}
+        path: dict[str, Iterator[str]] = {start: iter(deps[start])}
         while path:
             id = next(reversed(path))
-            following = next((d for d in path[id] if d in batch and d not in done), None)
+            following = next((d for d in path[id] if d in deps and d not in done), None)
             if following is None:
                 done.add(id)
                 del path[id]
@@ -295,7 +299,7 @@ def find_cycle(batch: Mapping[str, NodeDef]) -> list[str] | None:
                 # the path runs from dependants to dependencies; people read it the other way round
                 return [following, *reversed(cycle)]
             else:
-                path[following] = iter(batch[following].deps)
+                path[following] = iter(deps[following])
     return None
 
 

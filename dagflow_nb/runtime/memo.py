@@ -11,12 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..actions import CachePolicy, NodeAction
 from ..codec import Codec, MissingValue
@@ -34,6 +34,7 @@ from .values import MissingReference
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
+T = TypeVar("T")
 SLOW = 0.002  # seconds from which on the code of an action is read in a thread
 
 
@@ -59,45 +60,35 @@ class Memo:
             self._start(own, node, action, None)
             return
         known = {} if policy.key is not None else self._digests(node)
-        if self._must_load(node, known):
-            own.task = self._run.loop.create_task(self._load_and_begin(own, node, action, policy, known))
+        if outputs := self._must_load(node, known):
+            again = partial(self.begin, own, node, action)
+            self._after(own, lambda: asyncio.to_thread(_load, outputs), lambda _: again())
             return
         try:
             values = self._values(node, action, known)
         except Exception:  # the attempt says what is wrong with them
             self._start(own, node, action, None)
             return
+        make = partial(self._key, node.id, action, policy, values, known)
+        go_on = partial(self._go_on, own, node, action, policy)
         if action.name in self.results.quick and not is_big(values):
-            self._go_on(own, node, action, policy, self._key(own, node, action, policy, values, known))
+            go_on(make())
         else:
-            task = self._make_key_in_thread(own, node, action, policy, values, known)
-            own.task = self._run.loop.create_task(task)
+            self._after(own, lambda: asyncio.to_thread(make), go_on)
 
-    async def _load_and_begin(
-        self, own: Talk, node: Node, action: NodeAction, policy: CachePolicy, known: dict[str, str]
-    ) -> None:
-        outputs = self._must_load(node, known)
-        await asyncio.to_thread(_load, outputs)
-        if self._is_under_way(own):
-            self.begin(own, node, action)
+    def _after(self, own: Talk, wait: Callable[[], Awaitable[T]], then: Callable[[T], None]) -> None:
+        """Wait for what takes its time, and go on with what it gives if the attempt is still under way."""
 
-    async def _make_key_in_thread(
-        self,
-        own: Talk,
-        node: Node,
-        action: NodeAction,
-        policy: CachePolicy,
-        values: dict[str, Any],
-        known: dict[str, str],
-    ) -> None:
-        key = await asyncio.to_thread(self._key, own, node, action, policy, values, known)
-        if self._is_under_way(own):
-            self._go_on(own, node, action, policy, key)
+        async def wait_and_go_on() -> None:
+            found = await wait()
+            if not own.cancelled and self._run.workers.is_under_way(own):
+                then(found)
+
+        own.task = self._run.loop.create_task(wait_and_go_on())
 
     def _key(
         self,
-        own: Talk,
-        node: Node,
+        node_id: str,
         action: NodeAction,
         policy: CachePolicy,
         values: dict[str, Any],
@@ -109,7 +100,7 @@ class Memo:
             self.results.quick.add(action.name)
         else:
             self.results.quick.discard(action.name)
-        return make_key(action, policy, values, known, node.id, code)
+        return make_key(action, policy, values, known, node_id, code)
 
     def _go_on(self, own: Talk, node: Node, action: NodeAction, policy: CachePolicy, key: Key) -> None:
         """The key is there: is there a result under it?"""
@@ -127,20 +118,11 @@ class Memo:
         if key.code is not None and key.code.digest not in self.results.unstorable:
             flight = self.results.take_off(key.text)
             if flight is not None:
-                own.task = self._run.loop.create_task(self._wait(own, node, action, policy, key, flight))
+                go_on = partial(self._go_on, own, node, action, policy, key)
+                self._after(own, lambda: landing(flight), lambda _: go_on())
                 return
             key.flying = key.text
         self._start(own, node, action, key)
-
-    async def _wait(
-        self, own: Talk, node: Node, action: NodeAction, policy: CachePolicy, key: Key, flight: Any
-    ) -> None:
-        await landing(flight)
-        if self._is_under_way(own):
-            self._go_on(own, node, action, policy, key)
-
-    def _is_under_way(self, own: Talk) -> bool:
-        return not own.cancelled and self._run.workers.is_under_way(own)
 
     def _is_refreshed(self, node: Node) -> bool:
         names = (node.id, node.spec.action)
@@ -159,13 +141,8 @@ class Memo:
         outcome = replace(known.outcome, outputs=outputs)
         key.known, own.key = known, key
         if outputs.big and self._is_read_elsewhere(node):
-            own.task = run.loop.create_task(self._load_and_end(own, outputs, outcome))
+            self._after(own, lambda: asyncio.to_thread(outputs.load), lambda _: self._end(own, outcome))
         else:
-            self._end(own, outcome)
-
-    async def _load_and_end(self, own: Talk, outputs: Found, outcome: NodeOutput) -> None:
-        await asyncio.to_thread(outputs.load)
-        if self._is_under_way(own):
             self._end(own, outcome)
 
     def _end(self, own: Talk, outcome: NodeOutput) -> None:

@@ -436,15 +436,13 @@ class Session:
             still = [
                 node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"
             ]
-            if to_run:
-                prepare.check_actions(still, actions)
             settings = prepare.settings_with(actions, self.executor_name(executor))
             if to_run:
+                prepare.check_actions(still, actions)
                 prepare.check_executors(still, settings, self.executors)
                 await self._open_executors(still, settings)
             base = DagConfig.of(self.codec.loads(loaded.row["config"]))
             at = self.clock.now()
-            first: list[m.Input] = []
             more = then(loaded)
             put_back(scheduler, self.memory)
             if inputs:
@@ -452,16 +450,13 @@ class Session:
                 inputs = hide_secrets(specs, actions, inputs)[1]
             merged = {**loaded.inputs, **(inputs or {})}
             values = Values(scheduler.nodes, merged, stored=True, hides=True)
-            now_config = DagConfig.merge(base, config)
-            if scheduler.status == "pending":
-                first.append(m.Begin(at, now_config, settings, self.executors.sizes()))
-            else:
-                current = DagConfig.merge(getattr(scheduler, "config", base), config)
-                sizes = self.executors.sizes()
+            current = DagConfig.merge(getattr(scheduler, "config", base), config)
+            sizes = self.executors.sizes()
+            begin: m.Input = m.Begin(at, current, settings, sizes)
+            if scheduler.status != "pending":
                 lost = await asyncio.to_thread(lost_nodes, loaded, more)
                 asked = unanswered(loaded, more, lost, actions)
-                first.append(m.Reopened(at, current, settings, sizes, lost, asked))
-            first += more
+                begin = m.Reopened(at, current, settings, sizes, lost, asked)
             cache = RunCache(scheduler, merged, Stored(loaded.namespaces))
             coordinator = self._coordinator(
                 scheduler, values, actions, cache, context, hooks, capacity, loaded.taken, record, refresh
@@ -483,7 +478,7 @@ class Session:
             store.write(Unit(run_id, artifacts=coordinator.encode("inputs", dict(inputs))))
         if before is not None:
             before(coordinator)
-        coordinator.prepare_start(*first, reopened=True)
+        coordinator.prepare_start(begin, *more, reopened=True)
         coordinator.go()
         return coordinator
 

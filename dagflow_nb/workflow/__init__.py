@@ -1,7 +1,7 @@
 """Workflows: building them step by step, from a function, from YAML; checking and flattening them."""
 
 from .builder import Workflow
-from .check import check, find_cycle
+from .check import check
 from .flatten import flatten, instantiate, leaves_of, result_of
 from .handles import NodeHandle, Reference
 from .naming import REQUIRED
@@ -14,7 +14,6 @@ __all__ = [
     "Workflow",
     "build_from_function",
     "check",
-    "find_cycle",
     "flatten",
     "instantiate",
     "leaves_of",

@@ -5,10 +5,10 @@ All of it is linear in the number of nodes and edges, and needs no recursion.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..core.graph import find_cycle
 from ..core.model import NodeDef, Ref, iter_refs, owner_problem
 from ..errors import CycleError, DependencyNotFound, ValidationError, did_you_mean
 
@@ -107,43 +107,3 @@ def _reference_problem(node_id: str, ref: Ref, nodes: Mapping[str, NodeDef]) -> 
             culprit=str(ref),
         )
     return None
-
-
-def find_cycle(deps: Mapping[str, Iterable[str]]) -> list[str] | None:
-    """One cycle of node ids, each before the one that depends on it and the first again at the end, or None.
-
-    >>> find_cycle({"a": ["c"], "b": ["a"], "c": ["b"]})
-    ['a', 'b', 'c', 'a']
-    """
-    known: set[str] = set()
-    for node, of in deps.items():
-        if not known.issuperset(of):
-            break
-        known.add(node)
-    else:
-        return None  # each comes after those that it depends on
-    unmet = {node: {dep for dep in of if dep in deps} for node, of in deps.items()}
-    dependants: dict[str, list[str]] = {node: [] for node in deps}
-    for node, of in unmet.items():
-        for dep in of:
-            dependants[dep].append(node)
-    left = {node: len(of) for node, of in unmet.items()}
-    ready = deque(node for node, number in left.items() if not number)
-    while ready:
-        for dependant in dependants[ready.popleft()]:
-            left[dependant] -= 1
-            if not left[dependant]:
-                ready.append(dependant)
-    rest = {node for node, number in left.items() if number}
-    if not rest:
-        return None
-    # what is left waits, each for another that is left: going back along these comes round
-    way: dict[str, int] = {}
-    node = next(node for node in deps if node in rest)
-    while node not in way:
-        way[node] = len(way)
-        node = next(dep for dep in deps[node] if dep in rest)
-    circle = [seen for seen, position in way.items() if position >= way[node]][::-1]
-    order = {node: position for position, node in enumerate(deps)}
-    first = min(range(len(circle)), key=lambda at: order[circle[at]])
-    return [*circle[first:], *circle[: first + 1]]

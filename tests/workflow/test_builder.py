@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 
 from dagflow_nb.actions import FunctionAction, NodeAction, NodeCtx, make_action
+from dagflow_nb.core.graph import find_cycle
 from dagflow_nb.core.model import Form, NodeDef, NodeOutput, OnFailure, Ref, When, ref
 from dagflow_nb.errors import CycleError, DependencyNotFound, NodeAlreadyExists, ValidationError
-from dagflow_nb.workflow import REQUIRED, NodeHandle, Reference, Workflow, check, find_cycle
+from dagflow_nb.workflow import REQUIRED, NodeHandle, Reference, Workflow, check
 
 
 def fetch(source: str = "db") -> dict[str, Any]:
