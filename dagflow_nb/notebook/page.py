@@ -28,12 +28,12 @@ def node_defs(snapshot: Snapshot) -> list[dict[str, Any]]:
         _told(
             id=node.id,
             action=node.action,
-            deps=list(node.deps) or None,
+            deps=node.deps or None,
             parent=node.parent,
             kind=None if node.kind == "action" else node.kind,
             added_by=node.added_by,
             replaces=node.replaces,
-            tags=list(node.tags) or None,
+            tags=node.tags or None,
             description=_cut(node.description) or None,
             executor=node.executor if node.executor != "async" else None,
         )

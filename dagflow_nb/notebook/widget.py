@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets  # type: ignore[import-untyped]  # the package has no type hints
 import traitlets
 
 from .page import append_lines
@@ -27,6 +28,20 @@ SCRIPTS = ("base", "graph", "finder", "values", "form", "details", "tabs", "past
 """The parts of the page's module, joined in this order: a widget has one module, and nothing builds it."""
 
 
+_layouts: list[ipywidgets.Layout] = []
+
+
+def _layout() -> ipywidgets.Layout:
+    """One for all views: nothing in it is ever set, and each costs a run half a millisecond."""
+    if not _layouts or _layouts[0].comm is None:  # somebody has closed all widgets
+        _layouts[:] = [ipywidgets.Layout()]
+    return _layouts[0]
+
+
+def _file(name: str) -> str:
+    return (STATIC / name).read_text(encoding="utf-8")
+
+
 def _copied(value: Any, widget: Any) -> Any:
     """A copy to send: the original is changed by another thread meanwhile."""
     return value.copy()
@@ -35,8 +50,10 @@ def _copied(value: Any, widget: Any) -> Any:
 class DagflowWidget(anywidget.AnyWidget):
     """One run's live view; `LiveView` drives it."""
 
-    _esm = "\n".join((STATIC / f"{part}.js").read_text(encoding="utf-8") for part in SCRIPTS)
-    _css = (STATIC / "dagflow.css").read_text(encoding="utf-8")
+    # Traits of the class: else anywidget makes them, and with them a class, for each view anew.
+    _esm = traitlets.Unicode("\n".join(_file(f"{part}.js") for part in SCRIPTS)).tag(sync=True)
+    _css = traitlets.Unicode(_file("dagflow.css")).tag(sync=True)
+    _anywidget_id = traitlets.Unicode(f"{__name__}.DagflowWidget").tag(sync=True)
     graph = traitlets.Dict().tag(sync=True, to_json=_copied)
     defs: traitlets.List[Any] = traitlets.List().tag(sync=True, to_json=_copied)
     states = traitlets.Dict().tag(sync=True, to_json=_copied)
@@ -47,9 +64,15 @@ class DagflowWidget(anywidget.AnyWidget):
 
     def __init__(self, on_message: Callable[[dict[str, Any]], None], **traits: Any) -> None:
         traits = {"graph": {"svg": "", "hidden": {}, "by": "auto"}, **traits}
-        super().__init__(icons={state: look.icon for state, look in LOOKS.items()}, **traits)
+        icons = {state: look.icon for state, look in LOOKS.items()}
+        super().__init__(icons=icons, layout=_layout(), **traits)
         self.on_msg(lambda _widget, content, _buffers: on_message(content))
         free_comm(self)
+
+    def add_traits(self, **traits: Any) -> None:
+        """Adds those that the class does not have."""
+        if new := {name: trait for name, trait in traits.items() if not self.has_trait(name)}:
+            super().add_traits(**new)
 
     def set_graph(self, graph: dict[str, Any], defs: list[dict[str, Any]]) -> None:
         """A new layout, with all nodes; only those that the page does not know are sent."""

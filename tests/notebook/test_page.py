@@ -83,7 +83,7 @@ def test_descriptions_are_told_once_and_short():
         id="a", action="f", deps=("b",), kind="map", tags=("t",), description="\x1b[1m" + "x" * 9000
     )
     (told,) = node_defs(run_of(node))
-    assert told["deps"] == ["b"] and told["kind"] == "map" and told["tags"] == ["t"]
+    assert told["deps"] == ("b",) and told["kind"] == "map" and told["tags"] == ("t",)
     assert len(told["description"]) == TEXT_LIMIT + 2 and "parent" not in told
 
 
