@@ -385,8 +385,8 @@ def test_with_sync_durability_hooks_hear_of_an_event_once_it_is_on_disk(registry
                 await asyncio.sleep(0)
             stored.update(event[0] for event in unit.events)
 
-        def write_slowly(unit, *, wait=False):
-            committed = write(unit, wait=wait)
+        def write_slowly(unit, **how):
+            committed = write(unit, **how)
             return committed and asyncio.ensure_future(confirm(unit, committed))
 
         store.write = write_slowly

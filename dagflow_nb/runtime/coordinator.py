@@ -296,10 +296,12 @@ class RunCoordinator:
         to_ask, self._to_ask = self._to_ask, []
         must_wait = ended is not None or self.workers.careful or self._durability == "sync"
         self.workers.careful = False
+        # beside attempts that are under way a thread writes, and what they bring meanwhile goes together
+        alone = must_wait and self.workers.under_way == len(starts)
         for one in ready:
-            stored = store.write(one, wait=must_wait)
+            stored = store.write(one, wait=must_wait, at_once=alone)
         if must_wait and stored is None and (unit.journal or unit.logs or unit.artifacts):
-            stored = store.committed(self.run_id)
+            stored = store.committed(self.run_id, at_once=alone)
         if self.watch.views:
             self.watch.look()
         if self.snapshots.every and self.snapshots.timer is None:

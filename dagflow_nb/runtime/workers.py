@@ -96,6 +96,11 @@ class Workers:
             return False
         return node.spec.kind == "action" and self._run.memo.handles(node, settings)
 
+    @property
+    def under_way(self) -> int:
+        """How many attempts have been registered and have not ended."""
+        return len(self._under_way)
+
     def is_under_way(self, own: Talk) -> bool:
         """Whether this attempt has neither ended nor been given up."""
         return self._under_way.get(own.node_id) is own

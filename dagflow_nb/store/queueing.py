@@ -3,8 +3,8 @@
 Rules kept here:
 - `write` only queues. A few milliseconds later all that has come together is written in one
   transaction, on aiosqlite's thread; in memory nothing is written until somebody reads.
-- What somebody waits for is written at once: by the loop itself where that takes but a moment (`Pace`),
-  else on aiosqlite's thread, too.
+- What somebody waits for is written at once: by the loop itself where it has nothing better to do, one run
+  alone waits, and it takes but a moment (`Pace`); else on aiosqlite's thread, too.
 - One task writes. We end it by a message and never cancel it; a loop that shuts down does, and then it
   writes what is queued first, and what comes later is written at once on the thread that brings it.
 """
@@ -54,6 +54,7 @@ class QueueingStore:
         self._bringing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._owned: set[str] = set()
+        self._waited: str | None = None  # the run that waited last
         self._closed = False
         self._process = os.getpid()
         # Weakly, or a forgotten store would never be collected.
@@ -65,22 +66,25 @@ class QueueingStore:
 
         writer.on_broken = on_broken
 
-    def write(self, unit: Unit, *, wait: bool = False) -> asyncio.Future[None] | None:
+    def write(self, unit: Unit, *, wait: bool = False, at_once: bool = False) -> asyncio.Future[None] | None:
         """Queue what inputs changed; from the loop. It must not be changed any more, but for an open one.
 
-        With `wait` the result is a future that is done once the unit is committed (it may be already), or
-        raises why it could not be. Raises `InvalidState` after `close`.
+        With `wait` the result is a future that is done once the unit is committed, or raises why it could not
+        be. `at_once`: the loop has nothing better to do; then the future may be done already. Raises
+        `InvalidState` after `close`.
         """
         self._queue.append(unit)
         if wait:
-            return self.committed(unit.run_id)
+            return self.committed(unit.run_id, at_once=at_once)
         if not self._armed:
             self._arm()
         return None
 
-    def committed(self, run_id: str) -> asyncio.Future[None]:
+    def committed(self, run_id: str, *, at_once: bool = False) -> asyncio.Future[None]:
         """A future that is done once all that is queued of a run is committed, or raises why it is not."""
-        return self._mark(run_id, at_once=True)
+        # several runs that take turns share transactions, which one that is written at once cannot
+        alone, self._waited = run_id == self._waited, run_id
+        return self._mark(run_id, at_once=at_once and alone)
 
     @property
     def queued(self) -> int:

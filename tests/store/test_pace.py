@@ -34,6 +34,7 @@ def on_thread(path: str, test: Test) -> None:
         store = await Store.open(path)
         store._writer.pace.clock = lambda: 0.0
         await store.create_run(RUN)
+        await store.committed("r")
         try:
             await test(store)
         finally:
@@ -53,7 +54,7 @@ def on_thread(path: str, test: Test) -> None:
 
 
 def write(store: Store, unit: Unit) -> asyncio.Future[None]:
-    found = store.write(unit, wait=True)
+    found = store.write(unit, wait=True, at_once=True)
     assert found is not None
     return found
 
@@ -78,7 +79,7 @@ def test_what_is_waited_for_is_committed_when_write_returns(path: str) -> None:
         for i in range(1, 4):
             assert write(store, make_unit("r", i)).done()
             assert stored(path) == list(range(i + 1))
-        assert store.committed("r").done() and not store.queued
+        assert store.committed("r", at_once=True).done() and not store.queued
 
     on_thread(path, test)
 
@@ -164,6 +165,31 @@ def test_after_a_slow_commit_the_thread_commits_until_one_was_quick(path: str) -
         assert stored(path) == list(range(6))
 
     now = 0.0
+    on_thread(path, test)
+
+
+def test_runs_that_take_turns_share_transactions(path: str) -> None:
+    """What several runs wait for is written by the thread in one go; one alone waits for nobody again."""
+    commits = 0
+
+    def clock() -> float:
+        nonlocal commits
+        commits += 1
+        return 0.0
+
+    async def test(store: Store) -> None:
+        others = ["s", "t"]
+        for run_id in others:
+            await store.create_run({**RUN, "run_id": run_id})
+        assert write(store, make_unit("r", 0)).done()
+        store._writer.pace.clock = clock
+        written = [write(store, make_unit(run_id, i)) for i in (1, 2) for run_id in (*others, "r")]
+        assert not any(future.done() for future in written)
+        await asyncio.gather(*written)
+        assert commits == 2  # the beginning and the end of one
+        assert write(store, make_unit("r", 3)).done()
+        assert len(stored(path)) == 8
+
     on_thread(path, test)
 
 
@@ -295,14 +321,18 @@ def test_without_a_log_the_thread_writes(path: str, monkeypatch: pytest.MonkeyPa
     on_thread(path, test)
 
 
-def test_a_run_waits_for_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `durability="sync"` what a chain and a growing graph wait for is committed by their loop."""
+@pytest.mark.parametrize("beside", [False, True])
+def test_the_loop_of_a_run_commits_where_it_has_nothing_better_to_do(
+    beside: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `durability="sync"` a graph that grows node by node waits for no thread, unless another attempt is
+    under way beside it: then the loop is left to that."""
     by_loop = 0
     real = Store.committed
 
-    def committed(store: Store, run_id: str) -> asyncio.Future[None]:
+    def committed(store: Store, run_id: str, **how: Any) -> asyncio.Future[None]:
         nonlocal by_loop
-        found = real(store, run_id)
+        found = real(store, run_id, **how)
         by_loop += found.done()
         return found
 
@@ -314,15 +344,30 @@ def test_a_run_waits_for_no_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         async def step() -> int:
             return 1
 
-        @flow.on_completed
+        grown = asyncio.Event()
+
+        @flow.action
+        async def wait() -> int:
+            await grown.wait()
+            return 1
+
+        @flow.on_completed(action="step")
         def grow(event: Any) -> NodeSpec | None:
             n = int(event.node.node_id[1:]) + 1
-            return NodeSpec("step", id=f"n{n}", deps=[event.node.node_id]) if n < 40 else None
+            return NodeSpec("step" if n < 39 else "last", id=f"n{n}", deps=[event.node.node_id])
+
+        @flow.action
+        async def last() -> int:
+            grown.set()
+            return 1
 
         workflow = Workflow("w")
         workflow.add("step", id="n0")
+        if beside:
+            workflow.add("wait")
         run = flow.run(workflow, view=False)
-        assert len(run.outputs) == 40
-        assert flow.sql("select count(*) from events where kind = 'NodeCompleted'").iloc[0, 0] == 40
-    # the end of each node, and the answer about it; the first row and the last one have other company
-    assert by_loop >= 78
+        assert len(run.outputs) == 40 + beside
+        found = flow.sql("select count(*) from events where kind = 'NodeCompleted'").iloc[0, 0]
+        assert found == 40 + beside
+    # the end of each node, and the answer about it; the first commit is the thread's
+    assert by_loop <= 3 if beside else by_loop >= 77
