@@ -486,11 +486,14 @@ def test_close_is_idempotent_and_says_so_afterwards(flow: DagFlow) -> None:
 
 def test_a_flow_closed_before_its_first_run_leaves_no_thread() -> None:
     """Nothing is started before it is needed, and closing ends what was."""
-    before = threading.active_count()
+    before = set(threading.enumerate())
     DagFlow(":memory:").close()
+    assert set(threading.enumerate()) <= before
     with DagFlow(":memory:", echo=False) as flow:
         flow.run(single(one), view=False)
-    assert threading.active_count() <= before
+    for thread in set(threading.enumerate()) - before:
+        thread.join(PATIENCE)  # it is told to end, and not waited for: an action may hang in it
+        assert not thread.is_alive(), thread
 
 
 def test_closing_interrupts_what_is_under_way_and_it_can_be_resumed(tmp_path: Path) -> None:

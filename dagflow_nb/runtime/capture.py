@@ -104,6 +104,16 @@ class Records(logging.Handler):
 _lock = threading.Lock()
 _users = 0
 _records = Records()
+# The wrapper used last is kept: before Python 3.13.3 `print` holds no reference to `sys.stdout`, and crashes
+# if that is taken out and freed meanwhile, as by the end of a run of which a thread still prints.
+_tees: dict[str, Tee] = {}
+
+
+def _tee(real: TextIO, name: str) -> Tee:
+    found = _tees.get(name)
+    if found is None or found.real is not real:
+        found = _tees[name] = Tee(real, name)
+    return found
 
 
 def start() -> None:
@@ -115,9 +125,9 @@ def start() -> None:
             logging.getLogger().addHandler(_records)
         # another tool may have put its own stream in place meanwhile: then that one is wrapped
         if not isinstance(sys.stdout, Tee) and sys.stdout is not None:
-            sys.stdout = Tee(sys.stdout, "stdout")
+            sys.stdout = _tee(sys.stdout, "stdout")
         if not isinstance(sys.stderr, Tee) and sys.stderr is not None:
-            sys.stderr = Tee(sys.stderr, "stderr")
+            sys.stderr = _tee(sys.stderr, "stderr")
 
 
 def stop() -> None:

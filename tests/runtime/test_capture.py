@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import logging
 import sys
+import weakref
 from contextvars import copy_context
 
 import pytest
@@ -68,6 +70,18 @@ def test_a_stream_put_in_place_meanwhile_is_left_there(monkeypatch: pytest.Monke
     monkeypatch.setattr(sys, "stdout", theirs)
     capture.stop()
     assert sys.stdout is theirs
+
+
+def test_a_wrapper_that_is_taken_out_may_still_be_written_to() -> None:
+    """It is not freed, as `print` in a thread that outlives its run may use it; the next run has it again."""
+    capture.start()
+    out, err = weakref.ref(sys.stdout), weakref.ref(sys.stderr)
+    capture.stop()
+    gc.collect()
+    assert isinstance(out(), capture.Tee) and isinstance(err(), capture.Tee) and sys.stdout is not out()
+    capture.start()
+    assert sys.stdout is out() and sys.stderr is err()
+    capture.stop()
 
 
 def test_a_wrapped_stream_that_was_closed_does_no_harm() -> None:
