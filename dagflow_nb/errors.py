@@ -14,13 +14,43 @@ if TYPE_CHECKING:
     from .run import Run
 
 
+_BRACKETS: dict[type[Any], str] = {list: "[]", tuple: "()", dict: "{}", set: "{}"}
+_DEPTH = 20
+
+
 def shorten(value: object, limit: int = 80) -> str:
-    """`repr(value)` in at most `limit` characters; an object whose repr fails is named by its type."""
+    """`repr(value)` in at most `limit` characters; an object whose repr fails is named by its type.
+
+    >>> shorten(["a long text" * 1_000_000, 2], 20)
+    "['a long texta lo..."
+    """
     try:
-        text = repr(value)
+        text = _beginning(value, limit, _DEPTH)
     except Exception:
         text = f"<{type(value).__name__}, whose repr fails>"
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def _beginning(value: Any, limit: int, depth: int) -> str:
+    """`repr(value)`, or more than `limit` characters of it: a big text or collection is not written out."""
+    kind = type(value)
+    if kind in (str, bytes, bytearray):
+        return repr(value[: limit + 1])
+    brackets = _BRACKETS.get(kind)
+    if not brackets or not value:
+        return repr(value)
+    if depth == 0:
+        return "...".join(brackets)
+    texts: list[str] = []
+    length = 0
+    for item in value.items() if kind is dict else value:
+        parts = item if kind is dict else (item,)
+        texts.append(": ".join(_beginning(part, limit, depth - 1) for part in parts))
+        length += len(texts[-1]) + 2
+        if length > limit:
+            break
+    alone = "," if kind is tuple and len(value) == 1 else ""
+    return f"{brackets[0]}{', '.join(texts)}{alone}{brackets[1]}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from json.encoder import c_make_encoder, encode_basestring  # type: ignore[attr-defined]  # not in typeshed
 from typing import TYPE_CHECKING, Any
 
@@ -208,14 +209,17 @@ _WIDE, _DEEP = 1000, 10
 
 
 def json_parts(value: Any, depth: int = 0) -> Iterator[bytes]:
-    """The bytes of `write_json(value)`, piece by piece where it has long lists in it."""
+    """The bytes of `write_json(value)`, piece by piece where it has long lists or dicts in it."""
     kind = type(value)
-    if kind is list and len(value) > CHUNK:
-        for start in range(0, len(value), CHUNK):
-            text = write_json(value[start : start + CHUNK])
-            yield b"," if start else b"["
+    if kind in CONTAINERS and len(value) > CHUNK:
+        opened = b"{" if kind is dict else b"["
+        items = iter(value.items() if kind is dict else value)
+        while piece := list(islice(items, CHUNK)):
+            yield opened
+            opened = b","
+            text = write_json(dict(piece) if kind is dict else piece)
             yield text[1:-1].encode("utf-8", "surrogatepass")
-        yield b"]"
+        yield b"}" if kind is dict else b"]"
     elif kind in CONTAINERS and 0 < len(value) <= _WIDE and depth < _DEEP:
         opened = b"{" if kind is dict else b"["
         for key in value:
