@@ -78,18 +78,19 @@ class Controls:
         with suppress(DagError):  # a map that is not open yet, a value that is gone
             inputs |= values.resolve(found, lambda name: None)
         outputs = found.outcome.outputs if found.outcome is not None else {}
+        with self._reading() as connection:
+            attempts = read.attempt_rows(connection, self._run.run_id, node)
         return {
             "inputs": inputs,
             "outputs": outputs,
-            "attempts": self._attempts(node),
+            "attempts": attempts,
             "code": self._code(found.spec.action),
         }
 
     def past(self) -> list[Moment]:
         """The states that the run has gone through, out of the database."""
         flow = self._run._flow
-        flow._store.sync()
-        with closing(flow._store.connect()) as connection:
+        with self._reading() as connection:
             now = flow._session.clock.now()
             stored = read.load(connection, self._run.run_id, now, None)
         return moments(stored, flow._session.codec) if stored is not None else []
@@ -98,9 +99,7 @@ class Controls:
         """The last lines of log so far: (node, text, stream)."""
         if self._run.status == RunStatus.PENDING:
             return []
-        store = self._run._flow._store
-        store.sync()
-        with closing(store.connect()) as connection:
+        with self._reading() as connection:
             return read.last_logs(connection, self._run.run_id, LINES)
 
     def first_snapshot(self) -> Snapshot:
@@ -115,17 +114,18 @@ class Controls:
         snapshot = self._run.snapshot()
         if self._run._live:
             return snapshot
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for row in self._attempts():
-            rows.setdefault(row["node_id"], []).append(row)
+        rows: dict[str, list[tuple[str, float, float | None]]] = {}
+        with self._reading() as connection:
+            for id, status, began, ended in read.retried_rows(connection, self._run.run_id):
+                rows.setdefault(id, []).append((status, began, ended))
         nodes = [_with_attempts(node, rows[node.id]) if node.id in rows else node for node in snapshot.nodes]
         return replace(snapshot, nodes=tuple(nodes))
 
-    def _attempts(self, node: str | None = None) -> list[dict[str, Any]]:
+    def _reading(self) -> closing[Any]:
+        """A connection that sees all that has happened."""
         store = self._run._flow._store
         store.sync()
-        with closing(store.connect()) as connection:
-            return read.attempt_rows(connection, self._run.run_id, node)
+        return closing(store.connect())
 
     def _code(self, name: str) -> str | None:
         """The source of an action as the run has it, else as it is defined now; None where there is none."""
@@ -142,9 +142,8 @@ class Controls:
             return None
 
 
-def _with_attempts(node: NodeView, rows: list[dict[str, Any]]) -> NodeView:
-    if len(rows) < 2:
-        return node
-    ended = [row for row in rows if row["status"] == "failed" and row["finished_at"] is not None]
-    earlier = tuple((row["started_at"], row["finished_at"]) for row in ended)
-    return replace(node, earlier=earlier, began_at=rows[-1]["started_at"])
+def _with_attempts(node: NodeView, rows: list[tuple[str, float, float | None]]) -> NodeView:
+    earlier = tuple(
+        (began, ended) for status, began, ended in rows if status == "failed" and ended is not None
+    )
+    return replace(node, earlier=earlier, began_at=rows[-1][1])

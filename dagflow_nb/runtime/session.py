@@ -474,6 +474,7 @@ class Session:
             store.write(unit)
         coordinator.extra = loaded.extra
         coordinator.workers.left = loaded.started
+        coordinator.watch.recall(store)
         if inputs:
             store.write(Unit(run_id, artifacts=coordinator.encode("inputs", dict(inputs))))
         if before is not None:

@@ -8,12 +8,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import Form, NodeRef
 from ..core.state import OVER
+from ..store import Store, read
 from .snapshot import NodeView, Snapshot, Waiting
 
 if TYPE_CHECKING:
@@ -89,6 +91,15 @@ class Watch:
     def failed(self, id: str, began: float, ended: float) -> None:
         """An attempt of a node failed."""
         self._failed[id] = (*self._failed.get(id, ()), (began, ended))
+
+    def recall(self, store: Store) -> None:
+        """Look up which attempts had failed when the run was taken up."""
+        with closing(store.connect()) as connection:
+            rows = read.retried_rows(connection, self._run.run_id)
+        for id, status, began, ended in rows:
+            self._began[id] = began
+            if status == "failed" and ended is not None:
+                self.failed(id, began, ended)
 
     def look(self) -> None:
         """Inputs were taken: views are due where that changed a node."""

@@ -51,6 +51,15 @@ def attempt_rows(
     return _dicts(connection.execute(sql, (run_id, node_id)))
 
 
+def retried_rows(connection: sqlite3.Connection, run_id: str) -> list[tuple[str, str, float, float | None]]:
+    """The attempts of those nodes of a run of which one has failed, in order: (node_id, status, times)."""
+    sql = (
+        "select node_id, status, started_at, finished_at from attempts where run_id = ? and node_id in "
+        "(select node_id from attempts where run_id = ? and status = 'failed') order by node_id, attempt"
+    )
+    return connection.execute(sql, (run_id, run_id)).fetchall()
+
+
 def last_logs(connection: sqlite3.Connection, run_id: str, most: int) -> list[tuple[str, str, str]]:
     """The last lines of log of a run, oldest first: (node_id, message, stream)."""
     sql = "select node_id, message, stream from logs where run_id = ? order by id desc limit ?"

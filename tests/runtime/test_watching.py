@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dagflow_nb import DagFlow, Workflow
+from dagflow_nb.controls import Controls
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, single
 
@@ -49,6 +50,34 @@ def test_a_view_gets_the_last_state_and_what_was_printed() -> None:
         assert view.logs == [("node", "hello", "stdout")]
         (node,) = view.last.nodes
         assert node.progress == 0.25 and node.message == "a quarter" and node.attempt == 1
+
+
+def test_a_run_that_is_taken_up_remembers_what_has_failed(tmp_path: Any) -> None:
+    """Another process goes on with a run: its view has the attempts that failed before, with their times."""
+    broken = True
+
+    def act() -> int:
+        if broken:
+            raise OSError("no")
+        return 1
+
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        failed = flow.run(single(act), view=False, raise_on_failure=False)
+        assert failed.status == "failed"
+    broken = False
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        flow.action(act)
+        run = flow.retry(failed.run_id, view=False)
+        coordinator = run._coordinator
+        assert coordinator is not None
+        (live,) = coordinator.watch.snapshot().nodes
+        (stored,) = Controls(run).snapshot().nodes
+        first, second = run.attempts().to_dict("records")
+        for node in (live, stored):
+            ((began, ended),) = node.earlier
+            assert abs(began - first["started_at"].timestamp()) < 1e-3
+            assert abs(ended - first["finished_at"].timestamp()) < 1e-3
+            assert node.began_at is not None and abs(node.began_at - second["started_at"].timestamp()) < 1e-3
 
 
 def test_a_snapshot_says_what_waits_and_how_far_a_map_is() -> None:
