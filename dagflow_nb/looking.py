@@ -21,7 +21,48 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-class Looking:
+class Frames:
+    """The frames that a run has of itself, and a flow of all its runs.
+
+    `since` is a datetime, ISO text, a timedelta or `"7d"`; texts may have `*`, or be lists of texts. An
+    unknown filter is a `ValidationError` that names the nearest one.
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def _history(self) -> History: ...
+
+    def nodes(self, **filters: Any) -> pd.DataFrame:
+        """A row a node.
+
+        Filters: `node_id`, `action`, `status`, `kind`, `dag_name`, `run_id`, `since`, `limit`.
+        """
+        return self._history.nodes(**filters)
+
+    def attempts(self, **filters: Any) -> pd.DataFrame:
+        """A row an attempt.
+
+        Filters: `node_id`, `action`, `status`, `dag_name`, `run_id`, `since`, `limit`.
+        """
+        return self._history.attempts(**filters)
+
+    def events(self, **filters: Any) -> pd.DataFrame:
+        """A row an event.
+
+        Filters: `node_id`, `kind`, `status` (of the run), `dag_name`, `run_id`, `since`, `limit`.
+        """
+        return self._history.events(**filters)
+
+    def cache(self, **filters: Any) -> pd.DataFrame:
+        """A row a value: inputs, outputs, human input.
+
+        Filters: `namespace`, `key`, `status` (of the run), `dag_name`, `run_id`, `since`, `limit`.
+        """
+        return self._history.cache(**filters)
+
+
+class Looking(Frames):
     """The part of `Run` that looks: nothing here changes the run."""
 
     run_id: str
@@ -38,18 +79,6 @@ class Looking:
     def _history(self) -> History:
         return self._flow._history_of(self.run_id)
 
-    def nodes(self, **filters: Any) -> pd.DataFrame:
-        """A row a node."""
-        return self._history.nodes(**filters)
-
-    def attempts(self, **filters: Any) -> pd.DataFrame:
-        """A row an attempt."""
-        return self._history.attempts(**filters)
-
-    def events(self, **filters: Any) -> pd.DataFrame:
-        """A row an event."""
-        return self._history.events(**filters)
-
     def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
         """What actions printed and logged, a row a line; of one `node` (also with `*`), if it is given."""
         if node is None:
@@ -58,10 +87,6 @@ class Looking:
         if found.empty and isinstance(node, str) and not set(node) & {"*", "?"}:
             need_node(self._state()[0].nodes, node)
         return found
-
-    def cache(self, **filters: Any) -> pd.DataFrame:
-        """Inputs, outputs and human input, a row a value."""
-        return self._history.cache(**filters)
 
     def metrics(self, by: str | None = None) -> pd.DataFrame:
         """How the run went, in one row; with `by="action"` or `by="node"` a row an action or node.

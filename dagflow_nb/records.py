@@ -13,6 +13,7 @@ from .core.model import NodeStatus
 from .errors import DagNotFound, ValidationError, shorten
 from .fingerprint import Part, differences
 from .lineage import Made
+from .looking import Frames
 from .run import Run
 from .runtime.engine import Engine
 from .runtime.recovery import Loaded, replay
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 BIG = 5_000_000_000  # bytes of a database from which on a warning is given
 
 
-class Records:
+class Records(Frames):
     """The part of `DagFlow` that looks: nothing here changes a run."""
 
     _session: Session
@@ -162,22 +163,6 @@ class Records:
     def runs(self, **filters: Any) -> pd.DataFrame:
         """A row a run, newest first. Filters: `dag_name`, `status`, `since`, `limit`, `run_id`."""
         return self._history.runs(**filters)
-
-    def nodes(self, **filters: Any) -> pd.DataFrame:
-        """A row a run's node."""
-        return self._history.nodes(**filters)
-
-    def attempts(self, **filters: Any) -> pd.DataFrame:
-        """A row an attempt."""
-        return self._history.attempts(**filters)
-
-    def events(self, **filters: Any) -> pd.DataFrame:
-        """A row an event."""
-        return self._history.events(**filters)
-
-    def cache(self, **filters: Any) -> pd.DataFrame:
-        """A row a stored value: inputs, outputs, human input."""
-        return self._history.cache(**filters)
 
     def logs(self, **filters: Any) -> pd.DataFrame:
         """A row a line that actions printed or logged."""
