@@ -117,7 +117,7 @@ class Piece(Unit):
         run.workers.record_running(self)
 
     def is_big(self, artifact: tuple[Any, ...]) -> bool:
-        """Whether a value is too big for its row, or takes long to encode."""
+        """Whether a value takes long to encode, or is too big for its row where it has been."""
         if len(artifact) == 3:
             return artifact[1] is not None and are_heavy(artifact[1].values())
         return super().is_big(artifact)
