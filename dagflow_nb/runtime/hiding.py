@@ -27,6 +27,8 @@ def hide_secrets(
 ) -> tuple[tuple[NodeDef, ...], dict[str, Any], bool]:
     """The nodes and the run's inputs with their secrets hidden, and whether there are any."""
     old = tuple(specs)
+    if not any(map(_takes_secrets, map(actions.get, _actions_of(old)))):
+        return old, dict(inputs), False
     new, names = _hide_literals(old, actions)
     hides = bool(names) or any(map(operator.is_not, old, new))
     return new, hide_named(inputs, names), hides
@@ -39,9 +41,6 @@ def _hide_literals(
     marks: _Marks = {}
     done = []
     for spec in reversed(specs):  # children stand after their group
-        if not marks and not spec.inputs and spec.kind == "action":
-            done.append(spec)
-            continue
         names = marks.pop(spec.id, set())
         if spec.kind == "map" and spec.result is not None:
             old = spec.result["template"]
@@ -55,6 +54,19 @@ def _hide_literals(
             names |= _taken_by_items(spec, actions.get(spec.action))
         done.append(_hidden(spec, names, marks) if names else spec)
     return tuple(reversed(done)), marks.get("", set())
+
+
+def _actions_of(specs: tuple[NodeDef, ...]) -> set[str]:
+    found = {spec.action for spec in specs}
+    for spec in specs:
+        if spec.kind == "map" and spec.result is not None:
+            found |= _actions_of(spec.result["template"])
+    return found
+
+
+def _takes_secrets(action: NodeAction | None) -> bool:
+    # no parameter is called "": that asks for those of any other name
+    return isinstance(action, FunctionAction) and any(map(action.is_secret, ("", *action.parameters)))
 
 
 def secret_inputs(action: NodeAction | None, names: Iterable[str]) -> set[str]:
