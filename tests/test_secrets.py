@@ -183,6 +183,10 @@ def test_a_plain_text_for_a_secret_parameter_is_a_secret(tmp_path: Path) -> None
             ctx.app_data["count"] = (token, conf["token"], ctx.inputs["token"])
             return len(token)
 
+        @flow.action
+        def many(ctx: NodeCtx, **tokens: SecretStr) -> None:
+            ctx.app_data["many"] = tokens["any"].get_secret_value()
+
         @flow.action(failure="mend")
         def fail(token: SecretStr) -> None:
             raise ValueError(f"cannot use {token}")
@@ -207,6 +211,7 @@ def test_a_plain_text_for_a_secret_parameter_is_a_secret(tmp_path: Path) -> None
     wf.add("sign", id="sign", login=ref("inputs.login"), key=key, tokens=[token, WORD])
     wf.add("count", id="count", token=token, conf=ref("inputs.conf"))
     wf.add("enter", id="deep", token=ref("inputs.conf.token"))
+    wf.add("many", id="many", any=WORD)
     wf.add("fail", id="fail", token=WORD)
     wf.map("enter", {"token": [WORD + "-1", WORD + "-2"]}, id="each")
     wf.map("enter", {"token": ref("inputs.tokens")}, id="given")
@@ -249,6 +254,7 @@ def test_a_plain_text_for_a_secret_parameter_is_a_secret(tmp_path: Path) -> None
         assert got == {id: WORD + ends.get(id, "") for id in got}
         assert {
             *ends,
+            "many",
             "fail.on_failure",
             "grown",
             "set",
