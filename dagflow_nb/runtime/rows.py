@@ -32,7 +32,7 @@ def node_row(node: Node) -> tuple[Any, ...]:
     spec, outcome = node.spec, node.outcome
     return (
         spec.action,
-        node.status.value,
+        node.status._value_,  # as `value` is a property in Python
         node.attempt - (node.status is NodeStatus.CACHED),  # what was known was not attempted
         node.ready_at,
         node.started_at,
@@ -133,7 +133,10 @@ class Piece(Unit):
                 journal[i] = (*item[:3], dump_input(codec, item[3]), item[4])
         events: list[Any] = self.events
         for i, event in enumerate(events):
-            if type(event) is not tuple:
+            kind = type(event)
+            if kind is m.NodeStarted:
+                events[i] = (event.seq, event.at, "NodeStarted", event.node.node_id, "{}")
+            elif kind is not tuple:
                 events[i] = event_row(event, dump_event(codec, event))
         values: dict[str, list[Any]] = {}
         for row in self.artifacts:
