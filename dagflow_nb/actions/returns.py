@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ..core.model import NodeOutput
+from ..core.model import NodeOutput, success_of
 from ..errors import ValidationError, shorten
 
 _NOTHING: Final = NodeOutput(returned="none")
@@ -29,8 +29,8 @@ def to_output(returned: Any, action: str, declared: tuple[str, ...] | None = Non
     if type(returned) is dict or isinstance(returned, Mapping):
         for key in returned:
             if type(key) is not str and not isinstance(key, str):
-                return NodeOutput({"result": returned}, returned="value")
-        return NodeOutput(returned)
+                return success_of({"result": returned}, "value")
+        return success_of(returned) if type(returned) is dict else NodeOutput(returned)
     if returned is None:
         return _NOTHING
     if isinstance(returned, NodeOutput):
@@ -52,7 +52,7 @@ def to_output(returned: Any, action: str, declared: tuple[str, ...] | None = Non
             f"action {action!r} returned a coroutine: define the action with `async def` and await it inside",
             culprit=action,
         )
-    return NodeOutput({"result": returned}, returned="value")
+    return success_of({"result": returned}, "value")
 
 
 def _mismatch(returned: Any, action: str, declared: tuple[str, ...]) -> OutputError:

@@ -244,6 +244,23 @@ class NodeOutput:
         return None if self.returned == "none" else self.outputs
 
 
+_new = object.__new__
+_set_output = [vars(NodeOutput)[field.name].__set__ for field in fields(NodeOutput)]
+_set_outputs, _set_success, _set_metadata, _set_error, _set_recovered, _set_returned = _set_output
+
+
+def success_of(outputs: dict[str, Any], returned: str = "mapping") -> NodeOutput:
+    """The same as `NodeOutput(outputs, returned=returned)` in half of its time."""
+    outcome = _new(NodeOutput)
+    _set_outputs(outcome, outputs)
+    _set_success(outcome, True)
+    _set_metadata(outcome, EMPTY)
+    _set_error(outcome, None)
+    _set_recovered(outcome, False)
+    _set_returned(outcome, returned)
+    return outcome
+
+
 @dataclass(frozen=True, slots=True)
 class Form:
     """What a person is asked: a JSON schema, and the answer to give where nobody does.
@@ -294,7 +311,6 @@ class NodeDef:
     defaults: Mapping[str, Any] = EMPTY
 
 
-_new = object.__new__
 _set_deps = vars(NodeDef)["deps"].__set__
 _copied = [(vars(NodeDef)[f.name].__get__, vars(NodeDef)[f.name].__set__) for f in fields(NodeDef)]
 

@@ -36,36 +36,20 @@ class Talk:
     what ends it, `result` how it ended. `key`: what its result is kept under.
     """
 
-    __slots__ = (
-        "_size",
-        "_wake",
-        "attempt",
-        "cancelled",
-        "echo",
-        "key",
-        "lines",
-        "node_id",
-        "outbox",
-        "recorded",
-        "result",
-        "started_at",
-        "stop",
-        "task",
-    )
+    cancelled = False
+    recorded = False
+    key: Any = None
+    started_at = 0.0
+    task: asyncio.Task[None] | None = None
+    stop: Callable[[], Any] | None = None
+    result: Result | None = None
+    lines: dict[str, str] | None = None
+    _size = 0
 
     def __init__(
         self, node_id: str, attempt: int, outbox: deque[Said], wake: Callable[[], None], echo: bool
     ) -> None:
         self.node_id, self.attempt, self.outbox, self._wake, self.echo = node_id, attempt, outbox, wake, echo
-        self.cancelled = False
-        self.lines: dict[str, str] | None = None
-        self._size = 0
-        self.recorded = False
-        self.key: Any = None
-        self.started_at = 0.0
-        self.task: asyncio.Task[None] | None = None
-        self.stop: Callable[[], Any] | None = None
-        self.result: Result | None = None
 
     def _say(self, kind: str, *data: Any) -> None:
         if not self.cancelled or kind == "usage":
