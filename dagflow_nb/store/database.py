@@ -22,6 +22,8 @@ BUSY_TIMEOUT = 5.0  # of one attempt
 # From how many pages on the write-ahead log is brought into the file, for which a commit waits for the disk.
 # So many are found as fast as fewer: SQLite's index of the log has them in one block of 4,062.
 LOG_PAGES = 2000
+LOG_PAGES = 4000
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 T = TypeVar("T")
 
 
@@ -47,7 +49,7 @@ def parse_database(database: str | os.PathLike[str]) -> str:
         path = text.removeprefix("sqlite:")
         # as SQLAlchemy has it: sqlite:///NAME is relative, sqlite:////NAME absolute
         path = path.removeprefix("//").removeprefix("/") if path.startswith("//") else path
-    elif scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]+):", text):
+    elif scheme := _SCHEME.match(text):
         raise ValidationError(
             f"{shorten(text)} names a database of kind {scheme[1]!r}, which is not supported: "
             "write 'sqlite:PATH', a path, or ':memory:'",
