@@ -311,16 +311,18 @@ class NodeDef:
     defaults: Mapping[str, Any] = EMPTY
 
 
-_set_deps = vars(NodeDef)["deps"].__set__
+_set_deps, _set_inputs, _set_over = (vars(NodeDef)[name].__set__ for name in ("deps", "inputs", "over"))
 _copied = [(vars(NodeDef)[f.name].__get__, vars(NodeDef)[f.name].__set__) for f in fields(NodeDef)]
 
 
-def with_deps(node: NodeDef, deps: tuple[str, ...]) -> NodeDef:
-    """The same as `replace(node, deps=deps)` in a third of its time."""
+def with_edges(node: NodeDef, deps: tuple[str, ...], inputs: Mapping[str, Any], over: Any) -> NodeDef:
+    """The same as `replace(node, deps=deps, inputs=inputs, over=over)` in a third of its time."""
     new = _new(NodeDef)
     for get, set in _copied:
         set(new, get(node))
     _set_deps(new, deps)
+    _set_inputs(new, inputs)
+    _set_over(new, over)
     return new
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem, owner_problem, with_deps
+from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem, owner_problem, with_edges
 from ..errors import NodeAlreadyExists, ValidationError, shorten
 from . import settings
 from .handles import Lazy, NodeHandle
@@ -427,16 +427,16 @@ class Workflow:
         if any("." in ref.target for ref in refs):
             self._open.add(node.id)
             self._bound_at = -1
-            self._nodes[node.id] = self._bound(node)
+            self._nodes[node.id] = node  # `nodes` binds it
         else:
             self._open.discard(node.id)
-            self._nodes[node.id] = self._with_deps(node, refs)
+            self._nodes[node.id] = self._after(node, refs, node.inputs, node.over)
 
     def _bound(self, raw: NodeDef) -> NodeDef:
         inputs = map_refs(dict(raw.inputs), self._bind)
         over = map_refs(raw.over, self._bind) if raw.kind == "map" else raw.over
-        node = replace(raw, inputs=inputs, over=over)
-        return self._with_deps(node, [*iter_refs(inputs), *(iter_refs(over) if raw.kind == "map" else ())])
+        refs = [*iter_refs(inputs), *(iter_refs(over) if raw.kind == "map" else ())]
+        return self._after(raw, refs, inputs, over)
 
     def _bind(self, ref: Ref) -> Ref:
         try:
@@ -444,13 +444,16 @@ class Workflow:
         except ValidationError:
             return ref  # `check` says so, with what there is
 
-    def _with_deps(self, node: NodeDef, refs: Iterable[Ref]) -> NodeDef:
+    def _after(self, node: NodeDef, refs: Iterable[Ref], inputs: Mapping[str, Any], over: Any) -> NodeDef:
+        """A node with these inputs, after those that it refers to and the branches that lead to it."""
         deps = dict.fromkeys(node.deps)
         for ref in refs:
             if ref.target != "inputs" and ("." not in ref.target or ref.target in self._raw):
                 deps[ref.target] = None
         deps |= dict.fromkeys(self._branches.get(node.id, ()))
-        return node if len(deps) == len(node.deps) else with_deps(node, tuple(deps))
+        if len(deps) == len(node.deps) and inputs is node.inputs and over is node.over:
+            return node
+        return with_edges(node, tuple(deps), inputs, over)
 
     def _handle(self, node: NodeDef) -> NodeHandle:
         outputs = node.outputs
