@@ -19,7 +19,8 @@ from dagflow_nb.core.model import (
     NodeSpec,
     NodeStatus as S,
     When,
-    with_deps,
+    success_of,
+    with_edges,
 )
 from dagflow_nb.core.retry import RetryStrategy
 from dagflow_nb.core.transitions import TRANSITIONS, to_dot, to_mermaid
@@ -141,10 +142,18 @@ def test_quickly_made_events_are_the_same() -> None:
     assert m.node_completed(ref, OK, "r", 3, 1.5) == m.NodeCompleted(ref, OK, run_id="r", seq=3, at=1.5)
 
 
-def test_other_dependencies_are_quickly_given() -> None:
-    """What copies a node's definition with other dependencies says the same as `replace`."""
+def test_other_edges_are_quickly_given() -> None:
+    """What copies a node's definition with other dependencies and inputs says the same as `replace`."""
     given = NodeDef(id="a", action="act", deps=("x",), inputs={"v": 1}, tags=("t",), timeout=3.0)
-    assert with_deps(given, ("y", "z")) == replace(given, deps=("y", "z")) and given.deps == ("x",)
+    made = with_edges(given, ("y", "z"), {"w": 2}, [3])
+    assert made == replace(given, deps=("y", "z"), inputs={"w": 2}, over=[3])
+    assert given.deps == ("x",) and given.inputs == {"v": 1}
+
+
+def test_successes_are_quickly_made() -> None:
+    """What makes most outcomes says the same as the class."""
+    assert success_of({"a": 1}) == NodeOutput({"a": 1})
+    assert success_of({"result": 1}, "value") == NodeOutput({"result": 1}, returned="value")
 
 
 def test_the_diagrams_show_the_table() -> None:
