@@ -22,7 +22,6 @@ BUSY_TIMEOUT = 5.0  # of one attempt
 # From how many pages on the write-ahead log is brought into the file, for which a commit waits for the disk.
 # So many are found as fast as fewer: SQLite's index of the log has them in one block of 4,062.
 LOG_PAGES = 2000
-LOG_PAGES = 4000
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):")
 T = TypeVar("T")
 

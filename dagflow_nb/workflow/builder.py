@@ -64,7 +64,10 @@ class Workflow:
         self._naming = Naming()
         self._raw: dict[str, NodeDef] = {}  # as added: `deps` only those given, references as written
         self._nodes: dict[str, NodeDef] = {}  # as looked at
-        self._open: set[str] = set()  # nodes with references by text, to be bound to the ids there are
+        # nodes with references by text: some are to be bound to the ids there are; all are, unless an id
+        # with a dot comes
+        self._open: set[str] = set()
+        self._dotted: set[str] = set()
         self._bound_at = 0  # how many nodes there were when these were bound
         self._branches: dict[str, list[str]] = {}  # node -> the branch nodes that lead to it
         # descriptions of inputs and outputs, which YAML has and nodes do not: (node, what, name) -> text
@@ -412,6 +415,10 @@ class Workflow:
             raise NodeAlreadyExists(
                 node.id, f"give one of them another id (or build workflow {self.name!r} anew)"
             )
+        if "." in node.id:
+            # what led into another node's outputs may mean this one
+            self._open |= self._dotted
+            self._dotted.clear()
         self._store(node)
         if node.kind == "branch":
             for taken in (taken for side in node.over.values() for taken in side):
@@ -425,11 +432,17 @@ class Workflow:
         refs = [*iter_refs(node.inputs), *(iter_refs(node.over) if node.kind == "map" else ())]
         # a dot may be part of an id or lead into a value: known only when all ids are
         if any("." in ref.target for ref in refs):
-            self._open.add(node.id)
+            bound = self._nodes[node.id] = self._bound(node)
             self._bound_at = -1
-            self._nodes[node.id] = node  # `nodes` binds it
+            there = [*iter_refs(bound.inputs), *(iter_refs(bound.over) if node.kind == "map" else ())]
+            if all(ref.target == "inputs" or ref.target in self._raw for ref in there):
+                self._dotted.add(node.id)
+                self._open.discard(node.id)
+            else:
+                self._open.add(node.id)
         else:
             self._open.discard(node.id)
+            self._dotted.discard(node.id)
             self._nodes[node.id] = self._after(node, refs, node.inputs, node.over)
 
     def _bound(self, raw: NodeDef) -> NodeDef:

@@ -637,3 +637,17 @@ def test_ids_of_a_maps_items_are_refused() -> None:
     later.map("step", over={"x": [1, 2]}, id="m")
     with pytest.raises(ValidationError, match=r"'m/0' is the id of an item of the map 'm'"):
         check(later)
+
+
+def test_an_id_with_a_dot_takes_references_over() -> None:
+    """A reference by text means the longest id there is, also one that comes after it was looked at."""
+    wf = Workflow("w")
+    wf.add("make", id="plan")
+    wf.add("use", id="use", x=ref("plan.t.u"))
+    assert (wf.nodes["use"].inputs["x"], wf.nodes["use"].deps) == (Ref("plan", ("t", "u")), ("plan",))
+    wf.add("make", id="plan.t")
+    assert (wf.nodes["use"].inputs["x"], wf.nodes["use"].deps) == (Ref("plan.t", ("u",)), ("plan.t",))
+    wf.add("use", id="early", x=ref("later.v"))
+    assert wf.nodes["early"].deps == ()
+    wf.add("make", id="later")
+    assert wf.nodes["early"].deps == ("later",)
