@@ -283,8 +283,11 @@ def find_cycle(deps: Mapping[str, Iterable[str]]) -> list[str] | None:
     ['a', 'b', 'c', 'a']
     """
     done: set[str] = set()
-    for start in deps:
+    for start, of in deps.items():
         if start in done:
+            continue
+        if done.issuperset(of):  # most come after those that they depend on
+            done.add(start)
             continue
         path: dict[str, Iterator[str]] = {start: iter(deps[start])}
         while path:
