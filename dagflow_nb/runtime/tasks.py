@@ -27,14 +27,15 @@ class Tasks:
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self._loop, self._context = loop, context
         self._waiting: deque[tuple[Listener | None, Work, tuple[Any, ...]]] = deque()
-        self._called = False  # a task is about to begin
+        self._coming = 0  # tasks that are about to begin
+        self._inside = 0  # coroutines that have begun and not ended
         self._at_hand = False  # the one that runs looks here before anything else happens
 
     def run(self, listener: Listener | None, work: Work, *args: Any) -> None:
         """Await `work(task, *args)` in a task, soon; `listener` is told what it prints."""
         self._waiting.append((listener, work, args))
-        if not self._at_hand:
-            self._call()
+        if not (self._at_hand or self._coming):
+            self._call(1)
 
     def ends(self) -> None:
         """The coroutine under way will not wait any more: its task takes what comes from now on."""
@@ -43,27 +44,33 @@ class Tasks:
     def goes_on(self) -> None:
         """The coroutine under way may wait after all."""
         self._at_hand = False
-        if self._waiting:
-            self._call()
+        if self._waiting and not self._coming:
+            self._call(1)
 
-    def _call(self) -> None:
-        if not self._called:
-            self._called = True
+    def _call(self, tasks: int) -> None:
+        for _ in range(tasks):
+            self._coming += 1
             self._loop.create_task(self._run_all(), context=self._context.copy())
 
     async def _run_all(self) -> None:
-        self._called = False
+        self._coming -= 1
         task, waiting, clock = asyncio.current_task(), self._waiting, self._loop.time
         assert task is not None
         began = clock()
         while waiting:
             listener, work, args = waiting.popleft()
             self._at_hand = False
-            if waiting:
-                self._call()
+            wanted = len(waiting) - self._coming
+            if wanted > 0 and (self._inside or not self._coming):
+                # where one has to wait others may have to: all that are there begin in the next turn
+                self._call(wanted if self._inside else 1)
             CURRENT.set(listener)
             before = copy_context()
-            await work(task, *args)
+            self._inside += 1
+            try:
+                await work(task, *args)
+            finally:
+                self._inside -= 1
             if task.cancelling() or not _is_as_it_was(before):
                 break
             if clock() - began > TURN:

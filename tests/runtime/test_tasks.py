@@ -69,6 +69,25 @@ def test_none_waits_for_another() -> None:
     in_tasks(test)
 
 
+def test_many_that_wait_begin_in_a_few_turns() -> None:
+    """Sixty coroutines that all wait are under way together after three turns of the loop."""
+
+    async def test(tasks: Tasks) -> None:
+        gate, begun = asyncio.Event(), []
+
+        async def work(task: asyncio.Task[None], n: int) -> None:
+            begun.append(n)
+            await gate.wait()
+
+        for n in range(60):
+            tasks.run(None, work, n)
+        await rounds(3)
+        assert begun == list(range(60))
+        gate.set()
+
+    in_tasks(test)
+
+
 def test_what_comes_at_the_end_of_one_runs_in_its_task() -> None:
     """A coroutine that has said that it ends is followed by what it brought, without a turn of the loop."""
 
