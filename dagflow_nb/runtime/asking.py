@@ -102,7 +102,7 @@ class Asking:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
         if self.waiting and not self._is_asking:
             self._is_asking = True
-            self._run.tasks.run(None, self._ask_all)
+            self._run.tasks.run("", None, self._ask_all)
         scheduler = self._run.scheduler
         if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)

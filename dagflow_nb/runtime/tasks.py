@@ -1,8 +1,9 @@
 """The coroutines of one run, in tasks that are used again.
 
 To begin a task costs a turn of the loop. So one task runs what waits, one coroutine after the other, as
-long as none has to wait for something; what comes while one does gets a task of its own. A task goes on
-only if the last coroutine has left it as it found it: not cancelled, and with the same context variables.
+long as none has to wait for something. Which kinds of them do not is learnt from the last one of each kind;
+the others get a task each, at once. A task goes on only if the last coroutine has left it as it found it: not
+cancelled, and with the same context variables.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ class Tasks:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: Context) -> None:
         self._loop, self._context = loop, context
-        self._waiting: deque[tuple[Listener | None, Work, tuple[Any, ...]]] = deque()
+        self._waiting: deque[tuple[str, Listener | None, Work, tuple[Any, ...]]] = deque()
         self._coming = 0  # tasks that are about to begin
         self._inside = 0  # coroutines that have begun and not ended
-        self._at_hand = False  # the one that runs looks here before anything else happens
+        self._at_hand = False  # a task looks here before anything else happens
+        self._quick: set[str] = set()  # kinds of which the last one did not have to wait
+        self._turn = 0  # of the loop, as far as anybody wants to know
+        self._looks = False  # whether the next turn will be told
 
-    def run(self, listener: Listener | None, work: Work, *args: Any) -> None:
+    def run(self, kind: str, listener: Listener | None, work: Work, *args: Any) -> None:
         """Await `work(task, *args)` in a task, soon; `listener` is told what it prints."""
-        self._waiting.append((listener, work, args))
-        if not (self._at_hand or self._coming):
+        self._waiting.append((kind, listener, work, args))
+        if not self._at_hand and (kind not in self._quick or not self._coming):
             self._call(1)
 
     def ends(self) -> None:
@@ -44,26 +48,35 @@ class Tasks:
     def goes_on(self) -> None:
         """The coroutine under way may wait after all."""
         self._at_hand = False
-        if self._waiting and not self._coming:
-            self._call(1)
+        if self._waiting:
+            self._call_more()
 
     def _call(self, tasks: int) -> None:
         for _ in range(tasks):
             self._coming += 1
             self._loop.create_task(self._run_all(), context=self._context.copy())
 
+    def _call_more(self) -> None:
+        """See to it that tasks come for what waits: one, if that is of a kind that never has to wait."""
+        wanted = len(self._waiting) - self._coming
+        if wanted > 0:
+            one_will_do = self._waiting[0][0] in self._quick and not self._inside
+            self._call(min(wanted, 0 if self._coming else 1) if one_will_do else wanted)
+
     async def _run_all(self) -> None:
         self._coming -= 1
-        task, waiting, clock = asyncio.current_task(), self._waiting, self._loop.time
+        task, waiting, loop = asyncio.current_task(), self._waiting, self._loop
         assert task is not None
-        began = clock()
+        began = loop.time()
         while waiting:
-            listener, work, args = waiting.popleft()
+            kind, listener, work, args = waiting.popleft()
             self._at_hand = False
-            wanted = len(waiting) - self._coming
-            if wanted > 0 and (self._inside or not self._coming):
-                # where one has to wait others may have to: all that are there begin in the next turn
-                self._call(wanted if self._inside else 1)
+            if waiting:
+                self._call_more()
+            if not self._looks:
+                self._looks = True
+                loop.call_soon(self._look)
+            turn = self._turn
             CURRENT.set(listener)
             before = copy_context()
             self._inside += 1
@@ -71,13 +84,21 @@ class Tasks:
                 await work(task, *args)
             finally:
                 self._inside -= 1
+                if self._turn == turn:
+                    self._quick.add(kind)
+                else:
+                    self._quick.discard(kind)
             if task.cancelling() or not _is_as_it_was(before):
                 break
-            if clock() - began > TURN:
+            if loop.time() - began > TURN:
                 self._at_hand = False
                 await asyncio.sleep(0)
-                began = clock()
+                began = loop.time()
         self.goes_on()
+
+    def _look(self) -> None:
+        self._turn += 1
+        self._looks = False
 
 
 def _is_as_it_was(before: Context) -> bool:

@@ -119,7 +119,7 @@ class Workers:
         settings = run.scheduler.settings.get(spec.action)
         where = spec.executor or (settings.executor if settings is not None else "async")
         if where == "async" or not isinstance(action, FunctionAction):
-            run.tasks.run(own, self._coroutine, own, action, ctx)
+            run.tasks.run(spec.action, own, self._coroutine, own, action, ctx)
             return
         context = run.context.copy()
         if where == "thread":

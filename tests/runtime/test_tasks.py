@@ -31,7 +31,7 @@ async def rounds(number: int) -> None:
 
 
 def test_what_never_waits_shares_a_task() -> None:
-    """A hundred coroutines that have nothing to wait for run in one task, in the order they came."""
+    """Once one of a kind has ended without a wait, a hundred run in one task, in the order they came."""
 
     async def test(tasks: Tasks) -> None:
         seen: list[tuple[int, asyncio.Task[None]]] = []
@@ -40,11 +40,61 @@ def test_what_never_waits_shares_a_task() -> None:
             assert asyncio.current_task() is task
             seen.append((n, task))
 
+        tasks.run("kind", None, work, -1)
+        await rounds(2)
         for n in range(100):
-            tasks.run(None, work, n)
+            tasks.run("kind", None, work, n)
         await rounds(3)
-        assert [n for n, _ in seen] == list(range(100))
-        assert len({task for _, task in seen}) == 1
+        assert [n for n, _ in seen] == list(range(-1, 100))
+        assert len({task for _, task in seen[1:]}) == 1
+
+    in_tasks(test)
+
+
+def test_of_an_unknown_kind_all_begin_at_once() -> None:
+    """Sixty coroutines that all wait are under way together after one turn of the loop."""
+
+    async def test(tasks: Tasks) -> None:
+        gate, begun = asyncio.Event(), []
+
+        async def work(task: asyncio.Task[None], n: int) -> None:
+            begun.append(n)
+            await gate.wait()
+
+        for n in range(60):
+            tasks.run("kind", None, work, n)
+        await rounds(1)
+        assert begun == list(range(60))
+        gate.set()
+
+    in_tasks(test)
+
+
+def test_a_kind_that_waits_for_once_holds_up_the_others_for_two_turns() -> None:
+    """Where one of a kind that never had to wait does, those that are there begin by themselves."""
+
+    async def test(tasks: Tasks) -> None:
+        gate, begun = asyncio.Event(), []
+
+        async def quick(task: asyncio.Task[None]) -> None:
+            begun.append(-1)
+
+        async def work(task: asyncio.Task[None], n: int) -> None:
+            begun.append(n)
+            await gate.wait()
+
+        tasks.run("kind", None, quick)
+        await rounds(2)
+        for n in range(60):
+            tasks.run("kind", None, work, n)
+        await rounds(3)
+        assert begun == list(range(-1, 60))
+        gate.set()
+        await rounds(3)
+        for n in range(60):
+            tasks.run("kind", None, work, n)
+        await rounds(1)
+        assert len(begun) == 121
 
     in_tasks(test)
 
@@ -61,29 +111,10 @@ def test_none_waits_for_another() -> None:
             ended.append(n)
 
         for n in range(10):
-            tasks.run(None, work, n)
+            tasks.run("kind", None, work, n)
         async with asyncio.timeout(5):
             while len(ended) < 10:
                 await asyncio.sleep(0)
-
-    in_tasks(test)
-
-
-def test_many_that_wait_begin_in_a_few_turns() -> None:
-    """Sixty coroutines that all wait are under way together after three turns of the loop."""
-
-    async def test(tasks: Tasks) -> None:
-        gate, begun = asyncio.Event(), []
-
-        async def work(task: asyncio.Task[None], n: int) -> None:
-            begun.append(n)
-            await gate.wait()
-
-        for n in range(60):
-            tasks.run(None, work, n)
-        await rounds(3)
-        assert begun == list(range(60))
-        gate.set()
 
     in_tasks(test)
 
@@ -98,9 +129,9 @@ def test_what_comes_at_the_end_of_one_runs_in_its_task() -> None:
             seen.append(task)
             tasks.ends()
             if left:
-                tasks.run(None, work, left - 1)
+                tasks.run("kind", None, work, left - 1)
 
-        tasks.run(None, work, 20)
+        tasks.run("kind", None, work, 20)
         await rounds(2)
         assert len(seen) == 21 and len(set(seen)) == 1
 
@@ -115,7 +146,7 @@ def test_what_comes_while_one_waits_after_all_is_not_forgotten() -> None:
 
         async def first(task: asyncio.Task[None]) -> None:
             tasks.ends()
-            tasks.run(None, second)
+            tasks.run("kind", None, second)
             tasks.goes_on()
             await gate.wait()
             seen.append("first")
@@ -124,7 +155,7 @@ def test_what_comes_while_one_waits_after_all_is_not_forgotten() -> None:
             seen.append("second")
             gate.set()
 
-        tasks.run(None, first)
+        tasks.run("kind", None, first)
         await rounds(5)
         assert seen == ["second", "first"]
 
@@ -161,7 +192,7 @@ def test_what_one_leaves_in_its_task_nobody_finds(leave: Callable[[asyncio.Task[
             leave(task)
 
         for n in range(3):
-            tasks.run(None, work, n)
+            tasks.run("kind", None, work, n)
         await rounds(8)
         assert [entry[1:] for entry in seen] == [(None, 0)] * 3
         assert len({task for task, *_ in seen}) == 3
@@ -182,11 +213,11 @@ def test_one_that_is_cancelled_takes_nobody_with_it() -> None:
         async def work(task: asyncio.Task[None]) -> None:
             seen.append("next")
 
-        tasks.run(None, stuck)
-        tasks.run(None, work)
+        tasks.run("kind", None, stuck)
+        tasks.run("kind", None, work)
         await rounds(1)
         seen[0].cancel()
-        tasks.run(None, work)
+        tasks.run("kind", None, work)
         await rounds(4)
         assert seen[1:] == ["next", "next"] and seen[0].cancelled()
 
@@ -204,7 +235,7 @@ def test_each_has_its_listener() -> None:
 
         listeners: list[Any] = [object(), None, object()]
         for listener in listeners:
-            tasks.run(listener, work)
+            tasks.run("kind", listener, work)
         await rounds(3)
         assert heard == listeners and CURRENT.get() is None
 
@@ -224,10 +255,10 @@ def test_the_loop_goes_round_while_they_never_wait(monkeypatch: pytest.MonkeyPat
             seen.append("work")
             tasks.ends()
             if left:
-                tasks.run(None, work, left - 1)
+                tasks.run("kind", None, work, left - 1)
             loop.call_soon(seen.append, "other")
 
-        tasks.run(None, work, 5)
+        tasks.run("kind", None, work, 5)
         await rounds(12)
         assert seen[:6] == ["work", "other", "work", "other", "work", "other"]
 
