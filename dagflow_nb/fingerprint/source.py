@@ -154,8 +154,11 @@ def _alone(code: CodeType, lines: list[str]) -> Function | None:
     first = code.co_firstlineno
     last = max((place[1] or first for c in _nested(code) for place in c.co_positions()), default=first)
     text = textwrap.dedent("".join(lines[first - 1 : last]))
+    if code.co_freevars:  # of a function around it
+        text = f"def around({', '.join(code.co_freevars)}):\n{textwrap.indent(text, ' ')}"
     found = [pair for pairs in _index(text, code.co_flags & _FUTURE).values() for pair in pairs]
-    same = [node for made, node in found if made.co_firstlineno == 1 and _same(made, code)]
+    start = 2 if code.co_freevars else 1
+    same = [node for made, node in found if made.co_firstlineno == start and _same(made, code)]
     return same[0] if len(same) == 1 and not isinstance(same[0], ast.Lambda) else None
 
 
