@@ -5,18 +5,18 @@ from __future__ import annotations
 import functools
 import gc
 
-from ..store.schema import migrations
+from ..store.schema import pattern
 
 MANY = 1_000_000  # objects that are too many to go through unasked
 
 
 @functools.cache
 def warm_up() -> None:
-    """Once a process, when the first session is made: read the schema, and collect what imports have left.
+    """Once a process, when the first session is made: make the schema, and collect what imports have left.
 
     Imports make so many objects that the collector would go through all there are in the middle of the
     first run, some 20 ms; where there are very many it would not, and neither does this.
     """
-    migrations()
+    pattern()
     if len(gc.get_objects()) < MANY:
         gc.collect()

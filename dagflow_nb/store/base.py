@@ -24,7 +24,7 @@ from ..errors import DatabaseError, InvalidState
 from . import owners
 from .database import MEMORY, explain, inode_of, parse_database, tune
 from .queueing import QueueingStore, serve
-from .schema import migrate, prepare
+from .schema import copy_schema, prepare
 from .writer import CommittingConnection, Job, Writer
 
 EXIT_PATIENCE = 5.0
@@ -69,7 +69,7 @@ class BaseStore(QueueingStore):
         connection = sqlite3.connect(
             MEMORY, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
         )
-        migrate(connection)
+        copy_schema(connection)
         return cls(MEMORY, Writer(MEMORY, connection, owner), now)
 
     @classmethod

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -65,6 +66,23 @@ def migrate(connection: sqlite3.Connection, upto: int | None = None) -> int:
                 connection.execute(f"pragma application_id = {APPLICATION_ID}")
                 connection.execute(f"pragma user_version = {number}")
     return before
+
+
+_copying = threading.Lock()
+
+
+@cache
+def pattern() -> sqlite3.Connection:
+    """An empty database in memory with the newest schema, which others are copies of."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    migrate(connection)
+    return connection
+
+
+def copy_schema(connection: sqlite3.Connection) -> None:
+    """Make the newest schema in a database in memory that is empty."""
+    with _copying:
+        pattern().backup(connection)
 
 
 # --- looking before touching --------------------------------------------------------------------

@@ -34,6 +34,21 @@ def at_version(version: int) -> sqlite3.Connection:
     return connection
 
 
+def test_a_database_in_memory_has_the_schema_that_the_scripts_make() -> None:
+    """It is copied from one that they have made: tables, indexes, and the number of the last script."""
+    made, copied = (sqlite3.connect(":memory:", isolation_level=None) for _ in range(2))
+    with closing(made), closing(copied):
+        schema.migrate(made)
+        schema.copy_schema(copied)
+        for question in (
+            "select type, name, sql from sqlite_master",
+            "pragma user_version",
+            "pragma application_id",
+        ):
+            assert copied.execute(question).fetchall() == made.execute(question).fetchall()
+        assert schema.migrate(copied) == len(schema.migrations())
+
+
 @pytest.mark.parametrize("version", range(LATEST))
 def test_every_version_gets_the_newest_schema(version: int) -> None:
     """A database of each earlier version ends up with the tables and indexes of a new one."""
