@@ -18,13 +18,14 @@ from .model import (
     Form,
     NodeDef,
     NodeOutput,
-    NodeRef,
     NodeStatus,
     When,
     node_id_problem,
+    ref_of,
 )
 
 _NONE: frozenset[str] = frozenset()
+_GROUPS = frozenset({"map", "workflow"})
 
 
 class Node:
@@ -87,11 +88,11 @@ class Node:
     def __init__(self, spec: NodeDef, dag_name: str, position: int) -> None:
         self.spec = spec
         self.id = spec.id
-        self.ref = NodeRef(dag_name, spec.id, spec.action)
+        self.ref = ref_of(dag_name, spec)
         self.position = position
         # in the order in which they came; a dict, as one of very many may be taken out
         self.dependants: dict[str, None] = {}
-        if spec.kind == "map" or spec.kind == "workflow":
+        if spec.kind in _GROUPS:
             self.is_group = True
             self.children = []
 

@@ -245,8 +245,18 @@ class NodeOutput:
 
 
 _new = object.__new__
+_set_dag_name, _set_node_id, _set_action = (vars(NodeRef)[field.name].__set__ for field in fields(NodeRef))
 _set_output = [vars(NodeOutput)[field.name].__set__ for field in fields(NodeOutput)]
 _set_outputs, _set_success, _set_metadata, _set_error, _set_recovered, _set_returned = _set_output
+
+
+def ref_of(dag_name: str, spec: NodeDef) -> NodeRef:
+    """The same as `NodeRef(dag_name, spec.id, spec.action)` in half of its time."""
+    made = _new(NodeRef)
+    _set_dag_name(made, dag_name)
+    _set_node_id(made, spec.id)
+    _set_action(made, spec.action)
+    return made
 
 
 def success_of(outputs: dict[str, Any], returned: str = "mapping") -> NodeOutput:

@@ -19,6 +19,7 @@ from dagflow_nb.core.model import (
     NodeSpec,
     NodeStatus as S,
     When,
+    ref_of,
     success_of,
     with_edges,
 )
@@ -150,10 +151,11 @@ def test_other_edges_are_quickly_given() -> None:
     assert given.deps == ("x",) and given.inputs == {"v": 1}
 
 
-def test_successes_are_quickly_made() -> None:
-    """What makes most outcomes says the same as the class."""
+def test_outcomes_and_references_are_quickly_made() -> None:
+    """What makes most outcomes, and the names of nodes, says the same as the classes."""
     assert success_of({"a": 1}) == NodeOutput({"a": 1})
     assert success_of({"result": 1}, "value") == NodeOutput({"result": 1}, returned="value")
+    assert ref_of("d", NodeDef(id="a", action="act")) == NodeRef("d", "a", "act")
 
 
 def test_the_diagrams_show_the_table() -> None:
