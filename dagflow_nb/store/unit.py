@@ -151,39 +151,41 @@ def insert_rows(connection: Connection, table: str, rows: list[Row]) -> None:
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
-    """Rows by run and node: their tables are kept in this order, and neighbours share a page."""
+    """Rows by run and node, later ones last: so are their tables kept, and neighbours share a page."""
     rows.sort(key=itemgetter(0, 1))
     return rows
 
 
 def apply_units(connection: Connection, units: Collection[Unit]) -> None:
-    """Write units in order, inside of the transaction that the caller has begun.
-
-    Of rows that replace each other only the last one is written.
-    """
+    """Write units in order, inside of the transaction that the caller has begun."""
     journal: list[Row] = []
     events: list[Row] = []
     logs: list[Row] = []
-    nodes: dict[tuple[str, str], Row | None] = {}
-    attempts: dict[tuple[Any, ...], Row] = {}
-    artifacts: dict[tuple[str, str], dict[str, Row]] = {}
-    cleared: dict[tuple[str, str], None] = {}
+    nodes: list[Row] = []
+    attempts: list[Row] = []
+    artifacts: list[tuple[str, Row]] = []
     runs: dict[str, dict[str, Any]] = {}
     memo: dict[tuple[str, str], Row] = {}
     for unit in units:
         run_id = unit.run_id
         journal += [(run_id, *row) for row in unit.journal]
         events += [(run_id, *row) for row in unit.events]
-        for node_id, node in unit.nodes.items():
-            nodes[run_id, node_id] = node
-        for row in unit.attempts:
-            attempts[run_id, row[0], row[2]] = row
-        for namespace in unit.cleared:
-            cleared[run_id, namespace] = None
-            artifacts.pop((run_id, namespace), None)
-            memo.pop((run_id, namespace), None)
-        for row in unit.artifacts:
-            artifacts.setdefault((run_id, row[0]), {})[row[1]] = row
+        nodes += [(run_id, node_id, *row) for node_id, row in unit.nodes.items() if row is not None]
+        gone = [(run_id, node_id) for node_id, row in unit.nodes.items() if row is None]
+        if gone:
+            insert_rows(connection, "node_runs", _in_order(nodes))
+            nodes = []
+            connection.executemany("delete from node_runs where run_id = ? and node_id = ?", gone)
+        attempts += [(run_id, *row) for row in unit.attempts]
+        if unit.cleared:
+            insert_artifacts(connection, artifacts)
+            artifacts = []
+            cleared = [(run_id, namespace) for namespace in unit.cleared]
+            connection.executemany("delete from artifacts where run_id = ? and namespace = ?", cleared)
+            connection.executemany("delete from memo where run_id = ? and node_id = ?", cleared)
+            for key in cleared:
+                memo.pop(key, None)
+        artifacts += [(run_id, row) for row in unit.artifacts]
         logs += [(run_id, *row) for row in unit.logs]
         if unit.run:
             runs.setdefault(run_id, {}).update(unit.run)
@@ -193,18 +195,9 @@ def apply_units(connection: Connection, units: Collection[Unit]) -> None:
             connection.executemany("insert or ignore into codes (code, parts) values (?, ?)", unit.codes)
     insert_rows(connection, "journal", journal)
     insert_rows(connection, "events", events)
-    insert_rows(
-        connection, "node_runs", _in_order([(*key, *row) for key, row in nodes.items() if row is not None])
-    )
-    gone = [key for key, row in nodes.items() if row is None]
-    if gone:
-        connection.executemany("delete from node_runs where run_id = ? and node_id = ?", gone)
-    insert_rows(connection, "attempts", _in_order([(key[0], *row) for key, row in attempts.items()]))
-    if cleared:
-        connection.executemany("delete from artifacts where run_id = ? and namespace = ?", list(cleared))
-        connection.executemany("delete from memo where run_id = ? and node_id = ?", list(cleared))
-    kept = [(run_id, row) for (run_id, _), rows in artifacts.items() for row in rows.values()]
-    insert_artifacts(connection, kept)
+    insert_rows(connection, "node_runs", _in_order(nodes))
+    insert_rows(connection, "attempts", _in_order(attempts))
+    insert_artifacts(connection, artifacts)
     insert_rows(connection, "memo", [(key[0], *row) for key, row in memo.items()])
     insert_rows(connection, "logs", logs)
     for run_id, changes in runs.items():
