@@ -142,10 +142,14 @@ class PageState:
                 known.append([node.began_at or node.started_at, node.finished_at, str(node.status)])
             self._tries[node.id] = known
             return known
-        tries = self._tries.setdefault(node.id, [])
         status = str(node.status)
         if node.started_at is None:
-            return tries
+            return self._tries.get(node.id, [])
+        if node.id not in self._tries:
+            if node.attempt <= 1 and status not in ("retrying", "pending"):
+                return _implied(node, status)  # most nodes have no more: nothing is kept of them
+            self._tries[node.id] = _implied(old, str(old.status)) if old is not None else []
+        tries = self._tries[node.id]
         if old is not None and old.attempt > node.attempt:
             tries.clear()  # run again: its attempts are counted anew
         if tries and tries[-1][1] is None and (status != "running" or node.attempt > len(tries)):

@@ -86,9 +86,15 @@ def serving(root: Path) -> Iterator[Server]:
     env = {**os.environ, **{f"JUPYTER_{name}": str(root / name.lower()) for name in names}}
     env |= {f"JUPYTERLAB_{name}_DIR": str(root / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
     env |= {"IPYTHONDIR": str(root / "ipython"), "PYTHONPATH": str(ROOT)}
-    news = root / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
-    news.parent.mkdir(parents=True)
-    news.write_text('{"fetchNews": "false", "checkForUpdates": false}')
+    # All cells are in the page, wherever it is scrolled to: some versions take out those that are not seen.
+    settings = {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }
+    for name, values in settings.items():
+        path = root / f"settings/@jupyterlab/{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(values))
     (root / "notebooks").mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

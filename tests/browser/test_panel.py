@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 RAIN = """
-import struct, time, zlib
+import struct, threading, zlib
 import numpy as np, pandas as pd
 from pydantic import SecretStr
 from dagflow_nb import DagFlow, NodeSpec
 flow = DagFlow("sqlite:rain.db")
+begin, both = threading.Event(), threading.Barrier(2)
 
 def png(pixels):
     raw = b"".join(b"\\0" + row.tobytes() for row in pixels)
@@ -22,7 +23,7 @@ def load(key: SecretStr) -> dict:
     days = pd.date_range("2026-01-01", periods=365)
     rain = (6 + 5 * np.sin(np.arange(365) / 40) + np.arange(365) % 5).round(1)
     note = "<img src=x onerror='window.hacked=1'>"
-    time.sleep(0.4)
+    assert begin.wait(60)
     return {"table": pd.DataFrame({"day": days, "rain": rain, "note": note}), "raw": b"x" * 100_000_000}
 
 @flow.action
@@ -30,13 +31,14 @@ def plot(table: pd.DataFrame) -> dict:
     pixels = np.full((120, 365, 3), 255, np.uint8)
     for x, height in enumerate(table["rain"]):
         pixels[119 - int(6 * height):, x] = (11, 99, 206)
-    time.sleep(0.2)
+    both.wait(60)
     return {"picture": png(pixels)}
 
 @flow.action(retries=1, retry_strategy="immediate")
-def total(table: pd.DataFrame) -> float:
+def total(table: pd.DataFrame, ctx) -> float:
     print("adding up", len(table), "days")
-    time.sleep(0.2)
+    if ctx.attempt == 1:
+        both.wait(60)
     return sum(number(text) for text in ["1.5", "2.0", "n/a"])
 
 def number(text):
@@ -69,7 +71,7 @@ def test_why_a_node_failed_is_two_clicks_away(notebook):
     nb = notebook(
         RAIN,
         "run = flow.start('rain', key=SecretStr('hunter2'))",
-        "try: run.wait(30)\nexcept Exception: pass",
+        "begin.set()\ntry: run.wait(30)\nexcept Exception: pass",
         "flow.close()\nflow = DagFlow('sqlite:rain.db')\n_ = flow.get('rain').view()",
     )
     nb.page.set_viewport_size({"width": 1400, "height": 1150})
@@ -117,11 +119,26 @@ def test_why_a_node_failed_is_two_clicks_away(notebook):
     nb.page.keyboard.press("Home")
     old.locator(".node[data-node=tell_somebody][data-state=absent]").wait_for(state="attached")
     assert old.get_attribute("data-run-status") == "failed" and "was running" in old.inner_text()
+    details = old.locator(".dagflow-details")
+    old.locator(".node[data-node=plot]").click()
+    details.get_by_text("It had not begun at this moment.").wait_for()
+    assert details.locator(".df-values").count() == 0
+    old.locator(".node[data-node=load]").click()
+    details.get_by_text("It had no outputs yet at this moment.").wait_for()
+    assert "inputs.key" in details.locator(".df-values").inner_text()
+    slider.focus()
     nb.page.keyboard.press("ArrowRight")
     old.locator(".node[data-node=load][data-state=completed]").wait_for(state="attached")
     old.locator(".node[data-node=total][data-state=running]").wait_for(state="attached")
     assert old.locator(".edge.df-absent").count() == 1
+    details.get_by_role("region", name="Table table").wait_for()  # what it had given by then
+    old.locator(".node[data-node=total]").click()
+    details.get_by_text("It had no outputs yet at this moment.").wait_for()
+    assert "adding up" in details.inner_text() and "could not convert" not in details.inner_text()
+    assert details.get_by_role("table", name="Attempts").count() == 0
+    assert details.locator(".df-row button:visible").count() == 0  # nothing can be done about what was
     old.screenshot(path=str(nb.screenshots / "panel-slider.png"), animations="disabled")
+    details.get_by_role("button", name="Close details").click()
     old.get_by_role("tab", name="Timeline").click()
     assert old.locator(".df-lane").count() == 3
     slider.focus()
@@ -134,11 +151,11 @@ def test_why_a_node_failed_is_two_clicks_away(notebook):
     old.get_by_role("tab", name="Table").click()
     old.get_by_role("button", name="Took").click()
     assert old.locator("th[aria-sort=ascending]").inner_text().startswith("Took")
-    took = old.locator("tbody tr:not([hidden])").first
+    took = old.locator("section tbody tr:not([hidden])").first
     assert took.get_attribute("data-row") == "report"  # it never ran
     old.get_by_label("Only one state").select_option("failed")
-    assert old.locator("tbody tr:not([hidden])").count() == 1
-    took = old.locator("tbody tr:not([hidden])")
+    assert old.locator("section tbody tr:not([hidden])").count() == 1
+    took = old.locator("section tbody tr:not([hidden])")
     took.focus()
     nb.page.keyboard.press("Enter")
     old.locator(".dagflow-details[data-node=total]").get_by_text("could not convert").first.wait_for()

@@ -1,8 +1,18 @@
 // The details of one node: what it is asked, why it failed, its values, its code, its neighbours.
 
 const ITEMS_SHOWN = 200;
+const ROUNDED = 0.002; // seconds: the times of a run's past are rounded to milliseconds
 const one = (id) => (id ? [id] : []);
 const logClass = (stream) => `df-log-line${stream === "stderr" ? " df-bad" : ""}`;
+
+const alike = (a, b) => a === b || Math.abs(a - b) < ROUNDED;
+
+// An attempt as it stood at a moment: nothing of one that came later, no end of one that went on.
+function attemptAt(one, at) {
+  if (one.started_at > at + ROUNDED) return [];
+  if (one.finished_at === null || one.finished_at <= at + ROUNDED) return [one];
+  return [{ ...one, status: "running", finished_at: null, error: null, traceback: null }];
+}
 
 class Details {
   constructor(view) {
@@ -62,7 +72,8 @@ class Details {
       h("div", { class: "df-links" }, h("span", { text: name }), ...ids.slice(0, 30).map((to) => this.link(to)),
         ids.length > 30 ? `and ${ids.length - 30} more` : "")));
     for (const part of [this.failure, this.values, this.code]) part.replaceChildren();
-    this.looked = this.shownError = this.attempts = null;
+    this.looked = this.shownError = this.latest = this.filled = null;
+    this.attempts = [];
     this.refresh(new Set([id]));
   }
 
@@ -70,25 +81,45 @@ class Details {
   look(id, state) {
     const key = JSON.stringify([id, state]);
     if (id === null || key === this.looked) return;
-    if (this.view.past.shown && this.attempts) return; // values are the latest ones, whatever the moment
+    if (this.view.past.shown && this.latest) return; // what was known at a moment is part of what is known now
     this.looked = key;
     this.view.tell({ kind: "look", node: id });
   }
 
-  tell({ node, inputs, outputs, attempts = [], code, problem }) {
-    const { view } = this;
-    if (node !== view.selected) return;
-    this.attempts = attempts;
-    this.values.replaceChildren(...problem ? [h("p", { class: "df-wrong", text: problem })] : [],
-      ...valueList("Outputs", outputs), ...valueList("Inputs", inputs), ...attemptTable(view, attempts));
-    this.code.replaceChildren(...code ? [fold("Code of the action", code)] : []);
+  tell(message) {
+    if (message.node !== this.view.selected) return;
+    this.latest = message;
+    this.filled = null;
+    this.code.replaceChildren(...message.code ? [fold("Code of the action", message.code)] : []);
+    this.fill();
     this.fail();
+  }
+
+  // Values and attempts as they were known at the moment that is looked at: only the latest of each are kept.
+  fill() {
+    const { view, latest } = this, seen = view.state(view.selected), was = view.past.shown;
+    const now = view.model.get("states")[view.selected] ?? {};
+    const began = !was || Boolean(seen.started) || ENDED.has(seen.state);
+    const ended = !was || ENDED.has(seen.state);
+    const kept = !was || alike(seen.finished, now.finished); // else it has run again since
+    const key = JSON.stringify([was ? view.run.at : null, began, ended, kept]);
+    if (!latest || key === this.filled) return;
+    this.filled = key;
+    const { inputs, outputs, attempts = [], problem } = latest;
+    this.attempts = was ? attempts.flatMap((one) => attemptAt(one, view.run.at)) : attempts;
+    const told = [];
+    if (problem) told.push(h("p", { class: "df-wrong", text: problem }));
+    else if (!began) told.push(h("p", { class: "df-then", text: "It had not begun at this moment." }));
+    else if (!ended) told.push(h("p", { class: "df-then", text: "It had no outputs yet at this moment." }));
+    else if (!kept) told.push(h("p", { class: "df-then", text: "It has run again since: its values of then are not kept." }));
+    this.values.replaceChildren(...told, ...ended && kept ? valueList("Outputs", outputs) : [],
+      ...began && (kept || !ended) ? valueList("Inputs", inputs) : [], ...attemptTable(view, this.attempts));
   }
 
   // Why it failed comes first: the error, and the action's own traceback.
   fail() {
     const seen = this.view.state(this.view.selected);
-    const traceback = seen.error ? this.attempts?.findLast((one) => one.traceback)?.traceback : null;
+    const traceback = seen.error ? this.attempts.findLast((one) => one.traceback)?.traceback : null;
     const key = JSON.stringify([seen.error, traceback]);
     if (key === this.shownError) return;
     this.shownError = key;
@@ -111,8 +142,9 @@ class Details {
     setText(this.pill, seen.state ?? "");
     this.pill.dataset.state = seen.state ?? "";
     const inside = this.panel.contains(document.activeElement);
-    const over = OVER.has(view.run.status), paused = view.run.waiting?.some((one) => one.branch === id);
-    this.retry.hidden = id === null || !["failed", "cancelled"].includes(seen.state);
+    const was = view.past.shown; // nothing can be done about what was
+    const over = was || OVER.has(view.run.status), paused = view.run.waiting?.some((one) => one.branch === id);
+    this.retry.hidden = id === null || was || !["failed", "cancelled"].includes(seen.state);
     this.pause.hidden = id === null || over || paused || ENDED.has(seen.state);
     this.resume.hidden = id === null || over || !paused || Boolean(view.question(id)?.fields.length);
     this.cancel.hidden = id === null || over || ENDED.has(seen.state);
@@ -139,10 +171,13 @@ class Details {
       this.facts.replaceChildren(...facts.filter(([, value]) => value).flatMap(([name, value]) =>
         [h("dt", { text: name }), h("dd", { text: value })]));
     }
-    if (id !== null) this.fail();
+    if (id !== null) {
+      this.fill();
+      this.fail();
+    }
     this.look(id, `${seen.state} ${seen.attempt}`);
     this.itemTable(view.children.get(id));
-    const lines = view.logs.of(id);
+    const lines = view.past.shown && !seen.started ? [] : view.logs.of(id);
     this.lines.replaceChildren(...lines.length ? [h("h4", { text: "Printed and logged" }),
       h("div", { class: "df-last-lines", tabindex: 0, role: "region", "aria-label": "Last lines" },
         ...lines.map(([, text, stream]) => h("div", { class: logClass(stream), text })))] : []);
