@@ -31,6 +31,7 @@ class Tasks:
         self._coming = 0  # tasks that are about to begin
         self._inside = 0  # coroutines that have begun and not ended
         self._at_hand = False  # a task looks here before anything else happens
+        self._may_wait = False  # something has come for that one which may have to wait
         self._quick: set[str] = set()  # kinds of which the last one did not have to wait
         self._turn = 0  # of the loop, as far as anybody wants to know
         self._looks = False  # whether the next turn will be told
@@ -38,7 +39,10 @@ class Tasks:
     def run(self, kind: str, listener: Listener | None, work: Work, *args: Any) -> None:
         """Await `work(task, *args)` in a task, soon; `listener` is told what it prints."""
         self._waiting.append((kind, listener, work, args))
-        if not self._at_hand and (kind not in self._quick or not self._coming):
+        is_quick = kind in self._quick
+        if self._at_hand:
+            self._may_wait |= not is_quick
+        elif not (is_quick and self._coming):
             self._call(1)
 
     def ends(self) -> None:
@@ -57,11 +61,12 @@ class Tasks:
             self._loop.create_task(self._run_all(), context=self._context.copy())
 
     def _call_more(self) -> None:
-        """See to it that tasks come for what waits: one, if that is of a kind that never has to wait."""
+        """See to it that tasks come for what waits: one, if none of that has to wait."""
         wanted = len(self._waiting) - self._coming
-        if wanted > 0:
-            one_will_do = self._waiting[0][0] in self._quick and not self._inside
-            self._call(min(wanted, 0 if self._coming else 1) if one_will_do else wanted)
+        if not (self._may_wait or self._inside):
+            wanted = min(wanted, 1 - self._coming)
+        self._may_wait = False
+        self._call(wanted)
 
     async def _run_all(self) -> None:
         self._coming -= 1
@@ -71,7 +76,9 @@ class Tasks:
         while waiting:
             kind, listener, work, args = waiting.popleft()
             self._at_hand = False
-            if waiting:
+            if not waiting:
+                self._may_wait = False
+            elif self._may_wait or self._inside or not self._coming:
                 self._call_more()
             if not self._looks:
                 self._looks = True

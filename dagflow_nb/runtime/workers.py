@@ -14,6 +14,7 @@ from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeOutput
+from ..core.state import NO_SETTINGS
 from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
@@ -53,11 +54,13 @@ class Workers:
         own = Talk(id, effect.attempt, self._outbox, self._flag, self._run.echo)
         own.started_at = scheduler.now
         node = scheduler.nodes[id]
-        own.recorded = self._may_be_known(node)  # then nothing runs yet
+        settings = scheduler.settings.get(node.spec.action, NO_SETTINGS)
+        if settings.cached or node.spec.cache is not None:
+            own.recorded = self._may_be_known(node)  # then nothing runs yet
         self._under_way[id] = own
         if own.attempt > 1:
             self._run.watch.began(id, own.started_at)
-        if not scheduler.settings_of(node).idempotent:
+        if not settings.idempotent:
             self.careful = True
         return own
 
@@ -108,16 +111,17 @@ class Workers:
     def launch(self, own: Talk, node: Node, action: NodeAction) -> None:
         """Let an attempt run where it belongs."""
         run, spec, id = self._run, node.spec, own.node_id
-        try:
-            inputs = run.values.for_action(node, self.inputs_of(node, action))
-        except Exception as error:
-            self._fail_before(own, str(error), error)
-            return
+        inputs: dict[str, Any] = {}
+        if spec.inputs or spec.item is not None or node.human is not None or node.answered:
+            try:
+                inputs = run.values.for_action(node, self.inputs_of(node, action))
+            except Exception as error:
+                self._fail_before(own, str(error), error)
+                return
         ctx = NodeCtx(
             run.dag_name, id, spec.action, run.run_id, own.attempt, inputs, run.cache, run.app_data, own
         )
-        settings = run.scheduler.settings.get(spec.action)
-        where = spec.executor or (settings.executor if settings is not None else "async")
+        where = spec.executor or run.scheduler.settings.get(spec.action, NO_SETTINGS).executor
         if where == "async" or not isinstance(action, FunctionAction):
             run.tasks.run(spec.action, own, self._coroutine, own, action, ctx)
             return
@@ -138,14 +142,11 @@ class Workers:
 
     def inputs_of(self, node: Node, action: NodeAction) -> dict[str, Any]:
         """A node's inputs as values; raises what is wrong with them."""
-        if not node.spec.inputs and node.spec.item is None and node.human is None and not node.answered:
-            inputs: dict[str, Any] = {}
-        else:
-            default_of = getattr(action, "default_of", _no_default)
-            handles = node.guardian is not None and node.id == f"{node.guardian}.on_failure"
-            inputs = self._run.values.resolve(node, default_of, lenient=handles)
-            if node.human:
-                self._check_answers(node, inputs)
+        default_of = getattr(action, "default_of", _no_default)
+        handles = node.guardian is not None and node.id == f"{node.guardian}.on_failure"
+        inputs = self._run.values.resolve(node, default_of, lenient=handles)
+        if node.human:
+            self._check_answers(node, inputs)
         return inputs
 
     def _check_answers(self, node: Node, inputs: dict[str, Any]) -> None:
