@@ -202,6 +202,26 @@ class Prepared(NamedTuple):
     read_only: bool
 
 
+def _place(path: str) -> None:
+    """Put an empty database where there is no file yet: whole or not at all, and sooner than by the scripts.
+
+    Where that cannot be done (no hard links here, or somebody else does the same), they make it.
+    """
+    if os.path.lexists(path):
+        return
+    draft = f"{path}-new"
+    with contextlib.suppress(OSError), open(draft, "xb") as file:
+        try:
+            with _copying:
+                image = pattern().serialize()
+            file.write(image)
+            file.flush()
+            os.fsync(file.fileno())
+            os.link(draft, path)
+        finally:
+            os.unlink(draft)
+
+
 def _set_wal(connection: sqlite3.Connection) -> bool:
     """Switch to write-ahead logging; False where the file system cannot do it."""
     try:
@@ -220,6 +240,7 @@ def prepare(path: str) -> Prepared:
     error: its history can be looked at.
     """
     inspect(path)
+    _place(path)
     try:
         # No write-ahead log before there is a schema: so a file's header always tells whose it is.
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)

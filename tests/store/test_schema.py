@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -47,6 +48,41 @@ def test_a_database_in_memory_has_the_schema_that_the_scripts_make() -> None:
         ):
             assert copied.execute(question).fetchall() == made.execute(question).fetchall()
         assert schema.migrate(copied) == len(schema.migrations())
+
+
+def test_a_new_file_is_there_whole_and_alone(tmp_path: Path) -> None:
+    """It is what the scripts make, and nothing else is left beside it."""
+    with sqlite3.connect(":memory:", isolation_level=None) as made:
+        schema.migrate(made)
+        schema._place(str(tmp_path / "x.db"))
+        assert [file.name for file in tmp_path.iterdir()] == ["x.db"]
+        with closing(sqlite3.connect(tmp_path / "x.db")) as placed:
+            for question in ("select type, name, sql from sqlite_master", "pragma user_version"):
+                assert placed.execute(question).fetchall() == made.execute(question).fetchall()
+            assert placed.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+@pytest.mark.parametrize("why", ["it is there", "no links", "another one", "full"])
+def test_a_file_that_cannot_be_placed_is_made_by_the_scripts(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is written over, nothing is left beside it, and the database works all the same."""
+    path = tmp_path / "x.db"
+
+    def refuse(*args: Any) -> None:
+        raise OSError(why)
+
+    if why == "it is there":
+        path.write_bytes(b"")
+    elif why == "another one":
+        (tmp_path / "x.db-new").write_bytes(b"a draft of another process")
+    else:
+        monkeypatch.setattr(os, "link" if why == "no links" else "fsync", refuse)
+    schema._place(str(path))
+    assert not path.exists() or path.read_bytes() == b""
+    assert sum(1 for _ in tmp_path.iterdir()) == (why in ("it is there", "another one"))
+    schema.prepare(str(path))
+    assert query(str(path), "select count(*) from runs") == [(0,)]
 
 
 @pytest.mark.parametrize("version", range(LATEST))
