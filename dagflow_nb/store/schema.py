@@ -205,9 +205,10 @@ class Prepared(NamedTuple):
 def _place(path: str) -> None:
     """Put an empty database where there is no file yet: whole or not at all, and sooner than by the scripts.
 
-    Where that cannot be done (no hard links here, or somebody else does the same), they make it.
+    Where that cannot be done (no hard links here, or somebody else does the same), they make it. So they do where
+    the log of an older file is left: SQLite takes it for that of a file which is not empty.
     """
-    if os.path.lexists(path):
+    if any(os.path.lexists(path + end) for end in ("", "-wal", "-journal")):
         return
     draft = f"{path}-new"
     with contextlib.suppress(OSError), open(draft, "xb") as file:

@@ -62,7 +62,7 @@ def test_a_new_file_is_there_whole_and_alone(tmp_path: Path) -> None:
             assert placed.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-@pytest.mark.parametrize("why", ["it is there", "no links", "another one", "full"])
+@pytest.mark.parametrize("why", ["it is there", "no links", "another one", "an old log", "full"])
 def test_a_file_that_cannot_be_placed_is_made_by_the_scripts(
     why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -76,11 +76,13 @@ def test_a_file_that_cannot_be_placed_is_made_by_the_scripts(
         path.write_bytes(b"")
     elif why == "another one":
         (tmp_path / "x.db-new").write_bytes(b"a draft of another process")
+    elif why == "an old log":
+        (tmp_path / "x.db-wal").write_bytes(b"what a file that is gone has left")
     else:
         monkeypatch.setattr(os, "link" if why == "no links" else "fsync", refuse)
     schema._place(str(path))
     assert not path.exists() or path.read_bytes() == b""
-    assert sum(1 for _ in tmp_path.iterdir()) == (why in ("it is there", "another one"))
+    assert sum(1 for _ in tmp_path.iterdir()) == (why in ("it is there", "another one", "an old log"))
     schema.prepare(str(path))
     assert query(str(path), "select count(*) from runs") == [(0,)]
 
