@@ -205,8 +205,8 @@ class Prepared(NamedTuple):
 def _place(path: str) -> None:
     """Put an empty database where there is no file yet: whole or not at all, and sooner than by the scripts.
 
-    Where that cannot be done (no hard links here, or somebody else does the same), they make it. So they do where
-    the log of an older file is left: SQLite takes it for that of a file which is not empty.
+    Where that cannot be done (no hard links here, or somebody else does the same), they make it. So they do
+    where the log of an older file is left, which SQLite takes for that of a file with something in it.
     """
     if any(os.path.lexists(path + end) for end in ("", "-wal", "-journal")):
         return
