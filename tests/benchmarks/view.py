@@ -4,11 +4,13 @@
 
 The time of a cell that runs no-op nodes, with its view against one without: from its beginning to the
 kernel's reply, so that all is in it that a person waits for before the next cell begins. The two take turns,
-with a pause after each, and the medians are compared, also of the CPU seconds, which are less noisy. What the
+with a pause after each, and the medians are compared, also of the CPU seconds, which are less noisy. Before
+each the garbage is collected, so that neither pays for the other. What the
 view computes after the cell has ended is a figure of its own: CPU seconds of the kernel and of the helpers
 that lay out, in the second after the cell.
 Further: the time from an event to the changed pixel, in a page, for every state of a run that a page can
-show; the time from `show` to the first drawn graph, by size; and the bytes that went to the page meanwhile.
+show; the time from `show` to the first drawn graph, by size, and the bytes that went to the page meanwhile;
+the time from frame to frame while the states of the biggest size change, ten times a second 200 of them.
 Without a browser only the first is measured.
 """
 
@@ -29,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 
 SETUP = """
-import os, resource, sys, tempfile, time
+import gc, os, resource, sys, tempfile, time
 sys.path.insert(0, {root!r})
 os.environ["JPY_SESSION_NAME"] = "benchmark"  # a page is there: the view does all that it does for one
 from dagflow_nb import DagConfig, DagFlow, Workflow
@@ -110,6 +112,38 @@ stage.show()
 print("RESULT" + str(begun))
 """
 
+FRAMES = """
+() => {
+  const gaps = window.dagflowFrames = [];
+  let last = performance.now();
+  const frame = () => {
+    const now = performance.now();
+    gaps.push(now - last);
+    last = now;
+    window.dagflowFrame = requestAnimationFrame(frame);
+  };
+  cancelAnimationFrame(window.dagflowFrame);
+  requestAnimationFrame(frame);
+}
+"""
+MOVE = """
+import random, time
+from dataclasses import replace
+chance, begun, updates = random.Random(7), time.time(), 0
+while (now := time.time()) < begun + {seconds}:
+    for id in chance.sample(list(stage.nodes), 200):
+        node = stage.nodes[id]
+        if node.status == "pending":
+            stage.nodes[id] = replace(node, status="running", attempt=1, started_at=now)
+        else:
+            stage.nodes[id] = replace(node, status="completed", finished_at=now)
+    stage.view.update(stage.take())
+    updates += 1
+    time.sleep(max(0.0, begun + 0.1 * updates - time.time()))
+print("RESULT" + str(updates))
+"""
+MOVING = 4
+
 
 def cost(nodes: int, rounds: int) -> dict[str, Any]:
     """What a cell that runs a graph takes with and without a view, in a kernel of its own; see above."""
@@ -149,14 +183,15 @@ def cost(nodes: int, rounds: int) -> dict[str, Any]:
             after: dict[bool, list[float]] = {True: [], False: []}
             for number in range(rounds + 1):
                 for view in (False, True):
+                    run("_ = gc.collect()")
                     seconds = run(CELL.format(view=view))
                     settle()
                     printed.clear()
                     run("print(ended - began, cpu() - ended)")
                     if number:  # the first one imports
                         took[view].append(seconds)
-                        for kept, cpu in zip((inside, after), "".join(printed).split(), strict=True):
-                            kept[view].append(float(cpu))
+                        for kept, told in zip((inside, after), "".join(printed).split(), strict=True):
+                            kept[view].append(float(told))
             found[where] = {
                 "without_s": statistics.median(took[False]),
                 "with_s": statistics.median(took[True]),
@@ -261,6 +296,35 @@ def first_draw(open_notebook: Any, size: int) -> dict[str, float]:
     return found
 
 
+def fluency(open_notebook: Any, size: int) -> dict[str, dict[str, float]]:
+    """Milliseconds from frame to frame while ten times a second 200 nodes change, by what is looked at."""
+    notebook = open_notebook("pass", SHOW.format(size=size), *[MOVE.format(seconds=MOVING)] * 3)
+    notebook.run(0)
+    notebook.run(1)
+    notebook.page.wait_for_function("window.dagflowFirst > 0", timeout=60_000)
+    found = {}
+    for cell, tab in enumerate(("Graph", "Timeline", "Table"), start=2):
+        notebook.tab(tab).click()
+        notebook.page.wait_for_timeout(500)
+        notebook.run(cell, wait=False)
+        notebook.page.wait_for_timeout(500)  # the page has other things to do when a cell begins
+        notebook.page.evaluate(FRAMES)
+        notebook.page.wait_for_timeout(1000 * (MOVING - 1.5))
+        gaps = sorted(notebook.page.evaluate("window.dagflowFrames"))
+        printed = notebook.page.locator(".jp-CodeCell").nth(cell).locator(".jp-OutputArea-output")
+        printed.get_by_text("RESULT").wait_for(timeout=60_000)
+        updates = int(notebook.text(cell).split("RESULT", 1)[1].split("\n")[0])
+        found[tab] = {
+            "updates_s": updates / MOVING,
+            "median_ms": statistics.median(gaps),
+            "p95_ms": gaps[int(0.95 * (len(gaps) - 1))],
+            "max_ms": gaps[-1],
+        }
+    notebook.page.close()
+    notebook.server.stop_kernels()
+    return found
+
+
 def main(arguments: list[str] | None = None) -> dict[str, Any]:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--nodes", type=int, default=1000)
@@ -276,6 +340,7 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             found["latency"] = latency(open_notebook)
             sizes = [int(size) for size in options.sizes.split(",")]
             found["first_draw"] = {str(size): first_draw(open_notebook, size) for size in sizes}
+            found["fluency"] = {str(size): fluency(open_notebook, size) for size in sizes[-1:]}
     if options.json:
         print(json.dumps(found))
         return found
@@ -300,6 +365,12 @@ def main(arguments: list[str] | None = None) -> dict[str, Any]:
             f"first draw of {size} nodes: {row['ms']:.0f} ms, {row['bytes'] / 1e3:.0f} kB, "
             f"{row['boxes']} boxes"
         )
+    for size, tabs in found.get("fluency", {}).items():
+        for tab, row in tabs.items():
+            print(
+                f"{tab} of {size} nodes, {row['updates_s']:.1f} updates a second: from frame to frame median "
+                f"{row['median_ms']:.0f} ms, p95 {row['p95_ms']:.0f} ms, max {row['max_ms']:.0f} ms"
+            )
     print(f"({time.perf_counter() - started:.0f} s in all)")
     return found
 

@@ -116,13 +116,15 @@ def serving(root: Path) -> Iterator[Server]:
                     process.kill()
                     pytest.fail(f"the Jupyter server does not start:\n{log.read_text()}", pytrace=False)
                 time.sleep(0.1)
-        yield server
-        server.stop_kernels()
-        process.terminate()
         try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
+            yield server
+            server.stop_kernels()
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @pytest.fixture(scope="session")
