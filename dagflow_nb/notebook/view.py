@@ -273,7 +273,7 @@ class LiveView:
         return self._placed is not None and self._placed[:2] == (snapshot.topology, self._folding)
 
     def _start_worker(self) -> None:
-        if not self._busy():
+        if not self._busy() and not _kernel_ends():
             # The cell's context goes along, else messages would belong to whichever cell runs then.
             run = self._context.copy().run
             # No daemon: a kernel that is shut down as soon as its cell has returned waits for the picture.
@@ -317,7 +317,7 @@ class LiveView:
                 left = 0.0 if _kernel_ends() else self._end_due - time.monotonic()
                 if self._ended is not None and left > 0:
                     self._news.wait(left)
-                elif self._lines and self._ended is None and not self._is_due():
+                elif self._lines and not (self._ended is not None or self._is_due() or _kernel_ends()):
                     self._news.wait(LOG_EVERY)
                     self._send_logs()
                 else:

@@ -262,6 +262,18 @@ flow.run(workflow)
         manager.cleanup_resources()
 
 
+def test_a_kernel_that_ends_is_not_kept_by_what_goes_on(outputs, sent, monkeypatch):
+    """Nodes that print on and on while the process waits for its threads start none."""
+    view = LiveView(Controls())
+    view.show(RUN)
+    monkeypatch.setattr(views, "_kernel_ends", lambda: True)
+    view.log("a", "one line")
+    view.log("a", "another")
+    assert view._worker is None
+    view._work()  # one that was there already comes to its end
+    assert view._next_job() is None
+
+
 def test_a_page_that_comes_late_gets_its_graph(outputs, sent):
     """The graph is laid out when the first page says hello, in the background."""
     view = LiveView(Controls())
