@@ -285,10 +285,7 @@ def _copy(node: ast.AST) -> ast.AST:
             return _copy(value)
         return [part(item) for item in value] if isinstance(value, list) else value
 
-    new = type(node)()
-    for name, value in ast.iter_fields(node):
-        setattr(new, name, part(value))
-    return new
+    return type(node)(**{name: part(value) for name, value in ast.iter_fields(node)})
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import gc
 
-from ..store.schema import pattern
+from ..store.schema import image
 
 MANY = 1_000_000  # objects that are too many to go through unasked
 
@@ -17,6 +17,6 @@ def warm_up() -> None:
     Imports make so many objects that the collector would go through all there are in the middle of the
     first run, some 20 ms; where there are very many it would not, and neither does this.
     """
-    pattern()
+    image()
     if len(gc.get_objects()) < MANY:
         gc.collect()

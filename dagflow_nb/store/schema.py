@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -68,21 +67,22 @@ def migrate(connection: sqlite3.Connection, upto: int | None = None) -> int:
     return before
 
 
-_copying = threading.Lock()
-
-
 @cache
-def pattern() -> sqlite3.Connection:
-    """An empty database in memory with the newest schema, which others are copies of."""
-    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    migrate(connection)
-    return connection
+def image() -> bytes:
+    """An empty database with the newest schema, as the bytes of its file; none where SQLite gives none."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        return connection.serialize() if hasattr(connection, "serialize") else b""
 
 
 def copy_schema(connection: sqlite3.Connection) -> None:
     """Make the newest schema in a database in memory that is empty."""
-    with _copying:
-        pattern().backup(connection)
+    if not image():
+        migrate(connection)
+        return
+    with contextlib.closing(sqlite3.connect(":memory:")) as source:
+        source.deserialize(image())
+        source.backup(connection)
 
 
 # --- looking before touching --------------------------------------------------------------------
@@ -208,14 +208,12 @@ def _place(path: str) -> None:
     Where that cannot be done (no hard links here, or somebody else does the same), they make it. So they do
     where the log of an older file is left, which SQLite takes for that of a file with something in it.
     """
-    if any(os.path.lexists(path + end) for end in ("", "-wal", "-journal")):
+    if not image() or any(os.path.lexists(path + end) for end in ("", "-wal", "-journal")):
         return
     draft = f"{path}-new"
     with contextlib.suppress(OSError), open(draft, "xb") as file:
         try:
-            with _copying:
-                image = pattern().serialize()
-            file.write(image)
+            file.write(image())
             file.flush()
             os.fsync(file.fileno())
             os.link(draft, path)

@@ -35,8 +35,14 @@ def at_version(version: int) -> sqlite3.Connection:
     return connection
 
 
-def test_a_database_in_memory_has_the_schema_that_the_scripts_make() -> None:
-    """It is copied from one that they have made: tables, indexes, and the number of the last script."""
+@pytest.mark.parametrize("copies", [True, False])
+def test_a_database_in_memory_has_the_schema_that_the_scripts_make(
+    copies: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is copied from one that they have made: tables, indexes, and the number of the last script; or they
+    make it, where SQLite cannot copy."""
+    if not copies:
+        monkeypatch.setattr(schema, "image", lambda: b"")
     made, copied = (sqlite3.connect(":memory:", isolation_level=None) for _ in range(2))
     with closing(made), closing(copied):
         schema.migrate(made)
@@ -52,7 +58,7 @@ def test_a_database_in_memory_has_the_schema_that_the_scripts_make() -> None:
 
 def test_a_new_file_is_there_whole_and_alone(tmp_path: Path) -> None:
     """It is what the scripts make, and nothing else is left beside it."""
-    with sqlite3.connect(":memory:", isolation_level=None) as made:
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as made:
         schema.migrate(made)
         schema._place(str(tmp_path / "x.db"))
         assert [file.name for file in tmp_path.iterdir()] == ["x.db"]
