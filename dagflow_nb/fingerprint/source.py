@@ -156,8 +156,10 @@ def _alone(code: CodeType, lines: list[str]) -> Function | None:
     text = textwrap.dedent("".join(lines[first - 1 : last]))
     if code.co_freevars:  # of a function around it
         text = f"def around({', '.join(code.co_freevars)}):\n{textwrap.indent(text, ' ')}"
-    found = [pair for pairs in _index(text, code.co_flags & _FUTURE).values() for pair in pairs]
-    start = 2 if code.co_freevars else 1
+    # what is imported is called in another way
+    imports = [line for line in lines if line.startswith(("import ", "from ")) and line[-2:-1] not in "(\\"]
+    found = [p for ps in _index("".join([*imports, text]), code.co_flags & _FUTURE).values() for p in ps]
+    start = len(imports) + (2 if code.co_freevars else 1)
     same = [node for made, node in found if made.co_firstlineno == start and _same(made, code)]
     return same[0] if len(same) == 1 and not isinstance(same[0], ast.Lambda) else None
 

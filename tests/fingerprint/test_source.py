@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import linecache
 from collections.abc import Callable
 from types import CodeType
@@ -31,7 +32,11 @@ def around(a: int, b: int) -> list[Callable[..., Any]]:
     def inner(c: int) -> Callable[[], int]:
         return lambda: a + b + c
 
-    return [closure, text, inner, lambda: a, lambda: b]
+    async def imported() -> int:
+        await asyncio.sleep(a)
+        return len(linecache.getlines(ast.__name__))
+
+    return [closure, text, inner, imported, lambda: a, lambda: b]
 
 
 class Parent:
