@@ -15,6 +15,7 @@ from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
 from ..hooks import Hook, HookContext
 from .attempts import describe
+from .workers import is_shutting_down
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -45,9 +46,11 @@ def _asks_a_person(command: Any) -> bool:
     return bool(getattr(command, "form", None) or any(getattr(spec, "ask", None) for spec in specs))
 
 
-def _is_given_up() -> bool:
+def _forget_cancellation() -> None:
+    """A hook has cancelled the task in which it was asked: others are asked in it all the same."""
     task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+    while task is not None and task.cancelling():
+        task.uncancel()
 
 
 class Asking:
@@ -67,8 +70,8 @@ class Asking:
         self._concerned: dict[type, list[tuple[Hook, bool]]] = {}
         self._context = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
         self.waiting: deque[Any] = deque()
-        self._is_asking = False
-        self._task: asyncio.Task[None] | None = None  # in which they are being asked
+        self._task: asyncio.Task[None] | None = None
+        self._gave_up = False  # hooks that do not answer are not waited for any more
         self._giving_up: asyncio.TimerHandle | None = None
 
     def listens(self, event: Any) -> bool:
@@ -100,22 +103,14 @@ class Asking:
 
     def go(self) -> None:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
-        if self.waiting and not self._is_asking:
-            self._is_asking = True
-            self._run.tasks.run("", None, self._ask_all)
+        if self.waiting and (self._task is None or self._task.done()):
+            self._task = self._run.loop.create_task(self._ask_all(), context=self._run.context.copy())
         scheduler = self._run.scheduler
         if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)
 
-    async def _ask_all(self, task: asyncio.Task[None]) -> None:
-        self._task = task
-        try:
-            await self._ask_each()
-        finally:
-            self._task, self._is_asking = None, False
-
-    async def _ask_each(self) -> None:
-        run, tasks, asked = self._run, self._run.tasks, 0
+    async def _ask_all(self) -> None:
+        run, asked = self._run, 0
         while self.waiting:
             event = self.waiting.popleft()
             ctx = self._context
@@ -144,8 +139,10 @@ class Asking:
                     answers += [(hook.name, run.growth.ready(command)) for command in found]
                 except BaseException as error:
                     # whatever a hook raises (SystemExit, too) is its own failure, never the loop's
-                    if isinstance(error, asyncio.CancelledError) and _is_given_up():
-                        raise
+                    if isinstance(error, asyncio.CancelledError):
+                        if self._gave_up or is_shutting_down():
+                            raise
+                        _forget_cancellation()
                     failures.append((hook.name, describe(error)))
                     run.growth.hook_errors[hook.name] = error
                     log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, describe(error))
@@ -156,20 +153,16 @@ class Asking:
                 first += run.end_strictly(found_error)
             now = run.clock.now()
             answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
-            if not self.waiting:
-                tasks.ends()
             self.post(*first, answer)
             asked += 1
-            if self.waiting:
-                tasks.goes_on()
-                if asked % AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            if asked % AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     def _post(self, *messages: m.Input) -> None:
         self._run.post_at_once(*messages, alone=not self.waiting)
 
     def _give_up(self) -> None:
-        run = self._run
+        run, self._gave_up = self._run, True
         if self._task is not None:
             self._task.cancel()
         late = (("hooks", f"no answer within {GRACE:g} s after the run was told to end"),)
@@ -181,6 +174,6 @@ class Asking:
         """The run is over for this process."""
         if self._giving_up is not None:
             self._giving_up.cancel()
-        self.waiting.clear()
-        if self._task is not None:
+        self._gave_up = True
+        if self._task is not None and not self._task.done():
             self._task.cancel()

@@ -37,7 +37,6 @@ from .known import Results
 from .memo import Memo
 from .rows import Piece, event_row, is_settled, run_row
 from .snapshots import Snapshots
-from .tasks import Tasks
 from .values import Values
 from .watching import Watch
 from .workers import Workers
@@ -94,7 +93,6 @@ class RunCoordinator:
         self.crash: BaseException | None = None
         self.growth = Growth(self)
         self.watch = Watch(self)
-        self.tasks = Tasks(self.loop, self.context)
         self.memo = Memo(self, results, refresh)
         self.workers = Workers(self)
         self.snapshots = Snapshots(self)

@@ -18,6 +18,7 @@ from ..core.state import NO_SETTINGS
 from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
+from .capture import CURRENT
 from .recovery import reads_answers
 from .rows import is_settled
 from .values import MissingReference, gap_in
@@ -123,7 +124,7 @@ class Workers:
         )
         where = spec.executor or run.scheduler.settings.get(spec.action, NO_SETTINGS).executor
         if where == "async" or not isinstance(action, FunctionAction):
-            run.tasks.run(spec.action, own, self._coroutine, own, action, ctx)
+            own.task = run.loop.create_task(self._coroutine(own, action, ctx), context=run.context.copy())
             return
         context = run.context.copy()
         if where == "thread":
@@ -190,16 +191,15 @@ class Workers:
 
     # --- end ----------------------------------------------------------------------------------
 
-    async def _coroutine(self, task: asyncio.Task[None], own: Talk, action: NodeAction, ctx: NodeCtx) -> None:
-        if own.cancelled:
-            return
-        own.task = task
+    async def _coroutine(self, own: Talk, action: NodeAction, ctx: NodeCtx) -> None:
+        CURRENT.set(own)
         try:
             given = await action.execute(ctx)
             result = Result(given if type(given) is NodeOutput else checked(action, given), None, action)
         except asyncio.CancelledError as error:
-            if own.cancelled or task.cancelling():
+            if own.cancelled or is_shutting_down():
                 raise
+            # somebody else has cancelled it: its own action, or another one that had got hold of its task
             result = Result(None, error, action)
         except BaseException as error:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
@@ -213,7 +213,6 @@ class Workers:
             self._with_rows(own, result)
         if run.is_full():
             await run.room()
-        run.tasks.ends()
         self._ended(own, result, in_task=True)
 
     def _in_thread(self, own: Talk) -> Callable[[Result], None]:
@@ -385,6 +384,12 @@ class Workers:
                 self._run.context.copy().run(getattr(sys, stream).write, text)
         if self._outbox:
             self.listen(unit)
+
+
+def is_shutting_down() -> bool:
+    """Whether the loop cancels all of its tasks, as it does at its end; a run is then left as it is."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    return bool(others) and all(task is not None and task.cancelling() for task in others)
 
 
 def _takes_long(outputs: Mapping[str, Any]) -> bool:

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import gc
 import json
-import math
 import sys
 from pathlib import Path
 from types import FrameType
@@ -21,7 +20,6 @@ from typing import Any
 
 from dagflow_nb import DagConfig, NodeCompleted, NodeSpec, Workflow
 from dagflow_nb.hooks import make_hook
-from dagflow_nb.runtime import tasks
 from dagflow_nb.runtime.session import Session
 from tests.benchmarks.workloads import PARALLEL, Work
 
@@ -96,12 +94,7 @@ async def _count(work: Work) -> dict[str, float]:
 
 def counts() -> dict[str, dict[str, float]]:
     """Calls a node: shape -> stage (beginning, loop, store)."""
-    # how often the loop goes round while nodes need nothing from it depends on the time
-    turn, tasks.TURN = tasks.TURN, math.inf
-    try:
-        return {shape: asyncio.run(_count(Work(workload, NODES))) for shape, workload in SHAPES.items()}
-    finally:
-        tasks.TURN = turn
+    return {shape: asyncio.run(_count(Work(workload, NODES))) for shape, workload in SHAPES.items()}
 
 
 def recorded() -> dict[str, dict[str, float]] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -110,3 +111,30 @@ def test_a_hook_that_was_quick_and_is_slow_now_holds_nobody_up() -> None:
         gate.open()
         run.wait()
         assert run.success
+
+
+def test_a_hook_that_cancels_its_task_has_failed() -> None:
+    """The other hooks are asked about that event and the next ones, and the run goes on."""
+    asked: list[str] = []
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        async def step() -> int:
+            return 1
+
+        @flow.on_completed
+        async def cancels(event: Any) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+        @flow.on_completed
+        async def other(node: Any) -> None:
+            asked.append(node.node_id)
+
+        workflow = Workflow("w")
+        workflow.add(step, id="b", after=workflow.add(step, id="a"))
+        run = flow.run(workflow, view=False, config={"timeout_seconds": 10})
+        failed = run.events().query("kind == 'HookFailed'")
+    assert (str(run.status), asked, len(failed)) == ("completed", ["a", "b"], 2)

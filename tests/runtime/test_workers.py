@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
 
@@ -155,3 +157,109 @@ def test_a_mistyped_output_is_logged(caplog: pytest.LogCaptureFixture) -> None:
         (message,) = run.logs()["message"]
         assert "'conf' gave no output 'treshold' (did you mean 'threshold'?)" in message
         assert caplog.text.count("treshold") == 1
+
+
+# --- each attempt has a task of its own -----------------------------------------------------------
+
+
+def two_nodes(first: Any, second: Any) -> Any:
+    """The states, and the errors, of a node and one after it."""
+    with DagFlow(":memory:", echo=False) as flow:
+        workflow = Workflow("w")
+        after = workflow.add(first, id="first")
+        workflow.add(second, id="second", after=after)
+        run = flow.run(workflow, view=False, raise_on_failure=False, config={"timeout_seconds": 10})
+        return states(run), run.nodes().set_index("node_id")["error"]
+
+
+async def _cancel_oneself() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    await asyncio.sleep(0)
+
+
+async def _cancel_from_a_group() -> None:
+    parent = asyncio.current_task()
+    assert parent is not None
+
+    async def child() -> None:
+        parent.cancel()
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(child())
+        await asyncio.sleep(1)
+
+
+@pytest.mark.parametrize("action", [_cancel_oneself, _cancel_from_a_group])
+def test_a_task_that_is_cancelled_by_its_action_has_failed(action: Any) -> None:
+    """It is no reason to wait for its end for ever."""
+
+    async def second() -> None:
+        """It is skipped."""
+
+    found, errors = two_nodes(action, second)
+    assert found == {"first": "failed", "second": "skipped"}
+    assert "CancelledError" in errors["first"]
+
+
+def test_a_task_that_another_node_cancels_has_failed() -> None:
+    """The node whose task it was has failed, the one that did so has not."""
+    tasks: dict[str, Any] = {}
+
+    async def waits() -> None:
+        tasks["waits"] = asyncio.current_task()
+        await asyncio.sleep(5)
+
+    async def cancels() -> None:
+        while "waits" not in tasks:
+            await asyncio.sleep(0)
+        tasks["waits"].cancel()
+
+    with DagFlow(":memory:", echo=False) as flow:
+        workflow = Workflow("w")
+        workflow.add(waits), workflow.add(cancels)
+        run = flow.run(workflow, view=False, raise_on_failure=False)
+        assert states(run) == {"waits": "failed", "cancels": "completed"}
+
+
+def test_a_cancellation_that_comes_too_late_hits_nobody() -> None:
+    """The task of a node that has ended is nobody else's."""
+
+    async def late() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_soon(task.cancel)
+
+    async def second() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    assert two_nodes(late, second)[0] == {"first": "completed", "second": "completed"}
+
+
+def test_what_belongs_to_a_task_belongs_to_one_attempt() -> None:
+    """What is kept by the current task, its name, and who is told of its end do not go to the next node."""
+    kept: weakref.WeakKeyDictionary[Any, list[int]] = weakref.WeakKeyDictionary()
+    ended: list[str] = []
+    room = asyncio.Semaphore(1)
+
+    async def work(n: int) -> dict[str, Any]:
+        await room.acquire()
+        task = asyncio.current_task()
+        assert task is not None
+        had = task.get_name() in ("0", "1", "2", "3")
+        task.set_name(str(n))
+        task.add_done_callback(lambda task: room.release())
+        task.add_done_callback(lambda task: ended.append(task.get_name()))
+        kept.setdefault(task, []).append(n)
+        return {"kept": list(kept[task]), "had": had}
+
+    with DagFlow(":memory:", echo=False) as flow:
+        workflow = Workflow("w")
+        last: Any = ()
+        for n in range(4):
+            last = [workflow.add(work, id=f"n{n}", n=n, after=last)]
+        run = flow.run(workflow, view=False, config={"timeout_seconds": 10})
+        assert [run.outputs[f"n{n}"] for n in range(4)] == [{"kept": [n], "had": False} for n in range(4)]
+    assert sorted(ended) == ["0", "1", "2", "3"]
