@@ -4,7 +4,7 @@
 """
 
 from .answers import commands_of
-from .context import CompositeHook, EventHook, GraphView, HookContext, LoggingHook
+from .context import CompositeHook, EventHook, GraphView, HookContext, LoggingHook, SomeFailed
 from .hookset import HookSet
 from .subscription import Hook, make_hook
 
@@ -16,6 +16,7 @@ __all__ = [
     "HookContext",
     "HookSet",
     "LoggingHook",
+    "SomeFailed",
     "commands_of",
     "make_hook",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,10 +61,19 @@ class EventHook:
         """Told when the run has ended; commands come too late then."""
 
 
+class SomeFailed(Exception):
+    """Some of the hooks that were asked as one have failed: `errors` by name; `answers` are the others'."""
+
+    def __init__(self, answers: list[Any], errors: list[tuple[str, Exception]]) -> None:
+        super().__init__("; ".join(f"{name}: {type(error).__name__}: {error}" for name, error in errors))
+        self.answers, self.errors = answers, errors
+
+
 class CompositeHook(EventHook):
     """Several hooks as one: each is asked in turn, their answers come one after the other.
 
-    `hooks` are what `flow.hook` takes: `EventHook` classes and instances, functions.
+    `hooks` are what `flow.hook` takes: `EventHook` classes and instances, functions. One that fails takes no
+    other's answer with it.
     """
 
     def __init__(self, hooks: Iterable[Any] = ()) -> None:
@@ -74,23 +83,37 @@ class CompositeHook(EventHook):
 
     async def handle(self, ctx: HookContext, event: ExecutionEvent) -> list[Any]:
         """What all of them answer."""
-        answers = [
-            await hook.ask_handle(ctx, event) for hook in self.hooks if hook.wants(event, ctx.dag_name)
-        ]
-        return [command for answer in answers for command in answer]
+        asked = [hook for hook in self.hooks if hook.wants(event, ctx.dag_name)]
+        return await _answers_of(asked, lambda hook: hook.ask_handle(ctx, event))
 
     async def on_start(self, ctx: HookContext) -> list[Any]:
         """What all of them answer."""
         event = RunStarted(run_id=ctx.run_id)
-        return [command for hook in self.hooks for command in await hook.ask_lifecycle(ctx, event)]
+        return await _answers_of(self.hooks, lambda hook: hook.ask_lifecycle(ctx, event))
 
     async def on_complete(self, ctx: HookContext, success: bool) -> list[Any]:
         """What all of them answer."""
         event = RunFinished(success, "completed" if success else "failed", run_id=ctx.run_id)
-        return [command for hook in self.hooks for command in await hook.ask_lifecycle(ctx, event)]
+        return await _answers_of(self.hooks, lambda hook: hook.ask_lifecycle(ctx, event))
 
     def __repr__(self) -> str:
         return f"CompositeHook({[hook.name for hook in self.hooks]})"
+
+
+async def _answers_of(hooks: Iterable[Any], ask: Callable[[Any], Awaitable[list[Any]]]) -> list[Any]:
+    answers: list[Any] = []
+    errors: list[tuple[str, Exception]] = []
+    for hook in hooks:
+        try:
+            answers += await ask(hook)
+        except SomeFailed as some:
+            answers += some.answers
+            errors += [(f"{hook.name}: {name}", error) for name, error in some.errors]
+        except Exception as error:
+            errors.append((hook.name, error))
+    if errors:
+        raise SomeFailed(answers, errors)
+    return answers
 
 
 class LoggingHook(EventHook):

@@ -13,7 +13,7 @@ from ..checking import load_checker
 from ..core import messages as m
 from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
-from ..hooks import Hook, HookContext
+from ..hooks import Hook, HookContext, SomeFailed
 from .attempts import describe
 from .workers import is_shutting_down
 
@@ -132,8 +132,13 @@ class Asking:
             for hook, always in self._hooks_for(type(event)):
                 if not (always or self._wants(hook, event)):
                     continue
+                failed: list[tuple[str, BaseException]] = []
                 try:
-                    found = await hook.ask(ctx, event)
+                    try:
+                        found = await hook.ask(ctx, event)
+                    except SomeFailed as some:
+                        found = some.answers
+                        failed += [(f"{name}: ", error) for name, error in some.errors]
                     if any(map(_asks_a_person, found)):
                         await asyncio.to_thread(load_checker)
                     answers += [(hook.name, run.growth.ready(command)) for command in found]
@@ -143,9 +148,12 @@ class Asking:
                         if self._gave_up or is_shutting_down():
                             raise
                         _forget_cancellation()
-                    failures.append((hook.name, describe(error)))
-                    run.growth.hook_errors[hook.name] = error
-                    log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, describe(error))
+                    failed.append(("", error))
+                for who, wrong in failed:
+                    text = who + describe(wrong)
+                    failures.append((hook.name, text))
+                    run.growth.hook_errors[hook.name] = wrong
+                    log.warning("hook %s failed on %s: %s", hook.name, type(event).__name__, text)
             if failures:
                 # told before the answer: the last answer of a run may be what completes it
                 name, why = failures[0]

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from typing import Any
 
-from dagflow_nb import DagFlow, EventHook, NodeSpec, Workflow
+from dagflow_nb import CompositeHook, DagFlow, EventHook, NodeCompleted, NodeSpec, Workflow
 from dagflow_nb.testing import Gate
 from tests.flows import kinds, single, states
 
@@ -138,3 +138,22 @@ def test_a_hook_that_cancels_its_task_has_failed() -> None:
         run = flow.run(workflow, view=False, config={"timeout_seconds": 10})
         failed = run.events().query("kind == 'HookFailed'")
     assert (str(run.status), asked, len(failed)) == ("completed", ["a", "b"], 2)
+
+
+def test_a_hook_that_fails_in_a_composite_takes_no_answer_with_it() -> None:
+    """What the others answer is done, and who failed is said."""
+
+    def good(node: Any) -> NodeSpec | None:
+        return NodeSpec("act", id="grown") if node.node_id == "node" else None
+
+    def bad(node: Any) -> None:
+        raise ValueError(f"not {node.node_id}")
+
+    for hooks in ([good, bad], [bad, CompositeHook([bad, good])]):
+        with DagFlow(":memory:", echo=False) as flow:
+            flow.hook(NodeCompleted)(CompositeHook(hooks))
+            run = flow.run(single(act), view=False)
+            assert set(states(run)) == {"node", "grown"}
+            failed = run.events(kind="HookFailed")["data"].map(str)
+            assert len(failed) == (2 if hooks[0] is good else 4)
+            assert failed.str.contains("bad: ValueError: not ").all()
