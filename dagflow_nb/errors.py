@@ -125,7 +125,7 @@ class DependencyNotFound(ValidationError):
         self.node_id, self.dependency = node_id, dependency
         super().__init__(
             f"node {node_id!r} depends on {dependency!r}, which is no node here: "
-            f"{did_you_mean(dependency, known)}",
+            f"{did_you_mean(dependency, (id for id in known if id != node_id))}",
             culprit=dependency,
             **where,
         )
