@@ -7,7 +7,6 @@ two events that every node brings are written by hand, as the journal is on the 
 
 from __future__ import annotations
 
-import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -28,7 +27,7 @@ from ..core.messages import (
 )
 from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec, Ref
 from ..errors import SerializationError, shorten
-from .base import SCALARS, TAG, all_str, write_json
+from .base import SCALARS, TAG
 from .packing import Packer
 from .records import fields_of, pack_fields, pack_plainly, plain_part, unpack_fields
 from .values import Codec
@@ -38,8 +37,6 @@ _EVENTS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(mess
 # what stands beside an event's text in its row, or is never written
 _BESIDE = ("run_id", "seq", "at", "node", "exception")
 _EVENT_FIELDS = {name: fields_of(kind, _BESIDE) for name, kind in _EVENTS.items()}
-_DEF_FIELDS = fields_of(NodeDef)
-_DEF_DEFAULTS = _DEF_FIELDS.defaults[4:]  # of all but id, action, deps and inputs
 _HAS_NODE = {name for name, kind in _EVENTS.items() if hasattr(kind, "node")}
 _OUTCOME = f'{{"{TAG}":"NodeOutput","v":{{}}}}'
 _OUTCOMES = {
@@ -226,28 +223,8 @@ def load_event(
 
 def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
     """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`."""
-    return f"[{','.join([_usual_def(node) or _dump_def(codec, node) for node in defs])}]"
-
-
-def _usual_def(node: NodeDef) -> str | None:
-    """The text of a definition that says nothing but id, action and dependencies; None for others."""
-    id, action, deps, inputs, *rest = _DEF_FIELDS.values(node)
-    if (
-        inputs
-        or not all(map(operator.is_, rest, _DEF_DEFAULTS))
-        or not all_str(map(type, (id, action, *deps)))
-    ):
-        return None
-    text = f'{{"id":{encode_basestring(id)},"action":{encode_basestring(action)}'
-    if deps:
-        text += f',"deps":{write_json(deps)}'
-    if inputs is not EMPTY:
-        text += ',"inputs":{}'
-    return f'{{"{TAG}":"NodeDef","v":{text}}}}}' if text.isascii() else None
-
-
-def _dump_def(codec: Codec, node: NodeDef) -> str:
-    return codec.text(lambda packer: _pack(packer, node, (node.id,)))
+    nodes = list(defs)
+    return codec.text(lambda packer: [_pack(packer, node, (node.id,)) for node in nodes])
 
 
 def _pack(packer: Packer, record: Any, step: str | tuple[Any]) -> Any:

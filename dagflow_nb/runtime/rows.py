@@ -143,11 +143,7 @@ class Piece(Unit):
             if len(row) != 3:
                 values.setdefault(row[0], []).append(row)
             elif row[1] is not None:
-                rows = self._run.encode(*row)
-                if (known := values.get(row[0])) is None:
-                    values[row[0]] = rows
-                else:
-                    known += rows
+                values.setdefault(row[0], []).extend(self._run.encode(*row))
             else:
                 values[row[0]] = []
                 self.cleared.append(row[0])
