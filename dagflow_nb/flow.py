@@ -190,7 +190,9 @@ class DagFlow(Definitions, Records, Forks, Blocking):
             )
             run = Run(self, coordinator.run_id, coordinator=coordinator)
             run._raise = raise_on_failure
-            if made is not None:
+            if made is None:
+                await coordinator.store.flush(run.run_id)  # whoever is given it may tell another process
+            else:
                 made.append(run)
             return self._keep(run)
 
@@ -401,7 +403,6 @@ class DagFlow(Definitions, Records, Forks, Blocking):
                 f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node
             )
         by = who()
-        clock = self._session.clock
         if node is not None:
             refresh = refresh | {glob.escape(node), f"{glob.escape(node)}/*"}
         if run._takes_inputs():
@@ -409,7 +410,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
             return run._tell(lambda at: m.RetryNodes(at, node, cascade, by))
         if run.status is RunStatus.COMPLETED and node is None:
             return run
-        again = m.RetryNodes(clock.now(), node, cascade, by)
+        again = m.RetryNodes(self._session.clock.now(), node, cascade, by)
         return self._reopen(run, lambda loaded: [again], refresh=refresh, **settings)
 
     def _apply_stored(self, run: Run, make: Callable[[float, RunCoordinator], m.Input]) -> Run:

@@ -245,6 +245,8 @@ class Session:
         """A new run, stored and owned, that begins at once, or with `hold` when told to `go`."""
         store = await self.open()
         await self._open_executors(prepared.specs, prepared.settings)
+        # an id that is made here is taken by nobody
+        wait = run_id is not None or prepared.config.durability == "sync"
         run_id = run_id or uuid.uuid4().hex[:12]
         if run_id in self.live:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
@@ -266,6 +268,7 @@ class Session:
                 "code": json.dumps({name: code.digest for name, code in prepared.codes.items()}),
             },
             rows,
+            wait=wait,
         )
         if codes := self.results.new_codes(prepared.codes.values()):
             store.write(Unit(run_id, codes=codes))
@@ -275,13 +278,12 @@ class Session:
             scheduler, values, prepared.actions, cache, context, hooks, capacity, 0, record, refresh
         )
         coordinator.extra = {"result": prepared.workflow.result}
-        settings = prepared.settings
         config = prepared.config
         if max_parallel is not None:
             config = DagConfig.merge(config, {"max_parallel_nodes": max_parallel})
         pools = self.executors.sizes()
         skipped = tuple(id for id in disabled if id in scheduler.nodes)
-        coordinator.prepare_start(m.Begin(self.clock.now(), config, settings, pools, skipped))
+        coordinator.prepare_start(m.Begin(self.clock.now(), config, prepared.settings, pools, skipped))
         if not hold:
             coordinator.go()
         return coordinator

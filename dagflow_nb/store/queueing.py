@@ -118,6 +118,10 @@ class QueueingStore:
         if self._closed:
             raise InvalidState("the database is closed: open it again", culprit=self.path)
 
+    def _check_writable(self) -> None:
+        if self.read_only:
+            raise DatabaseError(f"{self.note}; change its permissions, or use a copy", path=self.path)
+
     def _mark(self, run_id: str | None, *, at_once: bool = False) -> asyncio.Future[None]:
         """A future that is done once what is queued now is written; with a run: whose error it raises."""
         self._check_open()
@@ -216,8 +220,7 @@ class QueueingStore:
         """
         if not closing:
             self._check_open()
-        if self.read_only:
-            raise DatabaseError(f"{self.note}; change its permissions, or use a copy", path=self.path)
+        self._check_writable()
         future: asyncio.Future[T] = self._loop.create_future()
 
         def done(result: Any, error: Exception | None) -> None:
@@ -238,6 +241,14 @@ class QueueingStore:
             else:
                 self._writer.drain()
         return await future
+
+    def _queue_job(self, job: Job) -> None:
+        """Let the writer do something else after what is queued, when it comes to that."""
+        self._check_open()
+        self._check_writable()
+        self._queue.append(job)
+        if not self._armed:
+            self._arm()
 
     def _report(self) -> None:
         error, self._writer.unreported = self._writer.unreported, None

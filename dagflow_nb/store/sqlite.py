@@ -42,8 +42,13 @@ class Store(BaseStore):
 
     # --- runs and who drives them -------------------------------------------------------------
 
-    async def create_run(self, row: Mapping[str, Any], artifacts: Iterable[Row] = ()) -> None:
+    async def create_run(
+        self, row: Mapping[str, Any], artifacts: Iterable[Row] = (), *, wait: bool = True
+    ) -> None:
         """Insert a run's row, driven by this store. A `run_id` that is taken raises `InvalidState`.
+
+        Without `wait` it is queued, as a unit is: ahead of the run's own, which are not written where it
+        cannot be.
 
         `row`: columns of `runs` (`run_id` and `dag_name` at least; `created_at` is now by default), and
         `tree`: JSON text of the nodes at the start, or what makes it when it is written. `artifacts`: values
@@ -72,7 +77,7 @@ class Store(BaseStore):
                 (run_id, values["dag_name"], values["created_at"], text),
             )
 
-        tree_waits = self._memory and callable(tree)
+        tree_waits = wait and self._memory and callable(tree)
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("select 1 from runs where run_id = ?", (run_id,)).fetchone():
@@ -87,6 +92,11 @@ class Store(BaseStore):
                 write_tree(connection)
             insert_artifacts(connection, begins_with)
 
+        if not wait:
+            self._writer.mended(run_id)
+            self._owned.add(run_id)
+            self._later(run_id, work)
+            return
         await self._call(work, at_once=True)
         if tree_waits:
             await self._call(write_tree, lazy=True)
@@ -108,6 +118,17 @@ class Store(BaseStore):
         """Nobody drives the run any more (what is queued of it is written first)."""
         await self._call(lambda c: owners.give_up(c, self._writer.owner, [run_id]), lazy=True)
         self._owned.discard(run_id)
+
+    def _later(self, run_id: str, work: Callable[[sqlite3.Connection], None]) -> None:
+        """Queue the beginning of a run; if it cannot be written, the run is broken."""
+
+        def done(_: Any, error: Exception | None) -> None:
+            if error is not None:
+                self._writer.fail(run_id, error)
+            elif not self._memory:
+                self._heart.start()
+
+        self._queue_job(Job(work, done))
 
     def _own(self, run_id: str) -> None:
         self._writer.mended(run_id)

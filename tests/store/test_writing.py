@@ -247,6 +247,61 @@ def test_in_memory_many_units_are_brought_in_meanwhile(
     with_store(":memory:", test)
 
 
+def test_a_run_that_is_not_waited_for_begins_before_its_units(database: str, with_store: Any) -> None:
+    """Its row, nodes and values are queued like a unit: who reads finds them, and they come first."""
+
+    async def test(store: Store) -> None:
+        begins_with = make_unit("r", 0).artifacts
+        await store.create_run({**RUN, "tree": lambda: "[1]"}, begins_with, wait=False)
+        store.write(make_unit("r", 1))
+        assert store.queued == 2
+        row = store.run_row("r")
+        assert row is not None and row["owner_alive"] and store.execution_tree("d") == ("r", "[1]")
+        assert rows(store, "select namespace from artifacts order by 1") == [("node_0",), ("node_1",)]
+        await store.flush("r")
+
+    with_store(database, test)
+
+
+def test_nobody_waits_for_a_lock_to_begin_a_run(path: str, with_store: Any) -> None:
+    """While another program writes, a run begins; it is in the database once that has finished."""
+
+    async def test(store: Store) -> None:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("begin immediate")
+            await store.create_run(RUN, wait=False)
+            store.write(make_unit("r", 1))
+            await asyncio.sleep(2 * queueing.GATHER)
+            assert query(path, "select count(*) from runs") == [(0,)]
+            other.execute("rollback")
+        await store.flush("r")
+        assert query(path, "select run_id from runs join journal using (run_id)") == [("r",)]
+
+    with_store(path, test)
+
+
+def test_a_run_whose_row_cannot_be_written_is_broken(database: str, with_store: Any) -> None:
+    """Nothing of it is written, whoever drives it is told why, and other runs go on."""
+    told: list[tuple[str, BaseException]] = []
+
+    async def test(store: Store) -> None:
+        store.on_error = lambda run_id, error: told.append((run_id, error)) or True
+        await store.create_run({**RUN, "run_id": "s"})
+        failing(store, "execution_trees", "no room for it")
+        await store.create_run({**RUN, "tree": "[1]"}, wait=False)
+        for run_id in "rs":
+            store.write(make_unit(run_id, 1))
+        store.sync()
+        await asyncio.sleep(0)
+        ((run_id, error),) = told
+        assert run_id == "r" and isinstance(error, DatabaseError) and "no room for it" in str(error)
+        with pytest.raises(DatabaseError, match="no room for it"):
+            await store.flush("r")
+        assert rows(store, "select run_id from runs union all select run_id from journal") == [("s",)] * 2
+
+    with_store(database, test)
+
+
 def test_several_runs_at_once(database: str, with_store: Any) -> None:
     """Units of different runs share transactions, and each ends up in its run."""
 
