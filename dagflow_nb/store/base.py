@@ -22,9 +22,9 @@ import aiosqlite
 
 from ..errors import DatabaseError, InvalidState
 from . import owners
-from .database import MEMORY, explain, inode_of, parse_database, tune
+from .database import BUSY_TIMEOUT, MEMORY, inode_of, parse_database
 from .queueing import QueueingStore, serve
-from .schema import copy_schema, prepare
+from .schema import Prepared, copy_schema, open_file
 from .writer import CommittingConnection, Job, Writer
 
 EXIT_PATIENCE = 5.0
@@ -74,18 +74,17 @@ class BaseStore(QueueingStore):
 
     @classmethod
     async def _open_file(cls, path: str, owner: owners.Owner, now: Callable[[], float]) -> Self:
-        prepared = await asyncio.to_thread(prepare, path)
-        made: list[CommittingConnection] = []
+        opened: list[tuple[CommittingConnection, Prepared]] = []
 
         def connection(*args: Any, **settings: Any) -> CommittingConnection:
-            made.append(CommittingConnection(*args, **settings))
-            return made[0]
+            opened.append(open_file(path, lambda: CommittingConnection(*args, **settings)))
+            return opened[0][0]
 
         db = aiosqlite.connect(
             path,
             factory=connection,
             isolation_level=None,
-            timeout=5.0,
+            timeout=BUSY_TIMEOUT,
             check_same_thread=False,
             cached_statements=_CACHED_STATEMENTS,
         )
@@ -95,17 +94,16 @@ class BaseStore(QueueingStore):
             thread.daemon = True
         try:
             await db
-            if not prepared.read_only:
-                tune(made[0])
-        except sqlite3.Error as error:
-            if made:
-                await db.close()
-            raise explain(error, path) from error
-        store = cls(path, Writer(path, made[0], owner), now)
+        except Exception:
+            if isinstance(thread, threading.Thread):
+                thread.join(EXIT_PATIENCE)  # it ends, and says so to this loop, which may be closed soon
+            raise
+        ((made, (note, read_only)),) = opened
+        store = cls(path, Writer(path, made, owner), now)
         _held[db] = store._loop.create_task(serve(weakref.ref(store), store._wake))
-        store._db, store.note, store.read_only = db, prepared.note, prepared.read_only
-        made[0].write_queued = store._writer.drain
-        store._writer.pace.has_log = prepared.note is None
+        store._db, store.note, store.read_only = db, note, read_only
+        made.write_queued = store._writer.drain
+        store._writer.pace.has_log = note is None
         store._inode = inode_of(path)
         return store
 

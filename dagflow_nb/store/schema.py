@@ -14,15 +14,16 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib import resources
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ..errors import DatabaseError
-from .database import BUSY_TIMEOUT, explain, is_read_only, reader, retried, transaction, uri
+from .database import BUSY_TIMEOUT, explain, is_read_only, reader, retried, transaction, tune, uri
 
 APPLICATION_ID = 0x44414746  # "DAGF"
+C = TypeVar("C", bound=sqlite3.Connection)
 
 
 @cache
@@ -202,14 +203,14 @@ class Prepared(NamedTuple):
     read_only: bool
 
 
-def _place(path: str) -> None:
+def _place(path: str) -> bool:
     """Put an empty database where there is no file yet: whole or not at all, and sooner than by the scripts.
 
     Where that cannot be done (no hard links here, or somebody else does the same), they make it. So they do
     where the log of an older file is left, which SQLite takes for that of a file with something in it.
     """
     if not image() or any(os.path.lexists(path + end) for end in ("", "-wal", "-journal")):
-        return
+        return False
     draft = f"{path}-new"
     with contextlib.suppress(OSError), open(draft, "xb") as file:
         try:
@@ -217,8 +218,10 @@ def _place(path: str) -> None:
             file.flush()
             os.fsync(file.fileno())
             os.link(draft, path)
+            return True
         finally:
             os.unlink(draft)
+    return False
 
 
 def _set_wal(connection: sqlite3.Connection) -> bool:
@@ -232,31 +235,44 @@ def _set_wal(connection: sqlite3.Connection) -> bool:
     return str(mode) == "wal"
 
 
-def prepare(path: str) -> Prepared:
-    """Check the file, make or migrate its schema, and set its journal mode.
+def open_file(path: str, connect: Callable[[], C]) -> tuple[C, Prepared]:
+    """Check the file, open it by `connect()`, make or migrate its schema, and set its modes.
 
     Raises `DatabaseError` for a file that cannot be used. A current one that may only be read is no
     error: its history can be looked at.
     """
     inspect(path)
-    _place(path)
+    is_new = _place(path)
     try:
-        # No write-ahead log before there is a schema: so a file's header always tells whose it is.
-        connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
-        with contextlib.closing(connection):
-            try:
-                retried(lambda: migrate(connection))
-                _try_writing(connection)
-                wal = _set_wal(connection)
-            except sqlite3.OperationalError as error:
-                if is_read_only(error) and os.path.exists(path) and _is_current(path):
-                    why = f"{path!r} may only be read: its history can be shown, no run started"
-                    return Prepared(why, True)
-                raise
+        connection = connect()
     except sqlite3.Error as error:
         raise explain(error, path) from error
-    except DatabaseError as error:
-        raise DatabaseError(f"{path!r}: {error}", path=path) from error
+    try:
+        return connection, _prepare(connection, path, is_new)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise explain(error, path) from error
+        if isinstance(error, DatabaseError):
+            raise DatabaseError(f"{path!r}: {error}", path=path) from error
+        raise
+
+
+def _prepare(connection: sqlite3.Connection, path: str, is_new: bool) -> Prepared:
+    try:
+        # No write-ahead log before there is a schema: so a file's header always tells whose it is.
+        retried(lambda: migrate(connection))
+        if is_new:  # nothing is in it that could be lost, so the disk is not waited for
+            connection.execute("pragma synchronous = off")
+        else:
+            _try_writing(connection)
+        wal = _set_wal(connection)
+    except sqlite3.OperationalError as error:
+        if is_read_only(error) and os.path.exists(path) and _is_current(path):
+            why = f"{path!r} may only be read: its history can be shown, no run started"
+            return Prepared(why, True)
+        raise
+    tune(connection)
     note = (
         f"{path!r} is on a file system without write-ahead logging (a network drive?): "
         "it works, but readers and writers wait for each other"

@@ -35,6 +35,11 @@ def at_version(version: int) -> sqlite3.Connection:
     return connection
 
 
+def opened(path: str) -> None:
+    """Open a file as a store does, and close it."""
+    schema.open_file(path, lambda: sqlite3.connect(path, isolation_level=None))[0].close()
+
+
 @pytest.mark.parametrize("copies", [True, False])
 def test_a_database_in_memory_has_the_schema_that_the_scripts_make(
     copies: bool, monkeypatch: pytest.MonkeyPatch
@@ -89,7 +94,7 @@ def test_a_file_that_cannot_be_placed_is_made_by_the_scripts(
     schema._place(str(path))
     assert not path.exists() or path.read_bytes() == b""
     assert sum(1 for _ in tmp_path.iterdir()) == (why in ("it is there", "another one", "an old log"))
-    schema.prepare(str(path))
+    opened(str(path))
     assert query(str(path), "select count(*) from runs") == [(0,)]
 
 
@@ -163,10 +168,10 @@ def test_a_migration_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_next_migration_is_applied_to_files(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file of this version is brought to the next one when it is opened."""
-    schema.prepare(path)
+    opened(path)
     scripts = {**schema.migrations(), LATEST + 1: "create table extra (x);"}
     monkeypatch.setattr(schema, "migrations", lambda: scripts)
-    schema.prepare(path)
+    opened(path)
     assert query(path, "pragma user_version") == [(LATEST + 1,)]
     assert query(path, "select * from extra") == []
 
@@ -184,8 +189,9 @@ def test_many_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
     """Whoever comes first makes the schema; the others find it."""
     path = tmp_path / "x.db"
     code = (
-        "import sys; from dagflow_nb.store import schema; schema.migrations(); sys.stdin.readline(); "
-        "print(schema.prepare(sys.argv[1]).read_only)"
+        "import sqlite3, sys; from dagflow_nb.store import schema; schema.migrations(); "
+        "sys.stdin.readline(); path = sys.argv[1]; "
+        "print(schema.open_file(path, lambda: sqlite3.connect(path, isolation_level=None))[1].read_only)"
     )
     started = [
         subprocess.Popen(
