@@ -15,6 +15,7 @@ from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
 from ..hooks import Hook, HookContext, SomeFailed
 from .attempts import describe
+from .eager import start_now
 from .workers import is_shutting_down
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Asking:
     def go(self) -> None:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
         if self.waiting and (self._task is None or self._task.done()):
-            self._task = self._run.loop.create_task(self._ask_all(), context=self._run.context.copy())
+            self._task = start_now(self._run.loop, self._ask_all(), self._run.context.copy())
         scheduler = self._run.scheduler
         if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)

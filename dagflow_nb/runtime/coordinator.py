@@ -11,6 +11,7 @@ import asyncio
 import contextvars
 import logging
 import random
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -44,6 +45,7 @@ from .workers import Workers
 log = logging.getLogger("dagflow_nb")
 OVER = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 MOST_INPUTS = 2000  # that share a unit of the store
+TURN = 0.002  # seconds that a run goes on before others on its loop have their turn
 
 
 class RunCoordinator:
@@ -181,30 +183,41 @@ class RunCoordinator:
         """Take inputs now, if they are `alone` in that no others are about to come; for tasks of this run."""
         self._inbox.extend(messages)
         if not self._scheduled and self._capturing:
+            self._scheduled = True
             if alone and len(self._inbox) == len(messages):
                 self._own_context.run(self._pump)
             else:
-                self._scheduled = True
                 self.loop.call_soon(self._pump, context=self._own_context)
 
     def _pump(self) -> None:
-        """Take everything that was posted."""
-        self._scheduled = False
-        if self.done.done():
-            return
-        starts: list[Talk] = []
+        """Take everything that was posted, and what comes of it at once; then others have their turn."""
+        until = 0.0
         try:
-            with self.store.taking:
-                unit = self._unit
-                if unit is None:
-                    unit = self._unit = Piece(self)
-                    self._queued = False
-                self._take_all(unit, starts)
-                ready = self._what_to_write(unit)
-            self._write(unit, starts, ready)
+            while not self.done.done():
+                self._take_in()
+                if not self._inbox:
+                    break
+                now = time.monotonic()
+                if not until:
+                    until = now + TURN
+                elif now > until:
+                    self.loop.call_soon(self._pump, context=self._own_context)
+                    return
         except BaseException as error:
             self._fall_over(error)
-            return
+        self._scheduled = False
+
+    def _take_in(self) -> None:
+        """Take what is there: the scheduler decides, the store is given it, attempts start, hooks are asked."""
+        starts: list[Talk] = []
+        with self.store.taking:
+            unit = self._unit
+            if unit is None:
+                unit = self._unit = Piece(self)
+                self._queued = False
+            self._take_all(unit, starts)
+            ready = self._what_to_write(unit)
+        self._write(unit, starts, ready)
         if self._room is not None:
             self._room.set()
             self._room = None
@@ -311,8 +324,16 @@ class RunCoordinator:
             self._follow(starts, to_ask, stored)
         else:
             stored.add_done_callback(
-                lambda done: self._follow(starts, to_ask, done), context=self._own_context
+                lambda done: self._go_on(starts, to_ask, done), context=self._own_context
             )
+
+    def _go_on(self, starts: list[Talk], to_ask: list[Any], stored: asyncio.Future[None]) -> None:
+        """What was waited for is stored."""
+        scheduled, self._scheduled = self._scheduled, True
+        self._follow(starts, to_ask, stored)
+        self._scheduled = scheduled
+        if self._inbox:
+            self.post()
 
     def _follow(self, starts: list[Talk], to_ask: list[Any], stored: asyncio.Future[None] | None) -> None:
         """What was decided is stored as far as it must be: attempts start, hooks are asked."""
