@@ -150,11 +150,14 @@ def cancel(s: State, root: Node, reason: str | None, by: str | None) -> None:
 
 def share_fate(s: State, node: Node) -> None:
     """A new node under a paused or cancelled branch waits or is cancelled with it."""
-    parent = node.spec.parent
-    above = [s.nodes[id] for id in node.spec.deps]
+    parent, nodes = node.spec.parent, s.nodes
+    above = [nodes[id] for id in node.spec.deps]
     if parent is not None:
-        above.append(s.nodes[parent])
-    if not any(other.cut or other.pauses for other in above):
+        above.append(nodes[parent])
+    for other in above:
+        if other.cut or other.pauses:
+            break
+    else:
         return
     if any(other.cut for other in above) and (
         (parent is not None and s.nodes[parent].cut) or not can_hold(node, s.nodes)

@@ -9,7 +9,6 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 SECOND, MINUTE, HOUR = 1.0, 60.0, 3600.0
 PERIODS = {
@@ -67,6 +66,9 @@ class Limit:
         return None if self.period is None or not self.starts else self.starts[0] + self.period
 
 
+BUDGETS = ("max_tokens", "max_cost", "max_nodes", "max_iterations")
+
+
 @dataclass(slots=True)
 class Usage:
     """What a run, or one branch of it, has used up of the four budgets.
@@ -80,15 +82,12 @@ class Usage:
     max_iterations: float = 0
     base: int = 0
 
-    def exceeded(self, budgets: Any) -> tuple[str, float, float] | None:
-        """The first budget that is used up, as (name, limit, used); None while all hold.
+    def exceeded(self, budgets: Mapping[str, float | None]) -> tuple[str, float, float] | None:
+        """The first of these budgets that is used up, as (name, limit, used); None while all hold.
 
-        `budgets`: a mapping, or an object with these attributes (`DagConfig`).
         Counts of nodes and iterations may reach their limit; tokens and cost are used up when they do.
         """
-        by_name = isinstance(budgets, Mapping)
-        for name in ("max_tokens", "max_cost", "max_nodes", "max_iterations"):
-            limit = budgets.get(name) if by_name else getattr(budgets, name)
+        for name, limit in budgets.items():
             if limit is None:
                 continue
             used = getattr(self, name)

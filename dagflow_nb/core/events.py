@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .frozen import maker
 from .model import EMPTY, NodeDef, NodeOutput, NodeRef
 
 
@@ -214,28 +215,7 @@ ExecutionEvent = (
     | BudgetExceeded
 )
 
-_new = object.__new__
-_set_run_id, _set_seq, _set_at = (vars(Event)[name].__set__ for name in ("run_id", "seq", "at"))
-_set_started = vars(NodeStarted)["node"].__set__
-_set_ended, _set_outcome = (vars(NodeCompleted)[name].__set__ for name in ("node", "outcome"))
-
-
-def node_started(node: NodeRef, run_id: str, seq: int, at: float) -> NodeStarted:
-    """The same as `NodeStarted(node, run_id=run_id, seq=seq, at=at)` in a third of its time."""
-    event = _new(NodeStarted)
-    _set_started(event, node)
-    _set_run_id(event, run_id)
-    _set_seq(event, seq)
-    _set_at(event, at)
-    return event
-
-
-def node_completed(node: NodeRef, outcome: NodeOutput, run_id: str, seq: int, at: float) -> NodeCompleted:
-    """The same as `NodeCompleted(node, outcome, run_id=run_id, seq=seq, at=at)` in a third of its time."""
-    event = _new(NodeCompleted)
-    _set_ended(event, node)
-    _set_outcome(event, outcome)
-    _set_run_id(event, run_id)
-    _set_seq(event, seq)
-    _set_at(event, at)
-    return event
+# what every node brings, and every growth
+node_started = maker(NodeStarted, "node", "run_id", "seq", "at")
+nodes_added = maker(NodesAdded, "nodes", "added_by", "run_id", "seq", "at")
+node_completed = maker(NodeCompleted, "node", "outcome", "run_id", "seq", "at")

@@ -20,8 +20,8 @@ from .model import (
     NodeOutput,
     NodeStatus,
     When,
+    make_ref,
     node_id_problem,
-    ref_of,
 )
 
 _NONE: frozenset[str] = frozenset()
@@ -88,7 +88,7 @@ class Node:
     def __init__(self, spec: NodeDef, dag_name: str, position: int) -> None:
         self.spec = spec
         self.id = spec.id
-        self.ref = ref_of(dag_name, spec)
+        self.ref = make_ref(dag_name, spec.id, spec.action)
         self.position = position
         # in the order in which they came; a dict, as one of very many may be taken out
         self.dependants: dict[str, None] = {}

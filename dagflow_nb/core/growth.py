@@ -86,7 +86,8 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
         if guarded is not None and node.spec.parent is None:
             node.guardian = node.rescues = guarded.id
             guarded.rescuers |= {node.id}
-    s.emit(m.NodesAdded, tuple(new), answered_id, node=answered)
+    s.seq += 1
+    s.send(m.nodes_added(tuple(new), answered_id, s.run_id, s.seq, s.now), None, answered)
     for node in s.graph.in_order(added) if len(added) > 1 else added:
         enroll(s, node)
         branches.share_fate(s, node)
@@ -137,21 +138,19 @@ def complete(s: State, specs: tuple[Any, ...], answered: Node | None, names: dic
     `names` collects how far the numbered ids of each action have come.
     """
     taken: dict[str, Any] = {}
+    named: list[tuple[str, Any]] = []
     for spec in specs:
-        if not isinstance(spec, NodeSpec | NodeDef):
+        if not isinstance(spec, (NodeSpec, NodeDef)):
             raise Refused(f"{shorten(spec)} is no NodeSpec")
-        if isinstance(spec, NodeSpec) and not isinstance(spec.action, str):
+        if not isinstance(spec.action, str):
             raise Refused(f"the action of {shorten(spec)} is not registered")
         id = spec.id if spec.id is not None else _free_id(s, spec.action, taken, names)
         if not isinstance(id, str):
             raise Refused(f"a node's id is a text, not {shorten(id)}")
-        taken.setdefault(id, []).append(spec)
+        taken[id] = spec
+        named.append((id, spec))
     known = _Known(s.nodes, taken)
-    return [
-        spec if isinstance(spec, NodeDef) else _define(id, spec, known, answered)
-        for id, same in taken.items()
-        for spec in same
-    ]
+    return [spec if isinstance(spec, NodeDef) else _define(id, spec, known, answered) for id, spec in named]
 
 
 def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, int]) -> str:
@@ -172,25 +171,30 @@ def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeD
     if spec.inputs:
         inputs = {str(k): map_refs(v, lambda r: r.bind(known)) for k, v in spec.inputs.items()}
     if spec.deps is not None:
-        deps = [str(dep) for dep in spec.deps]
+        deps = tuple(map(str, spec.deps))
     else:
-        deps = [answered.id] if answered is not None else []
+        deps = (answered.id,) if answered is not None else ()
     if inputs is not EMPTY:
-        deps += [r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs"]
+        deps += tuple(
+            r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs"
+        )
+    if len(deps) > 1:
+        deps = tuple(dict.fromkeys(deps))
     timeout, tries = spec.timeout, spec.try_count
     if timeout is not None and not (_is_number(timeout) and isfinite(timeout) and timeout > 0):
         raise Refused(f"timeout of node {id!r} is a number of seconds above 0, not {shorten(timeout)}")
     if tries is not None and not (_is_number(tries) and isinstance(tries, int) and tries >= 1):
         raise Refused(f"try_count of node {id!r} is a number of at least 1, not {shorten(tries)}")
-    for name, kind in _KINDS.items():
-        value = getattr(spec, name)
-        if value is not None and not isinstance(value, kind):
-            raise Refused(f"{name} of node {id!r} is not {shorten(value)}")
+    if not (spec.ask is spec.failure is spec.executor is spec.replaces is None):
+        for name, kind in _KINDS.items():
+            value = getattr(spec, name)
+            if value is not None and not isinstance(value, kind):
+                raise Refused(f"{name} of node {id!r} is not {shorten(value)}")
     policy = spec.on_failure
     return NodeDef(
         id=id,
         action=spec.action,
-        deps=tuple(dict.fromkeys(deps)),
+        deps=deps,
         inputs=inputs,
         timeout=timeout,
         try_count=tries,

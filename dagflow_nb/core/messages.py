@@ -36,12 +36,15 @@ from .events import (
     TokenStreamed as TokenStreamed,
     node_completed as node_completed,
     node_started as node_started,
+    nodes_added as nodes_added,
 )
+from .frozen import quick
 from .model import EMPTY, NodeDef, NodeOutput, NodeSpec
 
 # --- commands ---------------------------------------------------------------------------------
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class AddNode:
     """Add one node."""

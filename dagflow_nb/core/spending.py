@@ -36,6 +36,8 @@ def count_depth(s: State, node: Node) -> None:
 
 def usages(s: State, node: Node) -> list[Usage]:
     """The accounts a node counts for: the run's and those of its budgeted branches."""
+    if not node.budgets:
+        return [s.usage]
     return [s.usage, *(s.branch_usage[root] for root in node.budgets if root in s.branch_usage)]
 
 
@@ -45,7 +47,7 @@ def check(s: State) -> None:
     if s.ending is not None or s.finishing:
         return
     pause = s.pauses.get(RUN)
-    if (pause is None or pause.kind == "failure") and (found := s.usage.exceeded(s.config)) is not None:
+    if (pause is None or pause.kind == "failure") and (found := s.usage.exceeded(s.budgets)) is not None:
         name, limit, used = found
         branches.pause_run(s, Pause("budget", s.now, f"{name} is used up: {used:g} of {limit:g}"))
         s.emit(m.BudgetExceeded, name, limit, used, None)

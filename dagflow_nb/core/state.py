@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from . import messages as m
-from .budget import Limit, Usage
+from .budget import BUDGETS, Limit, Usage
 from .graph import Graph, Node
 from .model import Form, NodeDef, NodeStatus, OnFailure, RunStatus
 from .retry import RetryStrategy
@@ -97,6 +97,7 @@ class State:
     ) -> None:
         self.dag_name, self.run_id, self.listens = dag_name, run_id, listens
         self.config: Settings
+        self.budgets: dict[str, float] = {}  # those of the run that are set
         self.settings: dict[str, m.ActionSettings] = {}
         self.graph = Graph(dag_name)
         self.nodes = self.graph.nodes
@@ -218,6 +219,7 @@ class State:
     ) -> None:
         """Take the run's settings, those of its actions, and what each executor holds."""
         self.config = config
+        self.budgets = {name: limit for name in BUDGETS if (limit := getattr(config, name)) is not None}
         self.settings = dict(settings)
         total = 1 if not config.enable_parallel_execution else config.max_parallel_nodes
         limits = {f"pool:{name}": Limit(max(1, size)) for name, size in pools.items()}

@@ -15,7 +15,6 @@ from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
 from ..hooks import Hook, HookContext, SomeFailed
 from .attempts import describe
-from .eager import start_now
 from .workers import is_shutting_down
 
 if TYPE_CHECKING:
@@ -43,7 +42,9 @@ def _wishes_of(event: m.NodeCompleted) -> Any:
 
 
 def _asks_a_person(command: Any) -> bool:
-    specs = getattr(command, "specs", None) or (getattr(command, "spec", None),)
+    if type(command) is m.AddNode:
+        return getattr(command.spec, "ask", None) is not None
+    specs = getattr(command, "specs", ())
     return bool(getattr(command, "form", None) or any(getattr(spec, "ask", None) for spec in specs))
 
 
@@ -105,7 +106,7 @@ class Asking:
     def go(self) -> None:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
         if self.waiting and (self._task is None or self._task.done()):
-            self._task = start_now(self._run.loop, self._ask_all(), self._run.context.copy())
+            self._task = self._run.tasks.start(self._ask_all(), self._run.context.copy())
         scheduler = self._run.scheduler
         if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)

@@ -31,6 +31,7 @@ from . import capture
 from .asking import Asking
 from .attempts import Talk
 from .commands import Commands
+from .eager import Starter
 from .executors import Executors
 from .growth import Growth
 from .keying import Refresh
@@ -87,6 +88,7 @@ class RunCoordinator:
         self.executors, self.app_data, self.echo, self.strict = executors, app_data, echo, strict
         self.context = context or contextvars.copy_context()
         self.loop = asyncio.get_running_loop()
+        self.tasks = Starter(self.loop)
         self.done: asyncio.Future[RunStatus] = self.loop.create_future()
         self.random = random.Random()
         self.extra: dict[str, Any] = {}
@@ -208,7 +210,7 @@ class RunCoordinator:
         self._scheduled = False
 
     def _take_in(self) -> None:
-        """Take what is there: the scheduler decides, the store is given it, attempts start, hooks are asked."""
+        """Take what is there, give it to the store, start attempts, ask the hooks."""
         starts: list[Talk] = []
         with self.store.taking:
             unit = self._unit

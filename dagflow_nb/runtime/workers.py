@@ -19,7 +19,6 @@ from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
 from .capture import CURRENT
-from .eager import start_now
 from .recovery import reads_answers
 from .rows import is_settled
 from .values import MissingReference, gap_in
@@ -125,7 +124,7 @@ class Workers:
         )
         where = spec.executor or run.scheduler.settings.get(spec.action, NO_SETTINGS).executor
         if where == "async" or not isinstance(action, FunctionAction):
-            own.task = start_now(run.loop, self._coroutine(own, action, ctx), run.context.copy())
+            own.task = run.tasks.start(self._coroutine(own, action, ctx), run.context.copy())
             return
         context = run.context.copy()
         if where == "thread":
