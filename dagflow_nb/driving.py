@@ -228,10 +228,10 @@ class Coordinator:
 
         def before(coordinator: RunCoordinator) -> None:
             if answers and coordinator.scheduler.status is not RunStatus.PAUSED:
-                coordinator.write_values("human_input", answers)
+                coordinator.outputs.write("human_input", answers)
             for namespace, values in brought.items():
                 if namespace not in coordinator.scheduler.nodes:
-                    coordinator.write_values(namespace, values)
+                    coordinator.outputs.write(namespace, values)
 
         return await session.reopen(
             run_id, then, config=config.settings(), inputs=inputs, before=before, **common

@@ -165,7 +165,7 @@ class OldStyleAction(NodeAction):
             outputs = {**written.get(node.id, {}), **outputs}
         outcome = _outcome(outputs, returned)
         for namespace, values in written.items():
-            run.write_values(namespace, values)
+            run.outputs.write(namespace, values)
         return with_wishes(outcome, ctx.node_id, proxy.commands, proxy.pauses)
 
     def _run_of(self, ctx: NodeCtx) -> tuple[DagExecutor, RunCoordinator]:

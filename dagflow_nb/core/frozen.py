@@ -19,6 +19,8 @@ _become = vars(object)["__class__"].__set__
 def quick(cls: type[T]) -> type[T]:
     """Class decorator for `dataclass(frozen=True, slots=True)`: the same `__init__`, three times as fast.
 
+    A default is a value, not a `default_factory`.
+
     >>> from dataclasses import dataclass
     >>> @quick
     ... @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ def quick(cls: type[T]) -> type[T]:
     """
     own = sorted((field for field in fields(cls) if field.init), key=_is_named)  # type: ignore[arg-type]
     usual = cls.__init__
-    names = {"_become": _become, "_cls": cls, "_twin": _twin_of(cls), "_usual": usual, "_MISSING": MISSING}
+    names = {"_become": _become, "_cls": cls, "_twin": _twin_of(cls), "_usual": usual}
     parameters, values, after_star = ["self"], [], False
     for field in own:
         if _is_named(field) and not after_star:
@@ -41,9 +43,6 @@ def quick(cls: type[T]) -> type[T]:
     lines = [f"def __init__({', '.join(parameters)}):"]
     # a class derived from it may have another layout
     lines.append(f"    if type(self) is not _cls: return _usual(self, {', '.join(values)})")
-    for field in own:
-        if field.default_factory is not MISSING:
-            lines.append(f"    if {field.name} is _MISSING: {field.name} = _default_{field.name}()")
     lines += ["    _become(self, _twin)", *(f"    self.{field.name} = {field.name}" for field in own)]
     lines.append("    _become(self, _cls)")
     if hasattr(cls, "__post_init__"):
@@ -79,8 +78,7 @@ def _is_named(field: Field[Any]) -> bool:
 
 def _default(field: Field[Any], names: dict[str, Any]) -> str:
     if field.default_factory is not MISSING:
-        names[f"_default_{field.name}"] = field.default_factory
-        return "=_MISSING"
+        raise TypeError(f"{field.name!r} has a default that is made anew each time: use the usual dataclass")
     if field.default is MISSING:
         return ""
     names[f"_default_{field.name}"] = field.default

@@ -175,9 +175,7 @@ def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeD
     else:
         deps = (answered.id,) if answered is not None else ()
     if inputs is not EMPTY:
-        deps += tuple(
-            r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs"
-        )
+        deps += tuple(r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs")
     if len(deps) > 1:
         deps = tuple(dict.fromkeys(deps))
     timeout, tries = spec.timeout, spec.try_count

@@ -13,17 +13,17 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from ..actions import NodeAction
 from ..clock import Clock, Handle
-from ..codec import Codec, Parts, dump_event, dump_input, may_wait
+from ..codec import Codec, dump_event, dump_input, may_wait
 from ..core import messages as m
 from ..core.model import RunStatus
 from ..core.scheduler import Scheduler
-from ..errors import DagError, ValidationError, shorten
+from ..errors import DagError, ValidationError
 from ..hooks import Hook
 from ..store import Store, Unit
 from ..workflow.flatten import instantiate
@@ -37,7 +37,8 @@ from .growth import Growth
 from .keying import Refresh
 from .known import Results
 from .memo import Memo
-from .rows import Piece, event_row, is_settled, run_row
+from .outputs import Outputs
+from .rows import Piece, event_row, run_row
 from .snapshots import Snapshots
 from .values import Values
 from .watching import Watch
@@ -102,15 +103,14 @@ class RunCoordinator:
         self.snapshots = Snapshots(self)
         self.asking = Asking(self, hooks)
         scheduler.listens = self.asking.listens
-        self._record, self._remember, self._capacity = record, remember, capacity[0]
-        self.records = record is not None  # whether the caller's own cache is told what arrives
+        self.outputs = Outputs(self, record, remember)
+        self._capacity = capacity[0]
         self._commands = Commands(self.loop, capacity[1])
         self.taken = taken
         self._first: tuple[m.Input, ...] = ()
         self._inbox: deque[m.Input] = deque()
         self._room: asyncio.Event | None = None
         self._scheduled = False
-        self._values: list[Any] = []
         self._to_ask: list[Any] = []
         self._timer: Handle | None = None
         self._unit: Piece | None = None  # what goes to the store next; the store may take it at any time
@@ -229,9 +229,8 @@ class RunCoordinator:
         try:
             if self.workers.has_said:
                 self.workers.listen(unit)
-            if self._values:
-                unit.artifacts += self._values
-                self._values = []
+            if self.outputs.waiting:
+                unit.artifacts += self.outputs.take()
             inbox = self._inbox
             while inbox:
                 self._take(inbox.popleft(), unit, starts)
@@ -356,7 +355,7 @@ class RunCoordinator:
             watch.tell(event)
         if ask:
             self._to_ask.append(event)
-        if not usual or (kind is m.NodeCompleted and (self.records or event.outcome.recovered)):
+        if not usual or (kind is m.NodeCompleted and (self.outputs.told or event.outcome.recovered)):
             self._look_at(event, unit)
 
     def _look_at(self, event: Any, unit: Unit) -> None:
@@ -364,16 +363,16 @@ class RunCoordinator:
         if isinstance(event, m.NodeCompleted):
             if event.outcome.recovered:
                 # not lent: to store it at once the writer is waited for, who may be waiting for this unit
-                unit.artifacts += self.encode(event.node.node_id, event.outcome.outputs, lend=False)
-                self.tell(event.node.node_id, event.outcome.outputs)
-            elif self.records and self.scheduler.nodes[event.node.node_id].is_group:
-                self.tell(event.node.node_id, event.outcome.outputs)
+                unit.artifacts += self.outputs.encode(event.node.node_id, event.outcome.outputs, lend=False)
+                self.outputs.tell(event.node.node_id, event.outcome.outputs)
+            elif self.outputs.told and self.scheduler.nodes[event.node.node_id].is_group:
+                self.outputs.tell(event.node.node_id, event.outcome.outputs)
         elif isinstance(event, m.NodeFailed):
             if event.exception is not None:
                 self.exceptions[event.node.node_id] = event.exception
         elif isinstance(event, m.BranchResumed) and event.answers:
-            unit.artifacts += self.encode("human_input", event.answers, lend=False)
-            self.tell("human_input", event.answers)
+            unit.artifacts += self.outputs.encode("human_input", event.answers, lend=False)
+            self.outputs.tell("human_input", event.answers)
         elif isinstance(event, m.CommandRejected):
             log.warning("run %s refused a command of %s: %s", self.run_id, event.by, event.reason)
             refused = ValidationError(f"a command was refused: {event.reason}", culprit=event.command)
@@ -391,7 +390,7 @@ class RunCoordinator:
         if self._unit is unit:
             self._unit = None
 
-    # --- groups and values --------------------------------------------------------------------
+    # --- groups -----------------------------------------------------------------------------------
 
     def _open_group(self, effect: m.OpenGroup) -> None:
         node = self.scheduler.nodes[effect.node_id]
@@ -416,52 +415,6 @@ class RunCoordinator:
             self.post(m.AttemptEnded(node.id, effect.attempt, at, self.values.close(node)))
         except Exception as bad:
             self.post(m.AttemptEnded(node.id, effect.attempt, at, None, str(bad), bad, retryable=False))
-
-    def rows_of(self, node_id: str, outputs: Mapping[str, Any]) -> list[Any]:
-        """A node's outputs as they are handed to a unit; what nobody can change any more is encoded later.
-
-        Raises `TypeError` where the outputs have other names than texts.
-        """
-        if is_settled(outputs):
-            return self.settled_rows(node_id, outputs)
-        for key in outputs:
-            if not isinstance(key, str):
-                raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
-        return self.encode(node_id, outputs)
-
-    def settled_rows(self, node_id: str, outputs: Mapping[str, Any]) -> list[Any]:
-        """The same for outputs of which `is_settled` has been asked."""
-        return [(node_id, dict(outputs), self.clock.now())] if outputs else []
-
-    def encode(
-        self, namespace: str, values: Mapping[str, Any], at: float | None = None, *, lend: bool = True
-    ) -> list[Any]:
-        """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process.
-
-        `lend`: a big value is stored at once, without a copy; else its row brings a copy along.
-        """
-        rows, at = [], self.clock.now() if at is None else at
-        for key, value in values.items():
-            encoded = self.codec.encode(value, lend=lend)
-            data: Any = encoded.data
-            if encoded.codec == "memory":
-                self._remember(namespace, key, value)
-            elif type(data) is Parts:
-                data = self.store.keep(self.run_id, data)
-            rows.append((namespace, key, encoded.codec, data, encoded.size, encoded.reason, at))
-        return rows
-
-    def write_values(self, namespace: str, values: Mapping[str, Any]) -> None:
-        """Store values that an action put into a namespace of its own choice."""
-        self._values += self.encode(namespace, values)
-        self.cache._keep(namespace, values)
-        self.tell(namespace, values)
-
-    def tell(self, namespace: str, values: Mapping[str, Any]) -> None:
-        """Tell the caller's own cache."""
-        if self._record is not None:
-            for key, value in values.items():
-                self._record(namespace, key, value)
 
     # --- time and end -------------------------------------------------------------------------
 

@@ -143,7 +143,7 @@ class Piece(Unit):
             if len(row) != 3:
                 values.setdefault(row[0], []).append(row)
             elif row[1] is not None:
-                values.setdefault(row[0], []).extend(self._run.encode(*row))
+                values.setdefault(row[0], []).extend(self._run.outputs.encode(*row))
             else:
                 values[row[0]] = []
                 self.cleared.append(row[0])

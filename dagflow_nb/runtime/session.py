@@ -478,7 +478,7 @@ class Session:
         coordinator.workers.left = loaded.started
         coordinator.watch.recall(store)
         if inputs:
-            store.write(Unit(run_id, artifacts=coordinator.encode("inputs", dict(inputs))))
+            store.write(Unit(run_id, artifacts=coordinator.outputs.encode("inputs", dict(inputs))))
         if before is not None:
             before(coordinator)
         coordinator.prepare_start(begin, *more, reopened=True)

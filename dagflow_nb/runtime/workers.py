@@ -206,7 +206,7 @@ class Workers:
             result = Result(None, error, action)
         run, outcome = self._run, result.outcome
         if outcome is not None and own.key is None and is_settled(outcome.outputs):
-            result.rows = run.settled_rows(own.node_id, outcome.outputs)
+            result.rows = run.outputs.settled_rows(own.node_id, outcome.outputs)
         elif outcome is not None and _takes_long(outcome.outputs):
             await asyncio.to_thread(self._with_rows, own, result)
         else:
@@ -232,7 +232,7 @@ class Workers:
         if result.outcome is None:
             return result
         try:
-            result.rows = self._run.rows_of(own.node_id, result.outcome.outputs)
+            result.rows = self._run.outputs.rows_of(own.node_id, result.outcome.outputs)
             if own.key is not None:
                 self._run.memo.read(own, result)
         except Exception as error:
@@ -290,8 +290,8 @@ class Workers:
             unit.artifacts += own.result.rows
         if own.key is not None:
             run.memo.record(message, own, unit)
-        if run.records and (own.result.rows or message.cached):
-            run.tell(id, outcome.outputs)
+        if run.outputs.told and (own.result.rows or message.cached):
+            run.outputs.tell(id, outcome.outputs)
 
     def stop(self, effect: m.CancelAttempt, unit: Unit) -> None:
         """An attempt is given up: a coroutine is cancelled, a thread is asked to end."""

@@ -19,7 +19,7 @@ from dagflow_nb.core.model import (
     NodeSpec,
     NodeStatus as S,
     When,
-    ref_of,
+    make_ref,
     success_of,
     with_edges,
 )
@@ -155,7 +155,7 @@ def test_outcomes_and_references_are_quickly_made() -> None:
     """What makes most outcomes, and the names of nodes, says the same as the classes."""
     assert success_of({"a": 1}) == NodeOutput({"a": 1})
     assert success_of({"result": 1}, "value") == NodeOutput({"result": 1}, returned="value")
-    assert ref_of("d", NodeDef(id="a", action="act")) == NodeRef("d", "a", "act")
+    assert make_ref("d", "a", "act") == NodeRef("d", "a", "act")
 
 
 def test_the_diagrams_show_the_table() -> None:
