@@ -7,6 +7,7 @@ from .fingerprint import (
     converting_annotations as converting_annotations,
     differences as differences,
     files_in as files_in,
+    read_source as read_source,
 )
 from .hashing import (
     BIG as BIG,

@@ -17,6 +17,8 @@ from ..actions.binding import MISSING
 from ..codec.base import is_plain
 from .hashing import Content, NotCacheable, digest_of, packed_digest, sorted_json
 from .objects import Reader
+from .packages import package_of_file
+from .source import source_of
 from .trace import Trace
 from .walk import Part, Walk, shown
 
@@ -79,6 +81,15 @@ def code_of(action: NodeAction, *, light: bool = False) -> Code:
     if isinstance(action, FunctionAction) and problem is None:
         traces[action] = (walk.trace, code)
     return code
+
+
+def read_source(action: NodeAction) -> None:
+    """Read the source of an action's function now, before its file may be edited; never raises."""
+    if isinstance(action, FunctionAction):
+        code = getattr(action.fn, "__code__", None)
+        if code is not None and package_of_file(code.co_filename) is None:
+            with suppress(Exception):
+                source_of(code, action.fn.__doc__)
 
 
 def _read(value: Any) -> str | None:

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..actions import MISSING, FunctionAction, NodeAction, settings_of
+from ..actions import MISSING, ActionRegistry, FunctionAction, NodeAction, settings_of
 from ..cache import Cache
 from ..codec import Codec
 from ..config import DagConfig
 from ..core import messages as m
 from ..core.model import NodeDef, iter_refs
 from ..errors import ActionNotFound, ValidationError, did_you_mean, shorten
-from ..fingerprint import Code, code_of
+from ..fingerprint import Code, code_of, read_source
 from ..workflow.builder import Workflow
 from ..workflow.naming import REQUIRED
 from .executors import Executors
@@ -39,10 +39,20 @@ class Prepared:
     hides: bool = False  # whether some of its values are secrets by what takes them
 
 
+def _names(specs: Iterable[NodeDef]) -> set[str]:
+    return {spec.action for spec in specs} | {spec.failure for spec in specs if spec.failure is not None}
+
+
+def read_sources(specs: Iterable[NodeDef], registry: ActionRegistry) -> None:
+    """Read the source of each action that the nodes name, as far as it is there."""
+    for name in _names(specs):
+        if (action := registry.get(name)) is not None:
+            read_source(action)
+
+
 def codes_of(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> dict[str, Code]:
     """The code of each action that the nodes name, to tell later what has changed; without big values."""
-    names = {spec.action for spec in specs} | {spec.failure for spec in specs if spec.failure is not None}
-    return {name: code_of(actions[name], light=True) for name in sorted(names & actions.keys())}
+    return {name: code_of(actions[name], light=True) for name in sorted(_names(specs) & actions.keys())}
 
 
 def codes_to_go_on(

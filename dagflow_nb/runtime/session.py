@@ -95,9 +95,10 @@ class Session:
                 f"a Workflow is added, not {type(workflow).__name__}: make one with Workflow(name)",
                 culprit=workflow,
             )
-        flatten(workflow, self._finder(workflow))
+        specs = flatten(workflow, self._finder(workflow))
         self.workflows[workflow.name] = workflow
         self._take_functions(workflow)
+        prepare.read_sources(specs, self.registry)
         return workflow
 
     def add_workflows(self, workflows: list[Workflow]) -> list[Workflow]:
@@ -252,8 +253,7 @@ class Session:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
         name = prepared.workflow.name
         scheduler = Scheduler(name, run_id, prepared.specs)
-        given = {**prepared.cache.as_dict(), "inputs": prepared.inputs}
-        rows = await self._encoded_apart(run_id, given)
+        rows = await self._encoded_apart(run_id, {**prepared.cache.as_dict(), "inputs": prepared.inputs})
         await store.create_run(
             {
                 "run_id": run_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import gc
 
+from ..fingerprint.packages import package_of_file
+from ..store import owners
 from ..store.schema import image
 
 MANY = 1_000_000  # objects that are too many to go through unasked
@@ -12,11 +14,14 @@ MANY = 1_000_000  # objects that are too many to go through unasked
 
 @functools.cache
 def warm_up() -> None:
-    """Once a process, when the first session is made: make the schema, and collect what imports have left.
+    """Once a process, when the first session is made: make the schema, read what tells this process and one's
+    own code from others, and collect what imports have left.
 
     Imports make so many objects that the collector would go through all there are in the middle of the
     first run, some 20 ms; where there are very many it would not, and neither does this.
     """
     image()
+    owners.retire(owners.new_owner(0.0))
+    package_of_file(__file__)
     if len(gc.get_objects()) < MANY:
         gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import linecache
 import sys
 import threading
 import types
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dagflow_nb import NodeAction, NodeCtx, NodeOutput
+from dagflow_nb import DagFlow, NodeAction, NodeCtx, NodeOutput, Workflow
 from dagflow_nb.actions import Action, FunctionAction, make_action
 from dagflow_nb.fingerprint import code_of, differences
 from tests.fingerprint.cells import Notebook, code
@@ -59,6 +60,22 @@ def test_a_file_that_was_edited_after_its_import_is_not_believed(helpers: Any) -
     assert code(CELL).digest != stale.digest
     again = helpers("def clean(n):\n    return n + 1\n")
     assert again.clean(1) == 2
+
+
+def test_a_file_that_is_edited_after_its_action_was_added_is_known_as_it_was(helpers: Any) -> None:
+    """The source is read when a workflow is added: what runs is told from an edit by what its text said."""
+    text = "def clean(n):\n    return n + 1\n"
+    digests = []
+    for late in (text, "def clean(n):\n    return n + 2\n"):
+        own = helpers(text)
+        wf = Workflow("w")
+        wf.add(own.clean)
+        with DagFlow(":memory:", echo=False) as flow:
+            flow.add_workflow(wf)
+            helpers(late, load=False)
+            linecache.clearcache()
+            digests.append(code_of(flow._session.registry.need("clean")).digest)
+    assert digests[0] == digests[1]
 
 
 def test_a_package_counts_by_its_version() -> None:
