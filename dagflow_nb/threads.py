@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import contextvars
 import threading
-import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -85,9 +84,9 @@ class Threads:
 
 
 class Call:
-    """A call that is made in another thread, in the context of who makes the `Call`; `seconds` it took."""
+    """A call that is made in another thread, in the context of who makes the `Call`."""
 
-    __slots__ = ("_context", "_done", "_error", "_function", "_loop", "_result", "_waiter", "seconds")
+    __slots__ = ("_context", "_done", "_error", "_function", "_loop", "_result", "_waiter")
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -98,16 +97,13 @@ class Call:
         self._waiter: asyncio.Future[None] | None = None
         self._result: Any = None
         self._error: BaseException | None = None
-        self.seconds = 0.0
 
     def run(self) -> None:
         """Make the call; in the other thread."""
-        begin = time.perf_counter()
         try:
             self._result = self._context.run(self._function)
         except BaseException as raised:
             self._error = raised
-        self.seconds = time.perf_counter() - begin
         self._done.release()
         waiter = self._waiter
         if waiter is not None:

@@ -73,13 +73,13 @@ def test_a_thread_that_is_gone_is_not_given_work() -> None:
     threads.close()
 
 
-def _call(function: Any, patience: float) -> tuple[Any, Call]:
+def _call(function: Any, patience: float) -> Any:
     threads = Threads("calls")
 
-    async def main() -> tuple[Any, Call]:
+    async def main() -> Any:
         call = Call(function)
         threads.submit(call.run)
-        return await call.outcome(patience), call
+        return await call.outcome(patience)
 
     try:
         return asyncio.run(main())
@@ -92,8 +92,8 @@ def test_a_call_in_another_thread_gives_what_it_returns_or_raises(patience: floa
     """Waited for at once or woken up later: the value, the exception, and the caller's context."""
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
     variable.set("given")
-    found, call = _call(lambda: (variable.get(), threading.current_thread().name), patience)
-    assert found[0] == "given" and found[1].startswith("calls") and call.seconds < 5
+    found = _call(lambda: (variable.get(), threading.current_thread().name), patience)
+    assert found[0] == "given" and found[1].startswith("calls")
     with pytest.raises(ZeroDivisionError):
         _call(lambda: 1 / 0, patience)
 
@@ -116,7 +116,6 @@ def test_a_slow_call_does_not_hold_the_loop_up() -> None:
         await other()
         await waiting
         order.append("answered")
-        assert call.seconds > 0
 
     asyncio.run(main())
     threads.close()

@@ -17,4 +17,5 @@ from .hashing import (
     is_big as is_big,
     sorted_json as sorted_json,
 )
+from .source import tree_of as tree_of
 from .walk import Part as Part

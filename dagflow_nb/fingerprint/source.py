@@ -130,6 +130,15 @@ def _imports(codes: list[CodeType]) -> Iterator[str]:
 # --- text -------------------------------------------------------------------------------------
 
 
+def tree_of(code: CodeType, most: int) -> Function | None:
+    """The part of the syntax tree that compiles to this code; None if no source does, or if it takes more
+    than `most` characters to see (a function whose own lines say everything takes no more than these)."""
+    lines = linecache.getlines(code.co_filename)
+    if sum(map(len, lines)) <= most:
+        return _find(code)
+    return _alone(code, lines, most)
+
+
 def _find(code: CodeType) -> Function | None:
     """The part of the syntax tree that compiles to this code; None if no source does."""
     filename = code.co_filename
@@ -149,11 +158,13 @@ def _find(code: CodeType) -> Function | None:
     return same[0][1] if same else None
 
 
-def _alone(code: CodeType, lines: list[str]) -> Function | None:
+def _alone(code: CodeType, lines: list[str], most: int | None = None) -> Function | None:
     """The same for a function whose own lines say everything; a long file need not be read for it."""
     first = code.co_firstlineno
     last = max((place[1] or first for c in _nested(code) for place in c.co_positions()), default=first)
     text = textwrap.dedent("".join(lines[first - 1 : last]))
+    if most is not None and len(text) > most:
+        return None
     if code.co_freevars:  # of a function around it
         text = f"def around({', '.join(code.co_freevars)}):\n{textwrap.indent(text, ' ')}"
     # what is imported is called in another way

@@ -72,6 +72,16 @@ def test_both_ways_find_the_same(fn: Any) -> None:
         assert alone is not None and ast.dump(alone) == ast.dump(found_in_file(code))
 
 
+@pytest.mark.parametrize("fn", FUNCTIONS, ids=lambda fn: fn.__qualname__)
+def test_a_long_file_is_not_read_for_a_short_function(fn: Any) -> None:
+    """Within so many characters there are the function's own lines, or nothing."""
+    found = source.tree_of(fn.__code__, 1_000)
+    alone = source._alone(fn.__code__, linecache.getlines(fn.__code__.co_filename))
+    assert (found is None) is (alone is None) and (alone is None or source.tree_of(fn.__code__, 10) is None)
+    whole = source.tree_of(fn.__code__, 10**6)
+    assert whole is not None and ast.dump(whole) == ast.dump(found_in_file(fn.__code__))
+
+
 def test_lines_that_have_changed_since_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was edited after it was imported has other lines there: they are not the function's."""
     code = decorated.__code__

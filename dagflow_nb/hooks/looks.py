@@ -1,0 +1,144 @@
+"""Looking at a value without running anybody's code: is it as plain as it was taken to be?
+
+A way (`Way`) leads from a name of a function by attributes and keys to a value. `follow` goes it only where
+each step is a mere look: a field of this package's records, a name in a module, a key of a plain dict, an
+index of a list, or an attribute that lies in an object of a class which has nothing to say about it (no
+property, no `__getattr__`, no `__getattribute__`).
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, fields
+from types import FunctionType, MemberDescriptorType, ModuleType, SimpleNamespace
+from typing import Any, Final, get_args
+
+from ..core.events import ExecutionEvent, NodeCompleted
+from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec
+from .context import HookContext
+
+MISSING: Final = object()  # there is nothing: Python's own error is what the function would get
+REFUSED: Final = object()  # to look there might run somebody's code
+
+EVENTS: frozenset[type] = frozenset(get_args(ExecutionEvent))
+NUMBERS: frozenset[type] = frozenset({bool, int, float})
+ATOMS: frozenset[type] = NUMBERS | {str, type(None)}
+SEQUENCES: frozenset[type] = frozenset({list, tuple, set, frozenset})
+DICTS: frozenset[type] = frozenset({dict, type(EMPTY)})
+
+_RECORDS = (*EVENTS, HookContext, NodeRef, NodeOutput, NodeDef, NodeSpec)
+_FIELDS = frozenset((kind, field.name) for kind in _RECORDS for field in fields(kind)) | {
+    (NodeCompleted, "outputs")
+}
+_INERT = ATOMS | SEQUENCES | DICTS  # as an attribute of a class these are found as they are
+_MOST = 100  # keys of a dict that are looked over
+_PACKAGE = sys.modules[__name__.partition(".")[0]]
+# what a class says of itself, whatever its metaclass makes of the question
+_mro = type.__dict__["__mro__"].__get__
+_vars = type.__dict__["__dict__"].__get__
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """`root` is a name; a step is `(True, attribute)` or `(False, key)`."""
+
+    root: str
+    steps: tuple[tuple[bool, Any], ...] = ()
+
+    def to(self, is_attribute: bool, key: Any) -> Way:
+        """The way that goes one step further."""
+        return Way(self.root, (*self.steps, (is_attribute, key)))
+
+
+class Names:
+    """What the names of a function stand for, in a call with these arguments."""
+
+    __slots__ = ("_arguments", "_function")
+
+    def __init__(self, function: FunctionType, arguments: dict[str, Any]) -> None:
+        self._function, self._arguments = function, arguments
+
+    def value(self, name: str) -> Any:
+        """The value of a parameter, a variable of a function around it, a global, a builtin; or `MISSING`."""
+        function = self._function
+        code = function.__code__
+        if name in self._arguments:
+            return self._arguments[name]
+        if name in code.co_varnames:
+            return _default(function, name)
+        if name in code.co_freevars:
+            assert function.__closure__ is not None
+            try:
+                return function.__closure__[code.co_freevars.index(name)].cell_contents
+            except ValueError:  # it is not set yet
+                return MISSING
+        names = function.__globals__
+        builtins = function.__builtins__  # type: ignore[attr-defined]  # typeshed does not know it
+        if type(names) is not dict or type(builtins) is not dict:
+            return REFUSED
+        return names[name] if name in names else builtins.get(name, MISSING)
+
+    def follow(self, way: Way) -> Any:
+        """The value at the end of the way, `MISSING` or `REFUSED`."""
+        value = self.value(way.root)
+        for is_attribute, key in way.steps:
+            if value is MISSING or value is REFUSED:
+                return value
+            value = attribute(value, key) if is_attribute else item(value, key)
+        return value
+
+
+def _default(function: FunctionType, name: str) -> Any:
+    code, defaults = function.__code__, function.__defaults__ or ()
+    place = code.co_varnames.index(name) - (code.co_argcount - len(defaults))
+    if 0 <= place < len(defaults):
+        return defaults[place]
+    return (function.__kwdefaults__ or {}).get(name, MISSING)
+
+
+def attribute(value: Any, name: str) -> Any:
+    """`value.name`, where no code but the interpreter's own is asked for it; else `REFUSED`."""
+    kind = type(value)
+    if (kind, name) in _FIELDS:
+        return getattr(value, name)
+    if kind is ModuleType:
+        found = value.__dict__.get(name, REFUSED)
+        # this package's names are imported when they are asked for
+        return getattr(value, name, REFUSED) if found is REFUSED and value is _PACKAGE else found
+    if kind in ATOMS:
+        return REFUSED if hasattr(kind, name) else MISSING
+    return getattr(value, name, MISSING) if _is_silent(kind, name) else REFUSED
+
+
+def can_set(value: Any, name: str) -> bool:
+    """Whether `value.name = ...` does just that."""
+    return _is_silent(type(value), name, "__setattr__")
+
+
+def _is_silent(kind: type, name: str, *more: str) -> bool:
+    """Whether objects of this class have nothing in between them and their attribute."""
+    found = MISSING
+    for base in _mro(kind):
+        names = _vars(base)
+        if found is MISSING:
+            found = names.get(name, MISSING)
+        if base is object or base is SimpleNamespace:  # these do what Python does by itself
+            continue
+        if any(hook in names for hook in ("__getattribute__", "__getattr__", *more)):
+            return False
+    return found is MISSING or type(found) is MemberDescriptorType or type(found) in _INERT
+
+
+def item(value: Any, key: Any) -> Any:
+    """`value[key]` of a plain container, for a text or a number; else `REFUSED`."""
+    kind = type(value)
+    if kind in DICTS:
+        # keys that are somebody's objects might be compared with this one
+        is_plain = len(value) <= _MOST and ATOMS.issuperset(map(type, value))
+        return value.get(key, MISSING) if is_plain else REFUSED
+    if kind is list or kind is tuple or kind is str:
+        try:
+            return value[key]
+        except (IndexError, TypeError):
+            return MISSING
+    return MISSING if kind in ATOMS else REFUSED
