@@ -6,10 +6,12 @@ import asyncio
 import functools
 import logging
 import threading
+from graphlib import CycleError, TopologicalSorter
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies as st
 
 from dagflow_nb.actions import make_action
 from dagflow_nb.core.messages import (
@@ -25,11 +27,12 @@ from dagflow_nb.core.messages import (
     NodeLog,
     NodesAdded,
     NodeStarted,
+    PauseBranch,
     RetryNode,
     RunFinished,
     RunStarted,
 )
-from dagflow_nb.core.model import NodeOutput, NodeRef, NodeSpec
+from dagflow_nb.core.model import NodeOutput, NodeRef, NodeSpec, ref
 from dagflow_nb.errors import ValidationError
 from dagflow_nb.hooks import (
     CompositeHook,
@@ -267,6 +270,38 @@ def test_wrong_answers_name_the_hook(wrong):
         commands(wrong)
 
 
+def test_nodes_of_one_answer_may_depend_on_later_ones():
+    """Each comes after those that it names, by id, action or reference; others stay where they are."""
+    last = NodeSpec("join", deps=["second", "clean"], inputs={"x": [ref("first.rows.0")]})
+    others = [NodeSpec("load", id="second", deps=["first"]), NodeSpec("clean"), NodeSpec("load", id="first")]
+    found = commands([last, *others])
+    assert sorted(found, key=str) == sorted((AddNode(spec) for spec in (last, *others)), key=str)
+    order = [command.spec.id or command.spec.action for command in found]
+    assert order.index("first") < order.index("second") < order.index("join") == 3
+    assert commands([*others[::-1], last]) == [AddNode(spec) for spec in (*others[::-1], last)]
+    away = [NodeSpec("a", deps=["there"], inputs={"x": ref("there.x")}), NodeSpec("b", id="z")]
+    assert commands(away) == [AddNode(spec) for spec in away]
+    pause = PauseBranch("b")
+    assert commands([NodeSpec("b", deps=["a"]), pause, NodeSpec("a")])[1] == pause
+    circle = [NodeSpec("a", id="p", deps=["q"]), NodeSpec("a", id="q", deps=["p"]), NodeSpec("a")]
+    assert commands(circle) == [AddNode(spec) for spec in circle]
+
+
+@given(st.lists(st.sets(st.integers(0, 7)), max_size=8))
+def test_an_order_is_found_wherever_there_is_one(named):
+    """For every graph without a circle no node comes before one that it names, and none is lost."""
+    specs = [NodeSpec("a", id=str(n), deps=[str(d) for d in deps]) for n, deps in enumerate(named)]
+    found = [command.spec for command in commands(specs)]
+    assert sorted(found, key=str) == sorted(specs, key=str)
+    try:
+        tuple(TopologicalSorter({spec.id: set(spec.deps) - {spec.id} for spec in specs}).static_order())
+    except CycleError:
+        assert found == specs
+    else:
+        places = {spec.id: place for place, spec in enumerate(found)}
+        assert all(places.get(dep, -1) <= place for place, spec in enumerate(found) for dep in spec.deps)
+
+
 # --- filters ----------------------------------------------------------------------------------
 
 
@@ -382,6 +417,41 @@ def test_a_method_may_be_given_to_the_instance():
             return EmitEvent("duck")
 
     assert ask(Duck) == ask(Duck()) == [EmitEvent("duck")]
+
+
+def test_a_method_that_cannot_be_called_is_found_at_the_definition():
+    """With other parameters than it will be given, it is refused with what is right; names are free."""
+
+    class NoContext(EventHook):
+        async def handle(self, event):
+            return None
+
+    class NoSuccess(EventHook):
+        def on_complete(self, ctx):
+            return None
+
+    class Keyword(EventHook):
+        def on_start(self, *, ctx):
+            return None
+
+    for kind, right in (
+        (NoContext, r"NoContext.handle .*write def handle\(self, ctx, event\)"),
+        (NoSuccess, r"NoSuccess.on_complete .*write def on_complete\(self, ctx, success\)"),
+        (Keyword, r"Keyword.on_start .*write def on_start\(self, ctx\)"),
+    ):
+        for hook in (kind, kind()):
+            with pytest.raises(ValidationError, match=right) as found:
+                make_hook(hook)
+            assert found.value.culprit.startswith(kind.__name__)
+
+    class Free(EventHook):
+        def handle(self, context, what, more=1):
+            return EmitEvent("free")
+
+        def on_start(self, *everything, **more):
+            return None
+
+    assert ask(Free) == [EmitEvent("free")]
 
 
 def test_composite():

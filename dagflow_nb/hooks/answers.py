@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, Iterable, Mapping
+from contextlib import suppress
+from graphlib import CycleError, TopologicalSorter
+from itertools import groupby
 from typing import Any, get_args
 
 from ..core.messages import AddNode, AddNodes, ExecutorCommand
-from ..core.model import NodeSpec
+from ..core.model import NodeSpec, iter_refs
 from ..errors import ValidationError, shorten
 
 COMMANDS: tuple[type, ...] = get_args(ExecutorCommand)
@@ -17,8 +20,45 @@ async def commands_of(answer: Any, hook: str | None = None) -> list[Any]:
     """The commands in what a hook returned: one, a `NodeSpec` (it is added), an object with `.commands()`
     (a plan), an iterable of these (async too), or None.
 
+    Nodes that follow each other may depend on later ones: each is added once those that it names are there.
     Raises `ValidationError` that names the hook and the value for anything else.
     """
+    found = await _found(answer, hook)
+    if len(found) < 2:
+        return found
+    groups = groupby(found, lambda command: type(command) is AddNode)
+    return [one for are_nodes, group in groups for one in (_in_order([*group]) if are_nodes else group)]
+
+
+def _in_order(commands: list[AddNode]) -> list[AddNode]:
+    places: dict[str, int] = {}
+    for place, command in enumerate(commands):
+        places.setdefault(_id(command.spec), place)
+    after = [_named(command.spec, places) - {place} for place, command in enumerate(commands)]
+    if all(before < place for place, befores in enumerate(after) for before in befores):
+        return commands
+    try:
+        return [commands[place] for place in TopologicalSorter(dict(enumerate(after))).static_order()]
+    except CycleError:  # these are refused where they are added
+        return commands
+
+
+def _id(spec: NodeSpec) -> str:
+    """The id that the node will have, unless it is taken."""
+    action = spec.action
+    return spec.id or (action if isinstance(action, str) else str(getattr(action, "__name__", "")))
+
+
+def _named(spec: NodeSpec, places: Mapping[str, int]) -> set[int]:
+    """Where in the answer the nodes are that this one depends on."""
+    named = set(spec.deps or ())
+    for reference in iter_refs(dict(spec.inputs or {})):
+        with suppress(ValidationError):  # it names a node that is there already
+            named.add(reference.bind(places).target)
+    return {places[name] for name in named if name in places}
+
+
+async def _found(answer: Any, hook: str | None) -> list[Any]:
     if answer is None:
         return []
     if isinstance(answer, COMMANDS):
@@ -26,18 +66,18 @@ async def commands_of(answer: Any, hook: str | None = None) -> list[Any]:
     if isinstance(answer, NodeSpec):
         return [AddNode(answer)]
     if inspect.isawaitable(answer):
-        return await commands_of(await answer, hook)
+        return await _found(await answer, hook)
     plan = getattr(answer, "commands", None)
     if callable(plan) and not isinstance(answer, type):
-        return await commands_of(plan(), hook)
+        return await _found(plan(), hook)
     found: list[Any] = []
     if isinstance(answer, AsyncIterable):
         async for item in answer:
-            found += await commands_of(item, hook)
+            found += await _found(item, hook)
         return found
     if isinstance(answer, Iterable) and not isinstance(answer, str | bytes | bytearray | Mapping):
         for item in answer:
-            found += await commands_of(item, hook)
+            found += await _found(item, hook)
         return found
     raise _no_command(answer, hook)
 

@@ -16,8 +16,8 @@ most, the interpreter's and that of this package's records; it waits for nothing
 thread it is, and it changes nothing but numbers. Not guaranteed is how long it takes with texts and numbers
 of millions of digits (the time goes with their length), nor what happens where another thread puts other
 values in place just between look and call, where this package's own classes have been patched, or where a
-metaclass has a hash of its own. For these there is the clock: a hook that was slow is called in a thread the
-next time.
+metaclass has a hash of its own. For these `calling` has the clock: a hook that was slow is called in a thread
+the next time.
 """
 
 from __future__ import annotations

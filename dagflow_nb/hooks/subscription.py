@@ -9,26 +9,19 @@ import fnmatch
 import functools
 import inspect
 import re
-import time
 import types
 from collections.abc import Callable, Iterable
 from typing import Any, Union, get_args, get_origin
 
 from ..core.messages import Event, RunFinished, RunStarted
 from ..errors import ValidationError, did_you_mean, shorten
-from ..threads import Call, Threads
 from .answers import commands_of
 from .arguments import KINDS, QUIET, Arguments
+from .calling import caller
 from .context import CompositeHook, EventHook, HookContext
 from .origin import Origin, code_of, here, key_of
-from .quick import Proof, prove
 
-_METHODS = ("handle", "on_start", "on_complete")
-# seconds for which the loop itself waits for a `def` hook that was as quick the last time
-QUICK = 0.0005
-# seconds after which a hook that may be called on the loop is called in a thread the next time
-SLOW = 0.001
-_THREADS = Threads("dagflow-hook")
+_METHODS = {"handle": ("ctx", "event"), "on_start": ("ctx",), "on_complete": ("ctx", "success")}
 
 
 class Hook:
@@ -60,14 +53,16 @@ class Hook:
         self._failed_when: dict[tuple[str, int], Exception] = {}
         self._is_object = is_event_hook(target)
         methods = {name for name in _METHODS if self._is_object and _writes(target, name)}
+        for name in methods:
+            _check_method(target, name)
         self._handles = not self._is_object or "handle" in methods
         self._lifecycle: dict[type[Event], Callable[..., Any]] = {}
         if "on_start" in methods:
-            self._lifecycle[RunStarted] = _caller(target.on_start)
+            self._lifecycle[RunStarted] = caller(target.on_start)
         if "on_complete" in methods:
-            self._lifecycle[RunFinished] = _caller(target.on_complete)
+            self._lifecycle[RunFinished] = caller(target.on_complete)
         function = target.handle if self._is_object else target
-        self._call = _caller(function) if self._handles else None
+        self._call = caller(function) if self._handles else None
         self._arguments = None if self._is_object else Arguments(function, self.name, kinds)
 
     @property
@@ -205,6 +200,23 @@ def _writes(target: Any, method: str) -> bool:
     )
 
 
+def _check_method(target: Any, name: str) -> None:
+    """A method that cannot be called as it will be is found at the definition."""
+    try:
+        signature = inspect.signature(getattr(target, name))
+    except ValueError:  # a builtin that does not say
+        return
+    try:
+        signature.bind(*_METHODS[name])
+    except TypeError as wrong:
+        kind, parameters = type(target).__name__, ", ".join(("self", *_METHODS[name]))
+        raise ValidationError(
+            f"{kind}.{name} cannot be called with {' and '.join(_METHODS[name])} ({wrong}): "
+            f"write def {name}({parameters}), or async def",
+            culprit=f"{kind}.{name}",
+        ) from None
+
+
 def _instance(kind: type) -> Any:
     try:
         return kind()
@@ -267,58 +279,3 @@ def _display_name(target: Any) -> str:
         return _display_name(target.func)
     name = getattr(target, "__name__", None)
     return name if isinstance(name, str) else type(target).__name__
-
-
-def _caller(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as something to await: `async def` on the loop, `def` in a thread.
-
-    Async generators come back as they are, to be read on the loop; generators are read where they are called.
-    A `def` that provably only looks and decides is called on the loop, too.
-    """
-    inner = function
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    if not inspect.isroutine(inner) and not isinstance(inner, type):
-        inner = inspect.getattr_static(type(inner), "__call__", inner)
-    if inspect.iscoroutinefunction(inner):
-        return function
-    if inspect.isasyncgenfunction(inner):
-
-        async def give(*first: Any, **named: Any) -> Any:
-            return function(*first, **named)
-
-        return give
-    return _Plain(function).ask
-
-
-class _Plain:
-    """A `def` hook: its calls, and what is known of it."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._seconds = 0.0  # that its last call took
-        self._is_read = False
-        self._proof: Proof | None = None
-
-    async def ask(self, *first: Any, **named: Any) -> Any:
-        """What the function returns or yields."""
-        if self._proof is not None and self._seconds < SLOW and self._proof.holds(first, named):
-            return self._call(first, named)
-        # Not `asyncio.to_thread`: Python waits for its threads at exit, which one hook that hangs would
-        # keep from ever coming.
-        call = Call(functools.partial(self._call if self._is_read else self._first_call, first, named))
-        _THREADS.submit(call.run)
-        return await call.outcome(QUICK if self._seconds < QUICK else 0.0)
-
-    def _first_call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        # in the thread, as its source may have to be read from a file
-        self._proof, self._is_read = prove(self._function), True
-        return self._call(first, named)
-
-    def _call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        begin = time.perf_counter()
-        try:
-            answer = self._function(*first, **named)
-            return list(answer) if inspect.isgenerator(answer) else answer
-        finally:
-            self._seconds = time.perf_counter() - begin

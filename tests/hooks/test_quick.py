@@ -22,7 +22,7 @@ import dagflow_nb
 from dagflow_nb import DagFlow, NodeSpec
 from dagflow_nb.core.messages import NodeCompleted, RetryNode
 from dagflow_nb.core.model import NodeOutput, NodeRef
-from dagflow_nb.hooks import EventHook, HookContext, make_hook, quick, subscription
+from dagflow_nb.hooks import EventHook, HookContext, calling, make_hook, quick
 from dagflow_nb.testing import Gate
 
 NODE = NodeRef("dag", "fetch_1", "fetch")
@@ -389,13 +389,13 @@ def test_what_has_no_source_or_is_no_plain_function_is_not_proved() -> None:
 def on_loop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each call of a `def` hook was made on the loop, not in a thread for hooks."""
     seen: list[bool] = []
-    call = subscription._Plain._call
+    call = calling._Plain._call
 
     def watched(self: Any, first: Any, named: Any) -> Any:
         seen.append(not threading.current_thread().name.startswith("dagflow-hook"))
         return call(self, first, named)
 
-    monkeypatch.setattr(subscription._Plain, "_call", watched)
+    monkeypatch.setattr(calling._Plain, "_call", watched)
     return seen
 
 
@@ -433,7 +433,7 @@ def test_a_hook_that_was_slow_is_called_in_a_thread_until_it_is_quick_again(
 ) -> None:
     """The clock has the last word, as texts may be very long."""
     now = iter([0, 0.0001, 1, 1.0001, 2, 2.5, 3, 3.5, 4, 4.0001, 5, 5.0001])
-    monkeypatch.setattr(subscription, "time", SimpleNamespace(perf_counter=lambda: next(now)))
+    monkeypatch.setattr(calling, "time", SimpleNamespace(perf_counter=lambda: next(now)))
     hook = make_hook(define("return RetryNode('a')"))
     ask(hook, *[completed()] * 6)
     assert on_loop == [False, True, True, False, False, True]

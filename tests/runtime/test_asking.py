@@ -157,3 +157,25 @@ def test_a_hook_that_fails_in_a_composite_takes_no_answer_with_it() -> None:
             failed = run.events(kind="HookFailed")["data"].map(str)
             assert len(failed) == (2 if hooks[0] is good else 4)
             assert failed.str.contains("bad: ValueError: not ").all()
+
+
+def test_nodes_of_one_answer_are_refused_one_by_one_and_in_any_order() -> None:
+    """A node may depend on one that comes later in the list; a wrong one takes with it what needs it only."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> Any:
+            def added(id: str, *deps: str) -> NodeSpec:
+                return NodeSpec(act, id=id, deps=deps)
+
+            return [
+                added("c", "a", "b"),
+                added("b", "a"),
+                added("a"),
+                added("x", "lost"),
+                added("lost", "no"),
+            ]
+
+        run = flow.run(single(act), view=False)
+        assert states(run) == dict.fromkeys(("node", "a", "b", "c"), "completed")
+        assert kinds(run).count("NodesAdded") == 3 and kinds(run).count("CommandRejected") == 2

@@ -1,0 +1,73 @@
+"""How the function of a hook is called: on the loop or in a thread."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ..threads import Call, Threads
+from .quick import Proof, prove
+
+# seconds for which the loop itself waits for a `def` hook that was as quick the last time
+QUICK = 0.0005
+# seconds after which a hook that may be called on the loop is called in a thread the next time
+SLOW = 0.001
+_THREADS = Threads("dagflow-hook")
+
+
+def caller(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` as something to await: `async def` on the loop, `def` in a thread.
+
+    Async generators come back as they are, to be read on the loop; generators are read where they are called.
+    A `def` that provably only looks and decides is called on the loop, too.
+    """
+    inner = function
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    if not inspect.isroutine(inner) and not isinstance(inner, type):
+        inner = inspect.getattr_static(type(inner), "__call__", inner)
+    if inspect.iscoroutinefunction(inner):
+        return function
+    if inspect.isasyncgenfunction(inner):
+
+        async def give(*first: Any, **named: Any) -> Any:
+            return function(*first, **named)
+
+        return give
+    return _Plain(function).ask
+
+
+class _Plain:
+    """A `def` hook: its calls, and what is known of it."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._seconds = 0.0  # that its last call took
+        self._is_read = False
+        self._proof: Proof | None = None
+
+    async def ask(self, *first: Any, **named: Any) -> Any:
+        """What the function returns or yields."""
+        if self._proof is not None and self._seconds < SLOW and self._proof.holds(first, named):
+            return self._call(first, named)
+        # Not `asyncio.to_thread`: Python waits for its threads at exit, which one hook that hangs would
+        # keep from ever coming.
+        call = Call(functools.partial(self._call if self._is_read else self._first_call, first, named))
+        _THREADS.submit(call.run)
+        return await call.outcome(QUICK if self._seconds < QUICK else 0.0)
+
+    def _first_call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        # in the thread, as its source may have to be read from a file
+        self._proof, self._is_read = prove(self._function), True
+        return self._call(first, named)
+
+    def _call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        begin = time.perf_counter()
+        try:
+            answer = self._function(*first, **named)
+            return list(answer) if inspect.isgenerator(answer) else answer
+        finally:
+            self._seconds = time.perf_counter() - begin
