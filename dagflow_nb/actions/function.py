@@ -127,12 +127,16 @@ class FunctionAction(PreparedAction):
         """Runs the action here and now: binds, calls, reads the result; for threads and processes."""
         if self.is_async:
             return asyncio.run(self.execute(ctx))
-        return to_output(self._binder.call(self._binder.bind(ctx, self.name)), self.name, self._outputs)
+        return self.to_output(self.begin(ctx))
 
     async def execute(self, ctx: NodeCtx) -> NodeOutput:
         """The same on the running loop; a `def` is simply called, and blocks the loop meanwhile."""
-        returned = self._binder.call(self._binder.bind(ctx, self.name))
-        return to_output(await returned if self.is_async else returned, self.name, self._outputs)
+        returned = self.begin(ctx)
+        return self.to_output(await returned if self.is_async else returned)
+
+    def begin(self, ctx: NodeCtx) -> Any:
+        """Binds and calls; what an `async def` gives back is to be awaited."""
+        return self._binder.call(self._binder.bind(ctx, self.name))
 
     def input_problems(
         self, names: Collection[str], given_by_engine: Collection[str] = ENGINE_INPUTS

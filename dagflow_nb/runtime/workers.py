@@ -194,8 +194,11 @@ class Workers:
     async def _coroutine(self, own: Talk, action: NodeAction, ctx: NodeCtx) -> None:
         CURRENT.set(own)
         try:
-            given = await action.execute(ctx)
-            result = Result(given if type(given) is NodeOutput else checked(action, given), None, action)
+            if type(action) is FunctionAction and action.is_async:
+                given = action.to_output(await action.begin(ctx))
+            else:
+                given = checked(action, await action.execute(ctx))
+            result = Result(given, None, action)
         except asyncio.CancelledError as error:
             if own.cancelled or is_shutting_down():
                 raise
