@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,8 @@ from .quick import Proof, prove
 QUICK = 0.0005
 # seconds after which a hook that may be called on the loop is called in a thread the next time
 SLOW = 0.001
+# the call at which a function is read: until then that takes longer than what it saves
+READ_AT = 10
 _THREADS = Threads("dagflow-hook")
 
 
@@ -46,7 +49,7 @@ class _Plain:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._seconds = 0.0  # that its last call took
-        self._is_read = False
+        self._calls = itertools.count(1)
         self._proof: Proof | None = None
 
     async def ask(self, *first: Any, **named: Any) -> Any:
@@ -55,13 +58,13 @@ class _Plain:
             return self._call(first, named)
         # Not `asyncio.to_thread`: Python waits for its threads at exit, which one hook that hangs would
         # keep from ever coming.
-        call = Call(functools.partial(self._call if self._is_read else self._first_call, first, named))
+        call = Call(functools.partial(self._call_in_thread, first, named))
         _THREADS.submit(call.run)
         return await call.outcome(QUICK if self._seconds < QUICK else 0.0)
 
-    def _first_call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
-        # in the thread, as its source may have to be read from a file
-        self._proof, self._is_read = prove(self._function), True
+    def _call_in_thread(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        if next(self._calls) == READ_AT:
+            self._proof = prove(self._function)
         return self._call(first, named)
 
     def _call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:

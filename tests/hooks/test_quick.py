@@ -396,6 +396,7 @@ def on_loop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         return call(self, first, named)
 
     monkeypatch.setattr(calling._Plain, "_call", watched)
+    monkeypatch.setattr(calling, "READ_AT", 1)
     return seen
 
 
@@ -406,11 +407,12 @@ def ask(hook: Any, *events: Any) -> list[Any]:
     return asyncio.run(main())
 
 
-def test_a_proved_hook_is_called_on_the_loop_from_the_second_time_on(on_loop: list[bool]) -> None:
-    """The first call is made in a thread, where the source is read; the answers are the same."""
+def test_a_proved_hook_is_called_on_the_loop_once_it_has_been_read(on_loop: list[bool]) -> None:
+    """The first calls are made in a thread, where the source is read at last; the answers are the same."""
+    calling.READ_AT = 3
     hook = make_hook(define("return RetryNode(event.node.node_id)"))
-    assert ask(hook, completed(), completed(), completed()) == [[RetryNode("fetch_1")]] * 3
-    assert on_loop == [False, True, True]
+    assert ask(hook, *[completed()] * 5) == [[RetryNode("fetch_1")]] * 5
+    assert on_loop == [False, False, False, True, True]
 
 
 def test_one_that_is_not_proved_stays_in_a_thread(on_loop: list[bool]) -> None:
@@ -480,7 +482,7 @@ def test_growth_by_a_proved_hook_is_growth(on_loop: list[bool]) -> None:
     flow.close()
 
 
-def test_a_slow_hook_beside_a_proved_one_holds_nothing_up() -> None:
+def test_a_slow_hook_beside_a_proved_one_holds_nothing_up(on_loop: list[bool]) -> None:
     """While one hook waits in its thread the loop goes on."""
     gate = Gate()
     slow, fast = make_hook(lambda event: gate.hold()), make_hook(define("return RetryNode('a')"))
@@ -489,7 +491,7 @@ def test_a_slow_hook_beside_a_proved_one_holds_nothing_up() -> None:
         waiting = asyncio.ensure_future(slow.ask(HookContext(), completed()))
         for _ in range(3):
             assert await fast.ask(HookContext(), completed()) == [RetryNode("a")]
-        assert not waiting.done()
+        assert not waiting.done() and on_loop.count(True) == 2
         gate.open()
         await waiting
 
