@@ -64,7 +64,7 @@ class Store(BaseStore):
                     f"a run has no column {column!r}: {did_you_mean(column, RUN_COLUMNS)}", culprit=column
                 )
         run_id, now = values["run_id"], self._now()
-        begins_with = [(run_id, artifact) for artifact in artifacts]
+        begins_with = list(artifacts)
         if values.get("created_at") is None:
             values["created_at"] = now
         values["owner"] = self._writer.owner.owner
@@ -90,7 +90,7 @@ class Store(BaseStore):
             connection.execute(insert, tuple(values.values()))
             if tree is not None and not tree_waits:
                 write_tree(connection)
-            insert_artifacts(connection, begins_with)
+            insert_artifacts(connection, run_id, begins_with)
 
         if not wait:
             self._writer.mended(run_id)
@@ -157,14 +157,14 @@ class Store(BaseStore):
 
         A run that another live owner drives raises `InvalidState`.
         """
-        pairs = [(run_id, row) for row in rows]
+        saved = list(rows)
 
         def work(connection: sqlite3.Connection) -> None:
             other = owners.holder(connection, run_id, self._writer.owner, self._now())
             if other is not None:
                 raise owners.held_by(run_id, other, "written to")
-            insert_artifacts(connection, pairs)
-            replaced = {(run_id, row[0]) for _, row in pairs}
+            insert_artifacts(connection, run_id, saved)
+            replaced = {(run_id, row[0]) for row in saved}
             connection.executemany("delete from memo where run_id = ? and node_id = ?", replaced)
 
         await self._call(work)

@@ -129,82 +129,97 @@ class StoredRun:
 # Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock.
 # Row by row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
 _CHUNKS = (64, 16, 4, 2, 1)
+_BIG = COLUMNS["artifacts"]  # of a value that is stored elsewhere; all others have no hash
+_INSERTED = {**COLUMNS, "artifacts": _BIG.removesuffix(", hash")}
 
 
-def _statement(table: str, rows: int) -> str:
-    columns = COLUMNS[table]
-    one = f"({', '.join('?' * (columns.count(',') + 1))})"
+def _statement(table: str, rows: int, columns: str) -> str:
+    """Its first parameter is the run's id, which is handed over once for all rows."""
+    width = columns.count(",")
+    one = [", ".join(f"?{2 + at + i}" for i in range(width)) for at in range(0, rows * width, width)]
     verb = "insert" if table in APPENDED else "insert or replace"
-    return f"{verb} into {table} ({columns}) values {', '.join([one] * rows)}"
+    return f"{verb} into {table} ({columns}) values {', '.join(f'(?1, {values})' for values in one)}"
 
 
-_STATEMENTS = {table: [(n, _statement(table, n)) for n in _CHUNKS] for table in COLUMNS}
+_STATEMENTS = {
+    table: [(n, _statement(table, n, columns)) for n in _CHUNKS] for table, columns in _INSERTED.items()
+}
+_INSERT_BIG = _statement("artifacts", 1, _BIG)
 
 
-def insert_rows(connection: Connection, table: str, rows: list[Row]) -> None:
-    """Insert (or, for tables that keep one state, replace) complete rows of `COLUMNS[table]`."""
+def insert_rows(connection: Connection, table: str, run_id: str, rows: list[Row]) -> None:
+    """Insert rows of a run (or, for tables that keep one state, replace them), without its id."""
     at, count = 0, len(rows)
     for size, statement in _STATEMENTS[table]:
         while count - at >= size:
-            connection.execute(statement, tuple(chain.from_iterable(rows[at : at + size])))
+            connection.execute(statement, (run_id, *chain.from_iterable(rows[at : at + size])))
             at += size
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
-    """Rows by run and node, later ones last: so are their tables kept, and neighbours share a page."""
-    rows.sort(key=itemgetter(0, 1))
+    """Rows by node, later ones last: so are their tables kept, and neighbours share a page."""
+    rows.sort(key=itemgetter(0))
     return rows
 
 
 def apply_units(connection: Connection, units: Collection[Unit]) -> None:
     """Write units in order, inside of the transaction that the caller has begun."""
+    of_run: dict[str, list[Unit]] = {}
+    for unit in units:
+        of_run.setdefault(unit.run_id, []).append(unit)
+    for run_id in sorted(of_run):
+        _apply(connection, run_id, of_run[run_id])
+
+
+def _apply(connection: Connection, run_id: str, units: list[Unit]) -> None:
     journal: list[Row] = []
     events: list[Row] = []
     logs: list[Row] = []
-    nodes: list[Row] = []
+    nodes: dict[str, Row | None] = {}
     attempts: list[Row] = []
-    artifacts: list[tuple[str, Row]] = []
-    runs: dict[str, dict[str, Any]] = {}
-    memo: dict[tuple[str, str], Row] = {}
+    artifacts: list[Row] = []
+    run: dict[str, Any] = {}
+    memo: dict[str, Row] = {}
     for unit in units:
-        run_id = unit.run_id
-        journal += [(run_id, *row) for row in unit.journal]
-        events += [(run_id, *row) for row in unit.events]
-        nodes += [(run_id, node_id, *row) for node_id, row in unit.nodes.items() if row is not None]
-        gone = [(run_id, node_id) for node_id, row in unit.nodes.items() if row is None]
-        if gone:
-            insert_rows(connection, "node_runs", _in_order(nodes))
-            nodes = []
-            connection.executemany("delete from node_runs where run_id = ? and node_id = ?", gone)
-        attempts += [(run_id, *row) for row in unit.attempts]
+        journal += unit.journal
+        events += unit.events
+        nodes.update(unit.nodes)
+        attempts += unit.attempts
         if unit.cleared:
-            insert_artifacts(connection, artifacts)
+            insert_artifacts(connection, run_id, artifacts)
             artifacts = []
             cleared = [(run_id, namespace) for namespace in unit.cleared]
             connection.executemany("delete from artifacts where run_id = ? and namespace = ?", cleared)
             connection.executemany("delete from memo where run_id = ? and node_id = ?", cleared)
-            for key in cleared:
-                memo.pop(key, None)
-        artifacts += [(run_id, row) for row in unit.artifacts]
-        logs += [(run_id, *row) for row in unit.logs]
+            for namespace in unit.cleared:
+                memo.pop(namespace, None)
+        artifacts += unit.artifacts
+        logs += unit.logs
         if unit.run:
-            runs.setdefault(run_id, {}).update(unit.run)
+            run.update(unit.run)
         for row in unit.memo:
-            memo[run_id, row[0]] = row
+            memo[row[0]] = row
         if unit.codes:
             connection.executemany("insert or ignore into codes (code, parts) values (?, ?)", unit.codes)
-    insert_rows(connection, "journal", journal)
-    insert_rows(connection, "events", events)
-    insert_rows(connection, "node_runs", _in_order(nodes))
-    insert_rows(connection, "attempts", _in_order(attempts))
-    insert_artifacts(connection, artifacts)
-    insert_rows(connection, "memo", [(key[0], *row) for key, row in memo.items()])
-    insert_rows(connection, "logs", logs)
-    for run_id, changes in runs.items():
-        update_run(connection, run_id, changes)
+    insert_rows(connection, "journal", run_id, journal)
+    insert_rows(connection, "events", run_id, events)
+    insert_rows(
+        connection,
+        "node_runs",
+        run_id,
+        _in_order([(id, *row) for id, row in nodes.items() if row is not None]),
+    )
+    if gone := [(run_id, node_id) for node_id, row in nodes.items() if row is None]:
+        connection.executemany("delete from node_runs where run_id = ? and node_id = ?", gone)
+    insert_rows(connection, "attempts", run_id, _in_order(attempts))
+    insert_artifacts(connection, run_id, artifacts)
+    insert_rows(connection, "memo", run_id, list(memo.values()))
+    insert_rows(connection, "logs", run_id, logs)
+    if run:
+        update_run(connection, run_id, run)
     for unit in units:
         if unit.snapshot is not None:
-            _write_snapshot(connection, unit.run_id, *unit.snapshot)
+            _write_snapshot(connection, run_id, *unit.snapshot)
 
 
 def _write_snapshot(
@@ -218,21 +233,24 @@ def _write_snapshot(
     )
 
 
-def insert_artifacts(connection: Connection, rows: Iterable[tuple[str, Row]]) -> None:
-    """Insert or replace (run id, artifact row) pairs; big values go where they are stored once."""
-    full: list[Row] = []
-    for run_id, row in rows:
+def insert_artifacts(connection: Connection, run_id: str, rows: Iterable[Row]) -> None:
+    """Insert or replace artifacts of a run; big values go where they are stored once."""
+    small: list[Row] = []
+    for row in _in_order(list(rows)):
         data = row[3]
+        if type(data) is not Kept and (data is None or row[4] <= INLINE):
+            small.append(row)
+            continue
+        insert_rows(connection, "artifacts", run_id, small)
+        small = []
         if type(data) is Kept:
-            full.append((run_id, *row[:3], None, *row[4:], data.hash))
-        elif data is not None and row[4] > INLINE:
+            hash = data.hash
+        else:
             parts = data if isinstance(data, tuple) else (data,)
             hash = hash_of(parts)
             keep(connection, hash, parts)
-            full.append((run_id, *row[:3], None, *row[4:], hash))
-        else:
-            full.append((run_id, *row, None))
-    insert_rows(connection, "artifacts", _in_order(full))
+        connection.execute(_INSERT_BIG, (run_id, *row[:3], None, *row[4:], hash))
+    insert_rows(connection, "artifacts", run_id, small)
 
 
 def update_run(connection: Connection, run_id: str, changes: dict[str, Any]) -> None:
