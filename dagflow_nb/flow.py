@@ -184,15 +184,15 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         context = contextvars.copy_context()
 
         async def launch() -> Run:
-            # with a view the run begins once that is in the cell, above all that actions print
+            # with a view the run begins once that is in the cell, above all that actions print; where a run
+            # is returned that goes on, its id may be told to another process
+            hold, stored = view is not False, made is None
             coordinator = await self._session.begin(
-                prepared, run_id=run_id, context=context, hold=view is not False, refresh=again
+                prepared, run_id=run_id, context=context, hold=hold, stored=stored, refresh=again
             )
             run = Run(self, coordinator.run_id, coordinator=coordinator)
             run._raise = raise_on_failure
-            if made is None:
-                await coordinator.store.flush(run.run_id)  # whoever is given it may tell another process
-            else:
+            if made is not None:
                 made.append(run)
             return self._keep(run)
 

@@ -446,11 +446,9 @@ class RunCoordinator:
         """Cancelled coroutines clean up, the last rows are on disk, nobody owns the run."""
         await self.workers.finish()
         try:
-            if stored is not None:
-                await stored
-            await self.store.flush(self.run_id)
+            left = self.store.release(self.run_id, whole=True)
+            await (left if stored is None else asyncio.gather(left, stored))
             self.memo.results.settle(self.run_id)
-            await self.store.release(self.run_id)
         except Exception as error:
             self._fall_over(error)
             return

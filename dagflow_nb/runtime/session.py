@@ -241,13 +241,13 @@ class Session:
         record: Callable[[str, str, Any], None] | None = None,
         disabled: Iterable[str] = (),
         hold: bool = False,
+        stored: bool = False,
         refresh: Refresh = frozenset(),
     ) -> RunCoordinator:
-        """A new run, stored and owned, that begins at once, or with `hold` when told to `go`."""
+        """A new run, begun at once, or with `hold` when told to `go`; `stored`: once its row is committed."""
         store = await self.open()
         await self._open_executors(prepared.specs, prepared.settings)
-        # an id that is made here is taken by nobody
-        wait = run_id is not None or prepared.config.durability == "sync"
+        wait = stored or run_id is not None or prepared.config.durability == "sync"
         run_id = run_id or uuid.uuid4().hex[:12]
         if run_id in self.live:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)

@@ -114,9 +114,20 @@ class Store(BaseStore):
         await self._call(lambda c: owners.take(c, run_id, self._writer.owner, now))
         self._own(run_id)
 
-    async def release(self, run_id: str) -> None:
-        """Nobody drives the run any more (what is queued of it is written first)."""
-        await self._call(lambda c: owners.give_up(c, self._writer.owner, [run_id]), lazy=True)
+    async def release(self, run_id: str, *, whole: bool = False) -> None:
+        """Nobody drives the run any more (what is queued of it is written first).
+
+        `whole`: where something of it could not be written it stays owned, and that is raised, as by `flush`.
+        """
+        if whole and self._memory:
+            await self.flush(run_id)
+
+        def work(connection: sqlite3.Connection) -> None:
+            if whole and (error := self._writer.broken.get(run_id)) is not None:
+                raise error
+            owners.give_up(connection, self._writer.owner, [run_id])
+
+        await self._call(work, lazy=True)
         self._owned.discard(run_id)
 
     def _later(self, run_id: str, work: Callable[[sqlite3.Connection], None]) -> None:
