@@ -99,8 +99,9 @@ def pack_fields(fields: Fields, record: Any, packer: Packer) -> dict[str, Any]:
 
 
 def pack_plainly(fields: Fields, record: Any, depth: int = 0) -> dict[str, Any] | None:
-    """The same for a record with nothing in it but scalars, tuples, mappings of scalars, and other such
-    records; None for others. A graph has many of them, and the general way takes three times as long."""
+    """The same for a record with nothing in it but scalars, tuples, mappings of scalars and references, and
+    other such records; None for others. A graph has many of them, and the general way takes three times as
+    long."""
     packed: dict[str, Any] = {}
     values = fields.values(record)
     for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905
@@ -109,11 +110,10 @@ def pack_plainly(fields: Fields, record: Any, depth: int = 0) -> dict[str, Any] 
             if not (field.simple and field.is_default(value)):
                 packed[field.name] = value
         elif field.is_mapping and (kind is dict or kind is MappingProxyType):
-            if value and not (
-                all_scalars(map(type, value.values())) and all_str(map(type, value)) and TAG not in value
-            ):
+            inputs = _plain_mapping(value)
+            if inputs is None:
                 return None
-            packed[field.name] = dict(value)
+            packed[field.name] = inputs
         elif kind is tuple and field.is_tuple:
             items = _plain_items(value, depth)
             if items is None:
@@ -141,6 +141,35 @@ def plain_part(value: Any, depth: int = 0) -> Any:
         return None
     packed = pack_plainly(fields, value, depth + 1)
     return None if packed is None else {TAG: kind.__name__, "v": packed}
+
+
+def _plain_mapping(value: Mapping[Any, Any]) -> dict[str, Any] | None:
+    if not value:
+        return {}
+    if not all_str(map(type, value)) or TAG in value:
+        return None
+    if all_scalars(map(type, value.values())):
+        return dict(value)
+    packed: dict[str, Any] = {}
+    for key, item in value.items():
+        if type(item) in SCALARS:
+            packed[key] = item
+            continue
+        part = _plain_ref(item) if type(item) is model.Ref else None
+        if part is None:
+            return None
+        packed[key] = part
+    return packed
+
+
+def _plain_ref(ref: model.Ref) -> dict[str, Any] | None:
+    """As `plain_part` has it, in a third of its time: most inputs are references."""
+    if type(ref.target) is not str or type(ref.path) is not tuple or not all_scalars(map(type, ref.path)):
+        return None
+    part: dict[str, Any] = {"target": ref.target}
+    if ref.path:
+        part["path"] = list(ref.path)
+    return {TAG: "Ref", "v": part}
 
 
 def _plain_items(items: tuple[Any, ...], depth: int) -> list[Any] | None:

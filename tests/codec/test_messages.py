@@ -281,6 +281,9 @@ def test_defs() -> None:
 
 
 plain_values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5)
+references = st.builds(
+    Ref, st.text(max_size=3), st.lists(st.text(max_size=3) | st.integers(), max_size=2).map(tuple)
+)
 
 
 @settings(max_examples=200)
@@ -292,7 +295,9 @@ plain_values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=F
         deps=st.lists(st.text(max_size=3), max_size=3).map(tuple),
         inputs=st.just(EMPTY)
         | st.dictionaries(
-            st.text(max_size=3) | st.just("$dagflow"), plain_values | st.just((1, 2)), max_size=3
+            st.text(max_size=3) | st.just("$dagflow"),
+            plain_values | references | st.just((1, 2)),
+            max_size=3,
         ).map(lambda given: MappingProxyType(given)),
         timeout=st.none() | st.floats(0.1, 10),
         when=st.sampled_from(list(When)),
@@ -304,7 +309,7 @@ plain_values = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=F
     )
 )
 def test_plain_defs_are_written_as_all_others(node: NodeDef) -> None:
-    """A definition with nothing but scalars in it has the same text as by the general way."""
+    """A definition with nothing but scalars and references has the same text as by the general way."""
     general = json.loads(CODEC.dumps(node))
     text = dump_defs(CODEC, [node])
     text.encode()
