@@ -135,10 +135,10 @@ _INSERTED = {**COLUMNS, "artifacts": _BIG.removesuffix(", hash")}
 
 def _statement(table: str, rows: int, columns: str) -> str:
     """Its first parameter is the run's id, which is handed over once for all rows."""
-    width = columns.count(",")
-    one = [", ".join(f"?{2 + at + i}" for i in range(width)) for at in range(0, rows * width, width)]
+    # by `select`, as a parameter that is used again needs a number, and some versions of Python warn of those
+    values = ", ".join([f"({', '.join('?' * columns.count(','))})"] * rows)
     verb = "insert" if table in APPENDED else "insert or replace"
-    return f"{verb} into {table} ({columns}) values {', '.join(f'(?1, {values})' for values in one)}"
+    return f"{verb} into {table} ({columns}) select ?, * from (values {values})"
 
 
 _STATEMENTS = {
