@@ -19,7 +19,13 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-_names = lazy_loader.attach_stub(__name__, __file__)
+_find, __dir__, _names = lazy_loader.attach_stub(__name__, __file__)
+
+
+def __getattr__(name: str) -> object:
+    """A name of the package: imported when it is first asked for, and at hand from then on."""
+    found = globals()[name] = _find(name)
+    return found
 
 
 def load_ipython_extension(ipython: object) -> None:
@@ -29,5 +35,4 @@ def load_ipython_extension(ipython: object) -> None:
     load(ipython)
 
 
-__getattr__, __dir__ = _names[0], _names[1]
-__all__ = [*_names[2], "load_ipython_extension"]
+__all__ = [*_names, "load_ipython_extension"]

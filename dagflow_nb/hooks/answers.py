@@ -14,6 +14,7 @@ from ..core.model import NodeSpec, iter_refs
 from ..errors import ValidationError, shorten
 
 COMMANDS: tuple[type, ...] = get_args(ExecutorCommand)
+_SIMPLE = frozenset((NodeSpec, *COMMANDS))
 
 
 async def commands_of(answer: Any, hook: str | None = None) -> list[Any]:
@@ -23,7 +24,18 @@ async def commands_of(answer: Any, hook: str | None = None) -> list[Any]:
     Nodes that follow each other may depend on later ones: each is added once those that it names are there.
     Raises `ValidationError` that names the hook and the value for anything else.
     """
-    found = await _found(answer, hook)
+    return _arranged(await _found(answer, hook))
+
+
+def commands_at_once(answer: Any, hook: str | None = None) -> list[Any] | None:
+    """The same for a command, a `NodeSpec`, a list or tuple of these, or None; None for any other answer."""
+    items = answer if type(answer) in (list, tuple) else () if answer is None else (answer,)
+    if not _SIMPLE.issuperset(map(type, items)):
+        return None
+    return _arranged([AddNode(one) if type(one) is NodeSpec else _checked(one, hook) for one in items])
+
+
+def _arranged(found: list[Any]) -> list[Any]:
     if len(found) < 2:
         return found
     groups = groupby(found, lambda command: type(command) is AddNode)

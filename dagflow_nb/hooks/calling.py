@@ -40,11 +40,11 @@ def caller(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*first, **named)
 
         return give
-    return _Plain(function).ask
+    return Plain(function)
 
 
-class _Plain:
-    """A `def` hook: its calls, and what is known of it."""
+class Plain:
+    """A `def` hook: to be awaited; and what is known of it."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -52,10 +52,19 @@ class _Plain:
         self._calls = itertools.count(1)
         self._proof: Proof | None = None
 
-    async def ask(self, *first: Any, **named: Any) -> Any:
+    @property
+    def is_proved(self) -> bool:
+        """Whether it only looks and decides where `may` says so, and was quick the last time."""
+        return self._proof is not None and self._seconds < SLOW
+
+    def may(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
+        """Whether a call with these arguments provably only looks and decides, so that `call` may be used."""
+        return self._proof is not None and self._seconds < SLOW and self._proof.holds(first, named)
+
+    async def __call__(self, *first: Any, **named: Any) -> Any:
         """What the function returns or yields."""
-        if self._proof is not None and self._seconds < SLOW and self._proof.holds(first, named):
-            return self._call(first, named)
+        if self.may(first, named):
+            return self.call(first, named)
         # Not `asyncio.to_thread`: Python waits for its threads at exit, which one hook that hangs would
         # keep from ever coming.
         call = Call(functools.partial(self._call_in_thread, first, named))
@@ -65,9 +74,10 @@ class _Plain:
     def _call_in_thread(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if next(self._calls) == READ_AT:
             self._proof = prove(self._function)
-        return self._call(first, named)
+        return self.call(first, named)
 
-    def _call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    def call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
+        """What the function returns or yields, here and now."""
         begin = time.perf_counter()
         try:
             answer = self._function(*first, **named)

@@ -15,9 +15,9 @@ from typing import Any, Union, get_args, get_origin
 
 from ..core.messages import Event, RunFinished, RunStarted
 from ..errors import ValidationError, did_you_mean, shorten
-from .answers import commands_of
+from .answers import commands_at_once, commands_of
 from .arguments import KINDS, QUIET, Arguments
-from .calling import caller
+from .calling import Plain, caller
 from .context import CompositeHook, EventHook, HookContext
 from .origin import Origin, code_of, here, key_of
 
@@ -51,6 +51,7 @@ class Hook:
         self._dag = None if dag is None else _glob(dag)
         # errors of `when`, to be raised when the hook is asked: matching itself never fails
         self._failed_when: dict[tuple[str, int], Exception] = {}
+        self._kept: dict[tuple[str, int], Any] = {}
         self._is_object = is_event_hook(target)
         methods = {name for name in _METHODS if self._is_object and _writes(target, name)}
         for name in methods:
@@ -113,6 +114,34 @@ class Hook:
             self._failed_when[event.run_id, event.seq] = error
             return True
 
+    @property
+    def is_proved(self) -> bool:
+        """Whether it is worth asking at once."""
+        return isinstance(self._call, Plain) and self._call.is_proved
+
+    def ask_at_once(self, ctx: HookContext, event: Any) -> list[Any] | None:
+        """What `ask` gives, where the function provably only looks and decides; else None, as where something
+        went wrong: `ask` is to be used then. Nothing is asked twice, and nothing raised."""
+        call = self._call
+        if not isinstance(call, Plain) or type(event) in self._lifecycle or self._failed_when:
+            return None
+        first, named = self._arguments.of(ctx, event) if self._arguments is not None else ([ctx, event], {})
+        if not call.may(tuple(first), named):
+            return None
+        try:
+            answer = call.call(tuple(first), named)
+            found = commands_at_once(answer, self.name)
+        except Exception as error:
+            self._failed_when[event.run_id, event.seq] = error
+            return None
+        if found is None:
+            self.keep(event, answer)
+        return found
+
+    def keep(self, event: Any, answer: Any) -> None:
+        """What the function has answered is what `ask` will find."""
+        self._kept[event.run_id, event.seq] = answer
+
     async def ask(self, ctx: HookContext, event: Any) -> list[Any]:
         """The commands the hook answers with; what it raises, and a wrong answer, is raised here."""
         if type(event) not in self._lifecycle:
@@ -135,6 +164,8 @@ class Hook:
         error = self._failed_when.pop((event.run_id, event.seq), None) if self._failed_when else None
         if error is not None:
             raise error
+        if self._kept and (event.run_id, event.seq) in self._kept:
+            return await commands_of(self._kept.pop((event.run_id, event.seq)), self.name)
         if self._call is None:
             return []
         if self._arguments is None:

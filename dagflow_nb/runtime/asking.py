@@ -35,7 +35,9 @@ def with_wishes(outcome: NodeOutput, node_id: str, commands: Iterable[Any], paus
     return replace(outcome, metadata={**outcome.metadata, WISHES: wishes})
 
 
-def _wishes_of(event: m.NodeCompleted) -> Any:
+def _wishes_of(event: Any) -> Any:
+    if type(event) is not m.NodeCompleted or event.outcome.metadata is EMPTY:
+        return None
     wishes = event.outcome.metadata.get(WISHES)
     # a node that is recovered has the metadata of who did it
     return wishes if wishes is not None and wishes["node"] == event.node.node_id else None
@@ -79,7 +81,7 @@ class Asking:
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
         kind = type(event)
-        if kind is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
+        if kind is m.NodeCompleted and _wishes_of(event):
             return True
         hooks = self._concerned.get(kind)
         for hook, always in self._hooks_for(kind) if hooks is None else hooks:
@@ -111,6 +113,40 @@ class Asking:
         if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
             self._giving_up = self._run.loop.call_later(GRACE, self._give_up)
 
+    def at_once(self, event: Any) -> m.Answered | None:
+        """The answer of hooks that provably only look and decide; None where a task is to ask them.
+
+        They are asked before anything is stored, so that the event and its answer are stored together.
+        """
+        if self.waiting or (self._task is not None and not self._task.done()):
+            return None
+        hooks = [hook for hook, always in self._hooks_for(type(event)) if always or self._wants(hook, event)]
+        if not all([hook.is_proved for hook in hooks]) or _wishes_of(event):
+            return None
+        given: list[tuple[Hook, list[Any]]] = []
+        for hook in hooks:
+            found = hook.ask_at_once(self._context, event)
+            if found is None:
+                break
+            given.append((hook, found))
+        answers = self._ready(given) if len(given) == len(hooks) else None
+        if answers is None:
+            for hook, found in given:
+                hook.keep(event, found)
+            return None
+        run = self._run
+        return m.Answered(event.seq, run.clock.now(), answers, (), run.growth.new_settings())
+
+    def _ready(self, given: list[tuple[Hook, list[Any]]]) -> tuple[tuple[str, Any], ...] | None:
+        """The commands for the scheduler; None where that takes long, or where one of them is wrong."""
+        commands = [(hook.name, command) for hook, found in given for command in found]
+        if any([_asks_a_person(command) for _, command in commands]):
+            return None
+        try:
+            return tuple([(name, self._run.growth.ready(command)) for name, command in commands])
+        except Exception:
+            return None  # it is told by the task, which finds it again
+
     async def _ask_all(self) -> None:
         run, asked = self._run, 0
         while self.waiting:
@@ -119,11 +155,7 @@ class Asking:
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
             first: list[m.Input] = []
-            if (
-                type(event) is m.NodeCompleted
-                and event.outcome.metadata is not EMPTY
-                and (wishes := _wishes_of(event))
-            ):
+            if wishes := _wishes_of(event):
                 try:
                     answers += [(event.node.action, run.growth.ready(wish)) for wish in wishes["commands"]]
                 except Exception as error:

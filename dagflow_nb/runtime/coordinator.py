@@ -231,9 +231,14 @@ class RunCoordinator:
                 self.workers.listen(unit)
             if self.outputs.waiting:
                 unit.artifacts += self.outputs.take()
-            inbox = self._inbox
+            inbox, asking = self._inbox, self.asking
             while inbox:
                 self._take(inbox.popleft(), unit, starts)
+                if self._to_ask and not inbox:
+                    # the answers of hooks that only look and decide belong to the same moment
+                    while self._to_ask and (answer := asking.at_once(self._to_ask[0])) is not None:
+                        del self._to_ask[0]
+                        inbox.append(answer)
         except BaseException:
             # of what could not be taken nothing is stored
             del unit.journal[inputs:], unit.events[events:]

@@ -389,13 +389,13 @@ def test_what_has_no_source_or_is_no_plain_function_is_not_proved() -> None:
 def on_loop(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Whether each call of a `def` hook was made on the loop, not in a thread for hooks."""
     seen: list[bool] = []
-    call = calling._Plain._call
+    call = calling.Plain.call
 
     def watched(self: Any, first: Any, named: Any) -> Any:
         seen.append(not threading.current_thread().name.startswith("dagflow-hook"))
         return call(self, first, named)
 
-    monkeypatch.setattr(calling._Plain, "_call", watched)
+    monkeypatch.setattr(calling.Plain, "call", watched)
     monkeypatch.setattr(calling, "READ_AT", 1)
     return seen
 

@@ -6,7 +6,12 @@ import asyncio
 import threading
 from typing import Any
 
-from dagflow_nb import CompositeHook, DagFlow, EventHook, NodeCompleted, NodeSpec, Workflow
+import pytest
+
+from dagflow_nb import CompositeHook, DagFlow, EventHook, NodeCompleted, NodeSpec, RetryNode, Workflow
+from dagflow_nb.hooks import calling
+from dagflow_nb.runtime.asking import Asking
+from dagflow_nb.store.writer import Writer
 from dagflow_nb.testing import Gate
 from tests.flows import kinds, single, states
 
@@ -179,3 +184,179 @@ def test_nodes_of_one_answer_are_refused_one_by_one_and_in_any_order() -> None:
         run = flow.run(single(act), view=False)
         assert states(run) == dict.fromkeys(("node", "a", "b", "c"), "completed")
         assert kinds(run).count("NodesAdded") == 3 and kinds(run).count("CommandRejected") == 2
+
+
+# --- answers of hooks that provably only look and decide --------------------------------------------
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each question was answered at once, without a task; hooks are read at their first call."""
+    seen: list[bool] = []
+    real = Asking.at_once
+
+    def watched(self: Asking, event: Any) -> Any:
+        found = real(self, event)
+        seen.append(found is not None)
+        return found
+
+    monkeypatch.setattr(Asking, "at_once", watched)
+    monkeypatch.setattr(calling, "READ_AT", 1)
+    return seen
+
+
+def chain(flow: DagFlow, nodes: int) -> Any:
+    """Run a chain of nodes that are all there."""
+    workflow = Workflow("w")
+    for i in range(nodes):
+        workflow.add(act, id=f"n{i}", after=[f"n{i - 1}"] if i else [])
+    return flow.run(workflow, view=False)
+
+
+def test_an_answer_that_is_there_at_once_is_stored_with_its_event(
+    at_once: list[bool], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `durability="sync"` a node that such a hook adds costs one commit, not two, and none is lost."""
+    commits = 0
+    real = Writer._commit
+
+    def commit(self: Writer, units: Any) -> None:
+        nonlocal commits
+        commits += 1
+        real(self, units)
+
+    monkeypatch.setattr(Writer, "_commit", commit)
+    count = 0
+    with DagFlow(tmp_path / "x.db", echo=False, config={"durability": "sync"}) as flow:
+
+        @flow.action
+        async def step() -> int:
+            return 1
+
+        @flow.on_completed
+        def grow(event: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count < 40:
+                return NodeSpec("step", id=f"n{count}", deps=[event.node.node_id])
+
+        workflow = Workflow("w")
+        workflow.add("step", id="n0")
+        run = flow.run(workflow, view=False)
+        assert len(run.outputs) == 40 and count == 40
+        assert at_once == [False] + [True] * 39
+        kinds_of = flow.sql("select kind, count(*) as n from journal group by kind order by kind")
+        assert dict(zip(kinds_of["kind"], kinds_of["n"], strict=True)) == {
+            "Answered": 40,
+            "AttemptEnded": 40,
+            "Begin": 1,
+        }
+    assert 40 <= commits <= 48
+
+
+def test_hooks_of_both_kinds_answer_in_their_order(at_once: list[bool]) -> None:
+    """Where one of two hooks has to be asked in a task both are, each once for each event."""
+    count = 0
+    asked: list[str] = []
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="n*")
+        def first(event: Any) -> Any:
+            nonlocal count
+            count += 1
+            return NodeSpec("act", id=f"first_{count}")
+
+        @flow.on_completed(node="n*")
+        async def second(event: Any) -> Any:
+            asked.append(event.node.node_id)
+            return NodeSpec("act", id=f"second_{len(asked)}")
+
+        run = chain(flow, 5)
+        added = [id for id in states(run) if "_" in id]
+        assert added == [f"{who}_{n}" for n in range(1, 6) for who in ("first", "second")]
+    assert count == 5 and asked == [f"n{i}" for i in range(5)] and not any(at_once)
+
+
+def test_two_hooks_that_only_decide_are_asked_in_their_order(at_once: list[bool]) -> None:
+    """The answers stand one after the other, as those of any hooks."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="n*")
+        def first(event: Any) -> Any:
+            return NodeSpec("act", id=f"first_{event.node.node_id}")
+
+        @flow.on_completed(node="n*")
+        def second(event: Any) -> Any:
+            return [NodeSpec("act", id=f"second_{event.node.node_id}")]
+
+        run = chain(flow, 5)
+        added = [id for id in states(run) if "_" in id]
+        assert added == [f"{who}_n{i}" for i in range(5) for who in ("first", "second")]
+    assert at_once.count(True) == 4
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ("return event.outputs['nothing']", "KeyError"),
+        ("return 3", "a hook returns or yields a NodeSpec"),
+        ("return NodeSpec('', id='x')", "takes an action's name"),
+    ],
+)
+def test_a_hook_that_fails_at_once_has_failed_once(at_once: list[bool], body: str, problem: str) -> None:
+    """It is told as that of any hook is, and the hook is asked once."""
+    names: dict[str, Any] = {"NodeSpec": NodeSpec, "state": {"calls": 0}}
+    text = f"def hook(event):\n    state['calls'] += 1\n    {body}\n"
+    exec(compile(text, "<cell of a test>", "exec"), names)
+    import linecache
+
+    linecache.cache["<cell of a test>"] = (len(text), None, text.splitlines(True), "<cell of a test>")
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.on_completed(names["hook"])
+        run = chain(flow, 3)
+        failed = flow.sql("select data from events where kind = 'HookFailed'")["data"]
+        assert len(failed) == 3 and all(problem in text for text in failed)
+        assert run.status == "completed"
+    assert names["state"] == {"calls": 3} and at_once[0] is False and not any(at_once)
+
+
+def test_an_answer_that_asks_a_person_takes_a_task_but_no_second_question(at_once: list[bool]) -> None:
+    """What the hook has answered is kept until what checks answers has been loaded."""
+    count = 0
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="n*")
+        def ask(event: Any) -> Any:
+            nonlocal count
+            count += 1
+            if count == 3:
+                return NodeSpec("act", id="asked", ask="really?")
+
+        run = chain(flow, 4)
+        assert run.status == "paused" and states(run)["asked"] == "paused"
+    assert count == 4 and at_once == [False, True, False, True]
+
+
+def test_an_answer_of_its_own_kind_is_read_in_a_task(at_once: list[bool]) -> None:
+    """A plan that a hook hands over is an object of the user's: it is read beside the loop's work."""
+
+    class Plan:
+        def __init__(self) -> None:
+            self.read = 0
+
+        def commands(self) -> Any:
+            self.read += 1
+            return [RetryNode("nobody")]
+
+    plan, count = Plan(), 0
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed
+        def hand_over(event: Any) -> Any:
+            nonlocal count
+            count += 1
+            return plan
+
+        run = chain(flow, 3)
+        assert kinds(run).count("CommandRejected") == 3
+    assert plan.read == count == 3
