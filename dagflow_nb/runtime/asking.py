@@ -81,7 +81,7 @@ class Asking:
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
         kind = type(event)
-        if kind is m.NodeCompleted and _wishes_of(event):
+        if kind is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
             return True
         hooks = self._concerned.get(kind)
         for hook, always in self._hooks_for(kind) if hooks is None else hooks:
@@ -118,11 +118,13 @@ class Asking:
 
         They are asked before anything is stored, so that the event and its answer are stored together.
         """
-        if self.waiting or (self._task is not None and not self._task.done()):
+        concerned = self._hooks_for(type(event))
+        for hook, _ in concerned:
+            if not hook.is_proved:
+                return None
+        if self.waiting or (self._task is not None and not self._task.done()) or _wishes_of(event):
             return None
-        hooks = [hook for hook, always in self._hooks_for(type(event)) if always or self._wants(hook, event)]
-        if not all([hook.is_proved for hook in hooks]) or _wishes_of(event):
-            return None
+        hooks = [hook for hook, always in concerned if always or self._wants(hook, event)]
         given: list[tuple[Hook, list[Any]]] = []
         for hook in hooks:
             found = hook.ask_at_once(self._context, event)

@@ -25,7 +25,7 @@ from tests.benchmarks.workloads import PARALLEL, Work
 
 FILE = Path(__file__).with_name("work.json")
 VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-SHAPES = {"chain": "W1", "fan-out": "W2", "layers": "W3", "growth": "W4a"}
+SHAPES = {"chain": "W1", "fan-out": "W2", "layers": "W3", "growth": "W4a", "growth by def": "W4"}
 NODES = 200
 
 
@@ -57,13 +57,18 @@ async def _count(work: Work) -> dict[str, float]:
     async def step() -> dict[str, object]:
         return work.done()
 
+    def decide(event: NodeCompleted) -> NodeSpec | None:
+        if work.executed < work.nodes:
+            return NodeSpec("step", id=f"n{work.executed}")
+        return None
+
     async def grow(event: NodeCompleted) -> NodeSpec | None:
         return NodeSpec("step", id=f"n{work.executed}") if work.executed < work.nodes else None
 
     session.registry.register(step)
     workflow = Workflow("counted")
     if work.grows:
-        session.hooks.add(make_hook(grow, kinds=(NodeCompleted,)))
+        session.hooks.add(make_hook(decide if work.workload == "W4" else grow, kinds=(NodeCompleted,)))
         workflow.add("step", id="n0")
     else:
         for i, deps in enumerate(work.graph):
