@@ -135,9 +135,12 @@ _INSERTED = {**COLUMNS, "artifacts": _BIG.removesuffix(", hash")}
 
 def _statement(table: str, rows: int, columns: str) -> str:
     """Its first parameter is the run's id, which is handed over once for all rows."""
-    # by `select`, as a parameter that is used again needs a number, and some versions of Python warn of those
-    values = ", ".join([f"({', '.join('?' * columns.count(','))})"] * rows)
     verb = "insert" if table in APPENDED else "insert or replace"
+    row = ", ".join("?" * columns.count(","))
+    if rows == 1:
+        return f"{verb} into {table} ({columns}) values (?, {row})"
+    # by `select`, as a parameter that is used again needs a number, and some versions of Python warn of those
+    values = ", ".join([f"({row})"] * rows)
     return f"{verb} into {table} ({columns}) select ?, * from (values {values})"
 
 
