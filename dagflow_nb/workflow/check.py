@@ -41,6 +41,8 @@ def check(workflow: Workflow) -> None:
 
 def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple[ValidationError, Place]]:
     """What is wrong with these nodes, one by one, each with its place; the cycle (if any) comes last."""
+    before: set[str] = set()
+    in_order = True
     for node in nodes.values():
         if "/" in node.id and (taken_by := owner_problem(node.id, nodes.get)) is not None:
             error = ValidationError(f"{taken_by}: give it another one with id=...", culprit=node.id)
@@ -55,13 +57,16 @@ def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple
                 if (wrong := _reference_problem(node.id, ref, nodes)) is not None:
                     yield wrong, (node.id, what, name)
         for dependency in node.deps:
-            if dependency not in nodes:
-                yield DependencyNotFound(node.id, dependency, nodes), (node.id, "dependency", dependency)
+            if dependency not in before:
+                in_order = False
+                if dependency not in nodes:
+                    yield DependencyNotFound(node.id, dependency, nodes), (node.id, "dependency", dependency)
+        before.add(node.id)
     for ref in iter_refs(result):
         if (wrong := _reference_problem("", ref, nodes)) is not None:
             yield wrong, ("", "result", "")
-    cycle = find_cycle({node.id: node.deps for node in nodes.values()})
-    if cycle:
+    # where each names only what stands before it, nobody waits for itself
+    if not in_order and (cycle := find_cycle({node.id: node.deps for node in nodes.values()})):
         yield CycleError(cycle), (cycle[0], "node", cycle[0])
 
 

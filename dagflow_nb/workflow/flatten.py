@@ -60,7 +60,8 @@ class _Flattener:
         chain = (*chain, workflow.name)
         nodes: dict[str, NodeDef] = {}
         for node in workflow.nodes.values():
-            for made in self._place(node, workflow, prefix, parent, chain):
+            plain = node.kind == "action" and not prefix and parent is None and node.parent is None
+            for made in [node] if plain else self._place(node, workflow, prefix, parent, chain):
                 if made.id in nodes:
                     raise NodeAlreadyExists(made.id)
                 nodes[made.id] = made
