@@ -36,6 +36,7 @@ class Prepared:
     settings: dict[str, m.ActionSettings]
     codes: dict[str, Code]
     cache: Cache = field(default_factory=Cache)
+    executors: set[str] = field(default_factory=set)  # the names of those that it needs
     hides: bool = False  # whether some of its values are secrets by what takes them
 
 
@@ -122,14 +123,18 @@ def executor_of(spec: NodeDef, settings: Mapping[str, m.ActionSettings]) -> str:
 
 def check_executors(
     specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings], executors: Executors
-) -> None:
-    """Every executor that nodes and their actions name is there."""
-    found: set[str] = set()
+) -> set[str]:
+    """Every executor that nodes and their actions name is there; returns their names."""
+    alike: dict[tuple[str | None, str], NodeDef] = {}
     for spec in specs:
+        alike.setdefault((spec.executor, spec.action), spec)
+    found: set[str] = set()
+    for spec in alike.values():
         name = executor_of(spec, settings)
         if name not in found:
             executors.check(name, spec.id)
             found.add(name)
+    return found
 
 
 def check_given(inputs: Any, cache: Any) -> None:

@@ -179,7 +179,7 @@ class Session:
         actions = self.actions()
         prepare.check_actions(specs, actions)
         settings = prepare.settings_with(actions, self.executor_name(executor))
-        prepare.check_executors(specs, settings, self.executors)
+        needed = prepare.check_executors(specs, settings, self.executors)
         cached = cache.as_dict() if cache is not None else {}
         merged: dict[str, Any] = {}
         if check_inputs:
@@ -190,16 +190,13 @@ class Session:
         specs, merged, hides = hide_secrets(specs, actions, merged)
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
         codes = prepare.codes_of(specs, actions)
-        return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached), hides)
+        return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached), needed, hides)
 
     def executor_name(self, executor: Any) -> str | None:
         return executor if executor is None or isinstance(executor, str) else self.executors.add(executor)
 
-    async def _open_executors(
-        self, specs: Iterable[NodeDef], settings: Mapping[str, m.ActionSettings]
-    ) -> None:
+    async def _open_executors(self, names: set[str]) -> None:
         """Connect to what the nodes need, before the run begins."""
-        names = {prepare.executor_of(spec, settings) for spec in specs}
         if any(map(self.executors.is_slow_to_open, names)):
             await asyncio.to_thread(self.executors.open_all, names)
 
@@ -246,7 +243,7 @@ class Session:
     ) -> RunCoordinator:
         """A new run, begun at once, or with `hold` when told to `go`; `stored`: once its row is committed."""
         store = await self.open()
-        await self._open_executors(prepared.specs, prepared.settings)
+        await self._open_executors(prepared.executors)
         wait = stored or run_id is not None or prepared.config.durability == "sync"
         run_id = run_id or uuid.uuid4().hex[:12]
         if run_id in self.live:
@@ -441,8 +438,7 @@ class Session:
             settings = prepare.settings_with(actions, self.executor_name(executor))
             if to_run:
                 prepare.check_actions(still, actions)
-                prepare.check_executors(still, settings, self.executors)
-                await self._open_executors(still, settings)
+                await self._open_executors(prepare.check_executors(still, settings, self.executors))
             base = DagConfig.of(self.codec.loads(loaded.row["config"]))
             at = self.clock.now()
             more = then(loaded)
