@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -325,3 +328,20 @@ def test_any_run_replays(data: st.DataObject, tmp_path_factory: pytest.TempPathF
         live = False
         again = replay(flow, path)
         assert states(again) == states(run) and again.status == run.status
+
+
+def test_what_a_replay_needs_goes_with_its_run(setting: Setting, tmp_path: Path) -> None:
+    """The thread of a replay is there as long as somebody has the run; values of it can be read on."""
+    path = tmp_path / "run.json"
+    setting.record(path)
+    before = set(threading.enumerate())
+    run = setting.replay(path)
+    (engine,) = (t for t in set(threading.enumerate()) - before if t.name == "dagflow-engine")
+    outputs = run.outputs["fetch"]
+    del run
+    deadline = time.monotonic() + 10
+    while engine.is_alive() and time.monotonic() < deadline:  # its loop still has a timer of 50 ms
+        gc.collect()
+        engine.join(0.01)
+    assert not engine.is_alive()
+    assert len(outputs["frame"])

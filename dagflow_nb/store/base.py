@@ -70,7 +70,10 @@ class BaseStore(QueueingStore):
             MEMORY, isolation_level=None, check_same_thread=False, cached_statements=_CACHED_STATEMENTS
         )
         copy_schema(connection)
-        return cls(MEMORY, Writer(MEMORY, connection, owner), now)
+        writer = Writer(MEMORY, connection, owner)
+        # where nobody closes the store, the last one that could read it is gone with the writer
+        weakref.finalize(writer, connection.close).atexit = False
+        return cls(MEMORY, writer, now)
 
     @classmethod
     async def _open_file(cls, path: str, owner: owners.Owner, now: Callable[[], float]) -> Self:
