@@ -105,6 +105,28 @@ class Node:
         return f"<Node {self.id} {self.status}>"
 
 
+def _show_attributes() -> None:
+    """Python keeps the attributes of instances without a dict for each as long as they are those that the
+    first instances had; a graph makes all of its nodes before one of them runs."""
+    node = Node(NodeDef(id="first", action="first"), "", 0)
+    of_most = "unmet keys ready ready_at slot attempt started_at status busy told outcome spent finished_at"
+    for name in (
+        *of_most.split(),
+        "ended",
+        "released",
+        "depth",
+        "added_by",
+        "since",
+        "met",
+        "reason",
+        "error",
+    ):
+        setattr(node, name, getattr(node, name))
+
+
+_show_attributes()
+
+
 class Graph:
     """All nodes of a run by id, in the order they were added; `version` counts changes of the topology."""
 

@@ -40,9 +40,7 @@ class Talk:
     recorded = False
     key: Any = None
     started_at = 0.0
-    task: asyncio.Task[None] | None = None
     stop: Callable[[], Any] | None = None
-    result: Result | None = None
     lines: dict[str, str] | None = None
     _size = 0
 
@@ -50,6 +48,8 @@ class Talk:
         self, node_id: str, attempt: int, outbox: deque[Said], wake: Callable[[], None], echo: bool
     ) -> None:
         self.node_id, self.attempt, self.outbox, self._wake, self.echo = node_id, attempt, outbox, wake, echo
+        self.task: asyncio.Task[None] | None = None
+        self.result: Result | None = None
 
     def _say(self, kind: str, *data: Any) -> None:
         if not self.cancelled or kind == "usage":
