@@ -49,11 +49,12 @@ def start_ready(s: State) -> None:
     if s.ending is not None:
         return
     pause = s.pauses.get(RUN) if s.pauses else None
-    if s.urgent.queues and (pause is None or pause.kind == "failure"):
-        while (node := s.urgent.pop(s.now)) is not None:
+    urgent, slots = s.urgent, s.slots
+    if urgent.length and (pause is None or pause.kind == "failure"):
+        while urgent.length and (node := urgent.pop(s.now)) is not None:
             start(s, node)
     if pause is None and s.stopping is None:
-        while (node := s.slots.pop(s.now)) is not None:
+        while slots.length and (node := slots.pop(s.now)) is not None:
             start(s, node)
 
 

@@ -415,6 +415,8 @@ def node_id_problem(id: object) -> str | None:
     """
     if not isinstance(id, str):
         return f"a node's id is a text, not {shorten(id)}"
+    if id.isidentifier() and id.isascii() and len(id) <= 200 and id not in RESERVED_IDS:
+        return None
     if not id or id != id.strip():
         return f"a node's id is not empty and has no spaces at its ends, unlike {shorten(id)}"
     if id in RESERVED_IDS:

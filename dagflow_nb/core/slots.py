@@ -24,15 +24,6 @@ class _Queue:
         self.limits = limits
         self.nodes: deque[tuple[int, Node]] = deque()
 
-    def head(self) -> tuple[int, Node] | None:
-        """The oldest node that is still ready, and its number; others are dropped."""
-        nodes = self.nodes
-        while nodes:
-            if nodes[0][1].ready:
-                return nodes[0]
-            nodes.popleft()
-        return None
-
     def free(self, at: float) -> bool:
         """Whether the limits let one more start."""
         for limit in self.limits:
@@ -45,9 +36,13 @@ class _Queue:
 
 
 class Slots:
-    """Queues of ready nodes, one for each set of limits. A node that is no longer `ready` is dropped."""
+    """Queues of ready nodes, one for each set of limits. A node that is no longer `ready` is dropped.
+
+    `length`: how many stand in all of them, with those that are yet to be dropped.
+    """
 
     def __init__(self) -> None:
+        self.length = 0
         self.queues: dict[Keys, _Queue] = {}
         self._limits: Mapping[str, Limit] = {}
         self._order = 0
@@ -56,6 +51,7 @@ class Slots:
         """Forget what is ready, and go by these limits from now on."""
         self._limits = limits
         self.queues.clear()
+        self.length = 0
 
     def push(self, node: Node, keys: Keys) -> None:
         """A node is ready, under the limits with these keys."""
@@ -64,6 +60,17 @@ class Slots:
         if queue is None:
             queue = self.queues[keys] = _Queue(tuple([self._limits[key] for key in keys]))
         queue.nodes.append((self._order, node))
+        self.length += 1
+
+    def _head(self, queue: _Queue) -> tuple[int, Node] | None:
+        """The oldest node that is still ready, and its number; others are dropped."""
+        nodes = queue.nodes
+        while nodes:
+            if nodes[0][1].ready:
+                return nodes[0]
+            nodes.popleft()
+            self.length -= 1
+        return None
 
     def pop(self, at: float) -> Node | None:
         """Take the oldest node that may start at time `at`; its `slot` is taken."""
@@ -72,7 +79,7 @@ class Slots:
         empty: Keys | None = None
         queues = self.queues
         for keys, queue in queues.items():
-            head = queue.head() if queue.nodes else None
+            head = self._head(queue)
             if head is None:
                 empty = keys
             elif (best is None or head[0] < first) and queue.free(at):
@@ -82,6 +89,7 @@ class Slots:
         if best is None:
             return None
         node = best.nodes.popleft()[1]
+        self.length -= 1
         node.slot = best.limits
         for limit in best.limits:
             limit.running += 1
@@ -91,13 +99,13 @@ class Slots:
 
     def waiting(self) -> bool:
         """Whether a node waits to start."""
-        return any(queue.head() is not None for queue in self.queues.values())
+        return any(self._head(queue) is not None for queue in self.queues.values())
 
     def next_free(self, at: float) -> float | None:
         """When a rate lets a waiting node start, if only rates hold it back; None otherwise."""
         times = []
         for queue in self.queues.values():
-            if queue.head() is None:
+            if self._head(queue) is None:
                 continue
             waits = [limit for limit in queue.limits if not limit.free(at)]
             if waits and all(limit.period is not None for limit in waits):
@@ -107,5 +115,6 @@ class Slots:
     def clear(self) -> None:
         """Forget what is ready and what runs; rates keep their starts."""
         self.queues.clear()
+        self.length = 0
         for limit in self._limits.values():
             limit.running = 0

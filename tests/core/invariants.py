@@ -91,6 +91,8 @@ def _check_node(s: Scheduler, node: Node) -> None:
 
 
 def _check_slots(s: Scheduler) -> None:
+    for slots in (s.slots, s.urgent):
+        assert slots.length == sum(len(queue.nodes) for queue in slots.queues.values())
     used: Counter[str] = Counter()
     for node in s.nodes.values():
         if node.busy and not node.is_group:
