@@ -49,6 +49,7 @@ class QueueingStore:
         self._memory = path == MEMORY
         self._db: aiosqlite.Connection | None = None
         self._armed = False  # whether something is under way that will empty the queue
+        self._looked = 0  # how long the queue in memory was when it was last looked through
         self._wake = asyncio.Event()
         self._loop_ends = False
         self._bringing: asyncio.Task[None] | None = None
@@ -152,6 +153,11 @@ class QueueingStore:
     def _arm(self) -> None:
         self._check_open()
         if self._memory:
+            # looked through once it has doubled: each unit is looked at a few times, however many there are
+            length = len(self._queue)
+            if self._looked <= length < 2 * self._looked:
+                return
+            self._looked = length
             if sum(len(item.journal) for item in list(self._queue) if isinstance(item, Unit)) > MANY:
                 self._armed = True
                 self._bringing = self._loop.create_task(self._bring_in())

@@ -247,6 +247,27 @@ def test_in_memory_many_units_are_brought_in_meanwhile(
     with_store(":memory:", test)
 
 
+def test_in_memory_each_unit_is_looked_at_a_few_times(with_store: Any) -> None:
+    """However many small runs wait for a reader, one more costs as much as the first did."""
+    looks = 0
+
+    class Looked(list[Any]):
+        def __len__(self) -> int:
+            nonlocal looks
+            looks += 1
+            return super().__len__()
+
+    async def test(store: Store) -> None:
+        await store.create_run(RUN)
+        for i in range(2000):
+            unit = make_unit("r", i)
+            unit.journal = Looked(unit.journal)
+            store.write(unit)
+        assert 2000 <= looks <= 8000
+
+    with_store(":memory:", test)
+
+
 def test_a_run_that_is_not_waited_for_begins_before_its_units(database: str, with_store: Any) -> None:
     """Its row, nodes and values are queued like a unit: who reads finds them, and they come first."""
 
