@@ -17,7 +17,7 @@ from .messages import (
     load_input,
     may_wait,
 )
-from .values import Codec, Encoded, Parts
+from .values import Codec, Encoded, Parts, short_json
 
 __all__ = [
     "Codec",
@@ -35,5 +35,6 @@ __all__ = [
     "load_event",
     "load_input",
     "may_wait",
+    "short_json",
     "write_json",
 ]

@@ -66,7 +66,7 @@ _CONSTANTS = {None: b"null", True: b"true", False: b"false"}
 _SHORT_INT = 2**63
 
 
-def _short(value: Any) -> bytes | None:
+def short_json(value: Any) -> bytes | None:
     """The JSON of a plain value that most outputs are; None where it takes more to make it."""
     kind = type(value)
     if kind is bool or value is None:
@@ -104,7 +104,7 @@ class Codec:
 
         `lend`: what is big may come as `Parts`, without a copy of it being made.
         """
-        text = _short(value)
+        text = short_json(value)
         if text is not None:
             return _new(Encoded, ("json", text, len(text), None))
         try:

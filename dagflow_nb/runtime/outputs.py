@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..codec import Parts
+from ..codec import Parts, short_json
 from ..errors import shorten
 from .rows import is_settled
 
@@ -54,8 +54,12 @@ class Outputs:
         `lend`: a big value is stored at once, without a copy; else its row brings a copy along.
         """
         run = self._run
-        rows, at = [], run.clock.now() if at is None else at
+        rows: list[Any] = []
+        at = run.clock.now() if at is None else at
         for key, value in values.items():
+            if (text := short_json(value)) is not None:  # as the codec would have it, by the short way
+                rows.append((namespace, key, "json", text, len(text), None, at))
+                continue
             encoded = run.codec.encode(value, lend=lend)
             data: Any = encoded.data
             if encoded.codec == "memory":

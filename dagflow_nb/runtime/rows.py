@@ -136,6 +136,9 @@ class Piece(Unit):
             kind = type(event)
             if kind is m.NodeStarted:
                 events[i] = (event.seq, event.at, "NodeStarted", event.node.node_id, "{}")
+            elif kind is m.NodeCompleted:
+                text = dump_event(codec, event)
+                events[i] = (event.seq, event.at, "NodeCompleted", event.node.node_id, text)
             elif kind is not tuple:
                 events[i] = event_row(event, dump_event(codec, event))
         values: dict[str, list[Any]] = {}
