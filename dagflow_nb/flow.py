@@ -452,15 +452,15 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         self._closed = True
         if self._session.store is not None or self._session.live:
             future = self._engine.submit(self._session.close())
+            if self._engine.is_here():  # who waits for a run hears of its end before the loop stops
+                future.add_done_callback(lambda closed: self._engine.close())
+                return
             try:
-                if self._engine.is_here():
-                    return
                 future.result(STOP_WITHIN)
             except concurrent.futures.TimeoutError:
                 # an async action that blocks the loop must not keep the interpreter from exiting
-                warnings.warn(
-                    f"{self!r} did not close within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=2
-                )
+                text = f"{self!r} did not close within {STOP_WITHIN:g} s"
+                warnings.warn(text, RuntimeWarning, stacklevel=2)
             finally:
                 self._engine.close()
         else:

@@ -411,7 +411,7 @@ class Run(Looking):
 
         live = self._coordinator
         if self._takes_inputs() and live is not None:
-            live.loop.call_soon_threadsafe(lambda: live.post(make(live.clock.now(), live)))
+            live.post_from_thread(lambda at: make(at, live))
             return self
         return self._flow._apply_stored(self, make)
 

@@ -20,6 +20,7 @@ from dagflow_nb import (
     ActionRegistry,
     Cache,
     DagConfig,
+    DagError,
     DagFlow,
     DagNotFound,
     DatabaseError,
@@ -515,6 +516,21 @@ def test_closing_interrupts_what_is_under_way_and_it_can_be_resumed(tmp_path: Pa
         again.action(slow)
         assert again.get(run.run_id).status == "interrupted"
         assert again.resume(view=False).result == 1
+
+
+def test_an_async_action_may_close_its_flow(tmp_path: Path) -> None:
+    """Its run is left `interrupted`, and who waits for it hears of that."""
+    flow = DagFlow(tmp_path / "x.db", echo=False)
+
+    @flow.action
+    async def closes() -> None:
+        flow.close()
+        await asyncio.sleep(PATIENCE)
+
+    run = flow.start(single(closes), view=False)
+    with pytest.raises(DagError, match="interrupted"):
+        run.wait(PATIENCE)
+    assert run.status == "interrupted"
 
 
 def test_who_waits_for_a_run_of_a_closed_flow_is_told(tmp_path: Path) -> None:

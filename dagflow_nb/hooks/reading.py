@@ -269,11 +269,13 @@ class Reader:
         if name in CHANGES:
             if of != {NodeSpec}:
                 raise Unproved
-            for given in arguments:
-                self._of(given, CHANGES[name])
-            for one in named:
-                is_input = name == "with_inputs" and one.arg not in (None, "inputs")
-                self._of(one.value, None if is_input else CHANGES[name])
+            for key, given in (*((None, one) for one in arguments), *((one.arg, one.value) for one in named)):
+                if name != "with_inputs":
+                    self._of(given, CHANGES[name])
+                elif key in (None, "inputs"):
+                    self._keys(self._of(given, CHANGES[name]))  # it is merged with the others
+                else:
+                    self._of(given)
             return of
         if named or (not arguments and name == "get"):
             raise Unproved

@@ -32,12 +32,14 @@ class Talk:
     """One attempt that is under way: everything it says goes into the run's `outbox`, from any thread.
 
     Nothing here blocks; `wake` tells the run that something is there. `recorded`: the store knows that it
-    runs. `lines`: those without an end that are held back, None if there are none. `task` or `stop()` is
-    what ends it, `result` how it ended. `key`: what its result is kept under.
+    runs. `on_loop`: a coroutine, whose first step is made as soon as it starts. `lines`: those without an
+    end that are held back, None if there are none. `task` or `stop()` is what ends it, `result` how it
+    ended. `key`: what its result is kept under.
     """
 
     cancelled = False
     recorded = False
+    on_loop = False
     key: Any = None
     started_at = 0.0
     stop: Callable[[], Any] | None = None

@@ -14,7 +14,8 @@ log = logging.getLogger("dagflow_nb")
 class Commands:
     """Calls from any thread to the loop that made this; `capacity`: how many may wait to be made.
 
-    A further one waits in its own thread. Calls from the loop's own thread never wait.
+    A further one waits in its own thread. Calls from the loop's own thread never wait; from a task they are
+    made at once, so that they come before its end.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, capacity: int) -> None:
@@ -23,6 +24,9 @@ class Commands:
 
     def call(self, do: Callable[[], None]) -> None:
         """Make a call on the loop; nothing happens if that has ended."""
+        if asyncio._get_running_loop() is self._loop:
+            do()
+            return
         waits = threading.get_ident() != self._thread
         if waits:
             self._room.acquire()

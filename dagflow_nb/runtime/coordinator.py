@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from ..actions import NodeAction
@@ -47,6 +48,7 @@ from .workers import Workers
 log = logging.getLogger("dagflow_nb")
 OVER = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 MOST_INPUTS = 2000  # that share a unit of the store
+_is_on_loop = attrgetter("on_loop")
 TURN = 0.002  # seconds that a run goes on before others on its loop have their turn
 
 
@@ -231,12 +233,15 @@ class RunCoordinator:
                 self.workers.listen(unit)
             if self.outputs.waiting:
                 unit.artifacts += self.outputs.take()
-            inbox, asking = self._inbox, self.asking
+            inbox, asking, for_task = self._inbox, self.asking, None
             while inbox:
                 self._take(inbox.popleft(), unit, starts)
-                if self._to_ask and not inbox:
-                    # the answers of hooks that only look and decide belong to the same moment
-                    while self._to_ask and (answer := asking.at_once(self._to_ask[0])) is not None:
+                if self._to_ask and not inbox and self._to_ask[0] is not for_task:
+                    # the answer of hooks that only look and decide belongs to the same moment
+                    answer = asking.at_once(self._to_ask[0])
+                    if answer is None:
+                        for_task = self._to_ask[0]
+                    else:
                         del self._to_ask[0]
                         inbox.append(answer)
         except BaseException:
@@ -345,6 +350,8 @@ class RunCoordinator:
         """What was decided is stored as far as it must be: attempts start, hooks are asked."""
         if stored is not None and (stored.cancelled() or stored.exception() is not None):
             return  # the store has told of it
+        if len(starts) > 1:
+            starts.sort(key=_is_on_loop)  # a first step that blocks keeps no thread from beginning
         for own in starts:
             self.workers.start(own)
         if to_ask or self.scheduler.asks:

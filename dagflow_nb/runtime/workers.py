@@ -56,6 +56,7 @@ class Workers:
         own.started_at = scheduler.now
         node = scheduler.nodes[id]
         settings = scheduler.settings.get(node.spec.action, NO_SETTINGS)
+        own.on_loop = (node.spec.executor or settings.executor) == "async"
         if settings.cached or node.spec.cache is not None:
             own.recorded = self._may_be_known(node)  # then nothing runs yet
         self._under_way[id] = own

@@ -270,7 +270,7 @@ c[2] > 1 | simple.spy + 1 | outputs['table'] == 1 | outputs.get('table', 0) < 1 
 point.x | stage.value | Stage.ONE | keys['rounds'] | 'rounds' in keys | {**keys, 'rounds': 1} | odd == 'abc'
 many['x'] | module.x | NodeSpec('a', deps=spy) | NodeSpec(spy) | NodeSpec('a', inputs=spy) | min(spy, 1)
 ctx.app_data.x | spy['a']['b'] | NodeSpec('a').with_inputs(spy) | text.startswith(spy) | w.limits == spy
-text.upper
+text.upper | NodeSpec('a').with_inputs(keys, rounds=1) | NodeSpec('a').with_inputs(inputs=keys)
 """
 
 

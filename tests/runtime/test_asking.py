@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from dagflow_nb.hooks import calling
 from dagflow_nb.runtime.asking import Asking
 from dagflow_nb.store.writer import Writer
 from dagflow_nb.testing import Gate
-from tests.flows import kinds, single, states
+from tests.flows import PATIENCE, kinds, single, states
 
 
 def act(v: Any = 1) -> Any:
@@ -360,3 +361,73 @@ def test_an_answer_of_its_own_kind_is_read_in_a_task(at_once: list[bool]) -> Non
         run = chain(flow, 3)
         assert kinds(run).count("CommandRejected") == 3
     assert plan.read == count == 3
+
+
+def test_a_hook_is_asked_once_of_each_of_many_events(at_once: list[bool]) -> None:
+    """Answers that a task has to read, between others that are there at once, are no second question."""
+    count = 0
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.action
+        async def step(v: int = 0) -> int:
+            return v
+
+        @flow.on_completed
+        def look(outputs: Any) -> Any:
+            nonlocal count
+            count += 1
+            return [None] if outputs["result"] % 2 else None
+
+        workflow = Workflow("w")
+        first = workflow.add(step, id="first")
+        for i in range(20):
+            workflow.add(step, id=f"n{i}", v=i, after=[first])
+        flow.run(workflow, view=False)
+    assert count == 21 and True in at_once
+
+
+def test_an_event_that_waits_to_be_stored_is_asked_about_before_later_ones(
+    at_once: list[bool], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the hook would answer at once about the later one, and needs a thread for the first."""
+    armed, held, stored = threading.Event(), threading.Event(), threading.Event()
+    real = Writer._commit
+
+    def commit(self: Writer, units: Any) -> None:
+        if armed.is_set():
+            held.set()
+            assert stored.wait(PATIENCE)
+        real(self, units)
+
+    monkeypatch.setattr(Writer, "_commit", commit)
+    last, late = 0, 0
+    with DagFlow(tmp_path / "x.db", echo=False, config={"durability": "sync"}) as flow:
+
+        @flow.action
+        async def begin() -> int:
+            return 0
+
+        @flow.action
+        async def early() -> Decimal:
+            armed.set()
+            return Decimal(1)
+
+        @flow.action
+        async def later() -> int:
+            while not held.is_set():
+                await asyncio.sleep(0.001)
+            asyncio.get_running_loop().call_later(0.05, stored.set)
+            return 2
+
+        @flow.on_completed
+        def look(event: Any, outputs: Any) -> Any:
+            nonlocal last, late
+            late += 1 if event.seq < last else 0
+            last = event.seq
+            return NodeSpec("begin") if outputs["result"] > 1000 else None
+
+        workflow = Workflow("w")
+        first = workflow.add("begin")
+        workflow.add("early", after=[first]), workflow.add("later", after=[first])
+        flow.run(workflow, view=False)
+    assert late == 0 and last > 0 and held.is_set()

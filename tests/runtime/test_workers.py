@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, Workflow
+from dagflow_nb import DagFlow, NodeSpec, Workflow
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, rows, single, states, still_clock
 
@@ -129,6 +129,39 @@ def test_deep_chains_and_wide_fans_run() -> None:
 
         run = flow.run(fan, view=False)
         assert run.result == {"total": 2 * size, "mapped": size * (size + 1) // 2}
+
+
+def test_a_coroutine_that_blocks_keeps_no_thread_from_beginning() -> None:
+    """What is ready at the same moment begins in its thread before a coroutine makes its first step."""
+    begun = threading.Event()
+
+    async def blocks() -> bool:
+        return begun.wait(PATIENCE)
+
+    def begins() -> None:
+        begun.set()
+
+    with DagFlow(":memory:", echo=False) as flow:
+        workflow = Workflow("w")
+        workflow.add(blocks), workflow.add(begins)
+        assert flow.run(workflow, view=False).outputs["blocks"]["result"] is True
+
+
+def test_what_a_coroutine_asks_of_its_run_comes_before_its_end() -> None:
+    """A node that it adds and a pause that it wants in its first step hold for what follows."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        async def first(ctx: Any) -> None:
+            flow.get(ctx.run_id).apply(NodeSpec("second", id="more", deps=())).pause()
+
+        async def second() -> None:
+            pass
+
+        workflow = Workflow("w")
+        workflow.add(second, after=[workflow.add(first)])
+        run = flow.run(workflow, view=False)
+        assert run.status == "paused"
+        assert states(run) == {"first": "completed", "second": "pending", "more": "completed"}
 
 
 def test_a_mistyped_output_is_logged(caplog: pytest.LogCaptureFixture) -> None:
