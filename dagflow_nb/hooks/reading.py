@@ -269,10 +269,13 @@ class Reader:
         if name in CHANGES:
             if of != {NodeSpec}:
                 raise Unproved
-            for key, given in (*((None, one) for one in arguments), *((one.arg, one.value) for one in named)):
+            for name_of, given in (
+                *((None, one) for one in arguments),
+                *((one.arg, one.value) for one in named),
+            ):
                 if name != "with_inputs":
                     self._of(given, CHANGES[name])
-                elif key in (None, "inputs"):
+                elif name_of in (None, "inputs"):
                     self._keys(self._of(given, CHANGES[name]))  # it is merged with the others
                 else:
                     self._of(given)

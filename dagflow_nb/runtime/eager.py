@@ -19,11 +19,12 @@ from typing import Any
 class Starter:
     """Starts tasks on one loop; on its thread only.
 
-    On a loop that makes its tasks its own way their first step comes later, as usual.
+    On a loop that makes its tasks its own way, or has got a `call_soon` of its own, their first step comes
+    later, as usual.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop, self._call_soon = loop, loop.call_soon
+        self._loop, self._call_soon, self._attributes = loop, loop.call_soon, vars(loop)
         self._context: Context | None = None
         self._step: Callable[[], None] | None = None
 
@@ -34,6 +35,8 @@ class Starter:
             return loop.create_task(coroutine, context=context)
         if sys.version_info >= (3, 12):
             return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+        if "call_soon" in self._attributes:
+            return loop.create_task(coroutine, context=context)
         self._context, self._step = context, None
         loop.call_soon = self._take  # type: ignore[assignment,method-assign]
         try:

@@ -154,3 +154,23 @@ async def test_a_loop_with_its_own_kind_of_task_keeps_it() -> None:
         await task
     finally:
         loop.set_task_factory(None)
+
+
+@on_a_loop
+async def test_a_loop_with_a_call_soon_of_its_own_keeps_it() -> None:
+    """What somebody has put there to watch the loop is still there."""
+    loop = asyncio.get_running_loop()
+    real = loop.call_soon
+
+    def watched(callback: Any, *args: Any, context: Any = None) -> Any:
+        return real(callback, *args, context=context)
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    loop.call_soon = watched  # type: ignore[assignment,method-assign]
+    try:
+        await start(work())
+        assert loop.call_soon is watched
+    finally:
+        del loop.call_soon
