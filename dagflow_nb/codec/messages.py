@@ -7,6 +7,7 @@ two events that every node brings are written by hand, as the journal is on the 
 
 from __future__ import annotations
 
+import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -27,7 +28,7 @@ from ..core.messages import (
 )
 from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec, Ref
 from ..errors import SerializationError, shorten
-from .base import SCALARS, TAG
+from .base import SCALARS, TAG, all_str, write_json
 from .packing import Packer
 from .records import fields_of, pack_fields, pack_plainly, plain_part, unpack_fields
 from .values import Codec
@@ -100,14 +101,13 @@ def dump_input(codec: Codec, input: Input) -> str:
 
     An `AttemptEnded` is written without its outputs, and without its exception; of the outputs that a
     `Forked` gives the names are. The two that every node brings are lists where they say nothing unusual:
-    `[node_id, attempt, at, returned]` (and `true` if it was known) and `[seq, at]`.
+    `[node_id, attempt, at, returned]` (and `true` if it was known), and `[seq, at]` with
+    `[by, action, id, deps]` for each node that is added.
     """
     if isinstance(input, AttemptEnded):
         return _dump_attempt(codec, input)
-    if isinstance(input, Answered) and not (input.commands or input.failures or input.settings):
-        seq, at = input.seq, input.at
-        if type(seq) is int and type(at) is float:
-            return f"[{seq},{at!r}]"
+    if isinstance(input, Answered) and (short := _short_answer(input)) is not None:
+        return short
     if isinstance(input, Forked) and input.outputs:
         names = {id: dict.fromkeys(outputs) for id, outputs in input.outputs.items()}
         return codec.dumps(replace(input, outputs=names))
@@ -133,6 +133,31 @@ def _dump_attempt(codec: Codec, ended: AttemptEnded) -> str:
     return codec.dumps(ended)
 
 
+_SPEC = operator.attrgetter("action", "id", "deps")
+_OTHERS = [field.name for field in fields_of(NodeSpec) if field.name not in ("action", "id", "deps")]
+_OTHERS_OF_SPEC = operator.attrgetter(*_OTHERS)
+_USUAL_SPEC = _OTHERS_OF_SPEC(NodeSpec("usual"))
+
+
+def _short_answer(answered: Answered) -> str | None:
+    seq, at = answered.seq, answered.at
+    if answered.failures or answered.settings or type(seq) is not int or type(at) is not float:
+        return None
+    row: list[Any] = [seq, at]
+    for by, command in answered.commands:
+        if type(command) is not AddNode or command.dag_name is not None or type(command.spec) is not NodeSpec:
+            return None
+        action, id, deps = _SPEC(command.spec)
+        plain = type(by) is type(action) is str and (id is None or type(id) is str)
+        if not plain or not all(map(operator.is_, _OTHERS_OF_SPEC(command.spec), _USUAL_SPEC)):
+            return None
+        if deps is not None and not (type(deps) is tuple and all_str(map(type, deps))):
+            return None
+        row.append((by, action, id, deps))
+    text = write_json(row)
+    return text if text.isascii() else None
+
+
 def load_input(codec: Codec, text: str) -> Input:
     """The input that `dump_input` wrote; raises `SerializationError` where the text is damaged.
 
@@ -153,12 +178,24 @@ def load_input(codec: Codec, text: str) -> Input:
 def _usual_input(row: list[Any]) -> Any:
     """The input that is written as a list; the list itself if it is damaged."""
     kinds = [type(part) for part in row]
-    if kinds == [int, float]:
-        return Answered(*row)
+    if kinds[:2] == [int, float] and all(map(_is_command, row[2:])):
+        return Answered(row[0], row[1], tuple(_usual_command(*part) for part in row[2:]))
     if kinds[:4] == [str, int, float, str] and row[3] in _OUTCOMES and row[4:] in ([], [True]):
         node_id, attempt, at, returned = row[:4]
         return AttemptEnded(node_id, attempt, at, NodeOutput(returned=returned), cached=len(row) == 5)
     return row
+
+
+def _is_command(part: Any) -> bool:
+    if type(part) is not list or len(part) != 4:
+        return False
+    by, action, id, deps = part
+    named = type(by) is type(action) is str and action != "" and (id is None or type(id) is str)
+    return named and (deps is None or (type(deps) is list and all_str(map(type, deps))))
+
+
+def _usual_command(by: str, action: str, id: str | None, deps: list[str] | None) -> tuple[str, AddNode]:
+    return by, AddNode(NodeSpec(action, id, None if deps is None else tuple(deps)))
 
 
 def dump_event(codec: Codec, event: Event) -> str:
@@ -173,12 +210,10 @@ def dump_event(codec: Codec, event: Event) -> str:
             return _COMPLETED[event.outcome.returned]
         event = replace(event, outcome=replace(event.outcome, outputs=EMPTY))
     fields = _EVENT_FIELDS[type(event).__name__]
-
-    def pack(packer: Packer) -> dict[str, Any]:
-        plain = None if packer.careful else pack_plainly(fields, event)
-        return pack_fields(fields, event, packer) if plain is None else plain
-
-    return codec.text(pack)
+    plain = pack_plainly(fields, event)
+    if plain is not None and (text := write_json(plain)).isascii():
+        return text
+    return codec.text(lambda packer: pack_fields(fields, event, packer))
 
 
 def load_event(

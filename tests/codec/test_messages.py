@@ -321,6 +321,42 @@ def test_the_usual_end_of_a_node_takes_few_bytes() -> None:
     """What every node brings is a short list, as it is stored for every node."""
     assert dump_input(CODEC, m.AttemptEnded("a", 1, 2.5, NodeOutput({"x": 1}))) == '["a",1,2.5,"mapping"]'
     assert dump_input(CODEC, m.Answered(7, 2.5)) == "[7,2.5]"
+    added = m.AddNode(NodeSpec("act", id="b", deps=["a"])), m.AddNode(NodeSpec("act"))
+    answered = m.Answered(7, 2.5, tuple(("grow", command) for command in added))
+    text = '[7,2.5,["grow","act","b",["a"]],["grow","act",null,null]]'
+    assert dump_input(CODEC, answered) == text and load_input(CODEC, text) == answered
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(
+        st.tuples(
+            st.text(max_size=3),
+            st.builds(
+                NodeSpec,
+                action=st.text(min_size=1, max_size=3) | st.just(len),
+                id=st.none() | st.text(max_size=3),
+                deps=st.none() | st.lists(st.text(max_size=3), max_size=2),
+                timeout=st.none() | st.just(1.5),
+                when=st.just("all_success") | st.just("all_done"),
+                tags=st.just(()) | st.just(("x",)),
+                failure=st.none() | st.just("mend"),
+            ),
+            st.none() | st.text(max_size=2),
+        ),
+        max_size=3,
+    )
+)
+def test_an_answer_that_adds_nodes_is_read_as_it_was(given: list[tuple[str, NodeSpec, str | None]]) -> None:
+    """By the short way or the general one; a function is known by its name."""
+    answered = m.Answered(7, 2.5, tuple((by, m.AddNode(spec, dag)) for by, spec, dag in given))
+    text = dump_input(CODEC, answered)
+    text.encode()
+    named = [
+        (by, m.AddNode(replace(spec, action="len") if spec.action is len else spec, dag))
+        for by, spec, dag in given
+    ]
+    assert same(load_input(CODEC, text), replace(answered, commands=tuple(named)))
 
 
 def test_outputs_and_exceptions_are_left_out() -> None:
@@ -499,6 +535,16 @@ def test_every_attempt_comes_back(ended: m.AttemptEnded) -> None:
         "[]",
         "[1]",
         "[true,2.5]",
+        "[1,2.5,3]",
+        "[1,2.5,[]]",
+        '[1,2.5,["h","act","b"]]',
+        '[1,2.5,["h","act","b",null,null]]',
+        '[1,2.5,["h","","b",null]]',
+        '[1,2.5,["h",1,"b",null]]',
+        '[1,2.5,[null,"act","b",null]]',
+        '[1,2.5,["h","act",1,null]]',
+        '[1,2.5,["h","act","b","a"]]',
+        '[1,2.5,["h","act","b",[1]]]',
         '["a",1,2.5]',
         '["a",1,2.5,"odd"]',
         '["a",1,2.5,"mapping",false]',
