@@ -257,9 +257,28 @@ def load_event(
 
 
 def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
-    """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`."""
+    """A graph's nodes as JSON text; never raises. What cannot be written leaves a gap: see `MissingValue`.
+
+    One of which only these are set is a list `[id, action, deps]`.
+    """
     nodes = list(defs)
-    return codec.text(lambda packer: [_pack(packer, node, (node.id,)) for node in nodes])
+
+    def pack(packer: Packer) -> list[Any]:
+        if packer.careful:
+            return [packer.slot(node, (node.id,)) for node in nodes]
+        return [_short_def(node) or _pack(packer, node, (node.id,)) for node in nodes]
+
+    return codec.text(pack)
+
+
+_OTHERS_OF_DEF = operator.attrgetter(*(f.name for f in fields_of(NodeDef, ("id", "action", "deps"))))
+_USUAL_DEF = _OTHERS_OF_DEF(NodeDef(id="usual", action="usual"))
+
+
+def _short_def(node: NodeDef) -> tuple[Any, ...] | None:
+    id, action, deps = node.id, node.action, node.deps
+    plain = type(id) is type(action) is str and type(deps) is tuple and all_str(map(type, deps))
+    return (id, action, deps) if plain and all(map(operator.is_, _OTHERS_OF_DEF(node), _USUAL_DEF)) else None
 
 
 def _pack(packer: Packer, record: Any, step: str | tuple[Any]) -> Any:
@@ -270,6 +289,18 @@ def _pack(packer: Packer, record: Any, step: str | tuple[Any]) -> Any:
 def load_defs(codec: Codec, text: str) -> tuple[NodeDef, ...]:
     """The nodes that `dump_defs` wrote; raises `SerializationError` where the text is damaged."""
     found = codec.loads(text)
-    if type(found) is not list or not all(isinstance(node, NodeDef) for node in found):
+    rows = found if type(found) is list else [None]
+    nodes: list[Any] = [_usual_def(row) if type(row) is list else row for row in rows]
+    if not all(isinstance(node, NodeDef) for node in nodes):
         raise SerializationError("the stored graph is damaged: it is no list of nodes", culprit="graph")
-    return tuple(found)
+    return tuple(nodes)
+
+
+def _usual_def(row: list[Any]) -> NodeDef | None:
+    """The node that is written as a list; None if that is damaged."""
+    if len(row) != 3 or not type(row[0]) is type(row[1]) is str:
+        return None
+    id, action, deps = row
+    if type(deps) is not list or not all_str(map(type, deps)):
+        return None
+    return NodeDef(id=id, action=action, deps=tuple(deps))

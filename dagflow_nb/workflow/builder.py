@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from ..core.model import NodeDef, Ref, iter_refs, map_refs, node_id_problem, owner_problem, with_edges
+from ..core.model import EMPTY, NodeDef, Ref, iter_refs, map_refs, node_id_problem, owner_problem, with_edges
 from ..errors import NodeAlreadyExists, ValidationError, shorten
 from . import settings
 from .handles import Lazy, NodeHandle
@@ -355,7 +355,7 @@ class Workflow:
                 id=free,
                 action=named.name,
                 deps=self._ids("after", after),
-                inputs=lowered,
+                inputs=lowered or EMPTY,
                 failure=None if handler is None else handler.name,
                 outputs=named.outputs,
                 **made,

@@ -313,8 +313,27 @@ def test_plain_defs_are_written_as_all_others(node: NodeDef) -> None:
     general = json.loads(CODEC.dumps(node))
     text = dump_defs(CODEC, [node])
     text.encode()
-    assert json.loads(text) == [general]
+    short = [node.id, node.action, list(node.deps)]
+    assert json.loads(text) == ([general] if set(general["v"]) - {"id", "action", "deps"} else [short])
     assert same(load_defs(CODEC, text), (node,))
+
+
+@pytest.mark.parametrize(
+    "text", ['[["a"]]', '[["a",1,[]]]', '[["a","act","b"]]', '[["a","act",[1]]]', "[[]]"]
+)
+def test_a_damaged_short_definition(text: str) -> None:
+    """It is a graph that cannot be read."""
+    with pytest.raises(SerializationError, match="damaged"):
+        load_defs(CODEC, text)
+
+
+def test_a_definition_with_nothing_but_its_name_takes_few_bytes() -> None:
+    """A graph is stored with every run."""
+    nodes = [NodeDef(id="a", action="act"), NodeDef(id="b", action="act", deps=("a",))]
+    assert dump_defs(CODEC, nodes) == '[["a","act",[]],["b","act",["a"]]]'
+    text = dump_defs(CODEC, [*nodes, NodeDef(id="half \ud800", action="act")])
+    text.encode()
+    assert load_defs(CODEC, text)[:2] == tuple(nodes)
 
 
 def test_the_usual_end_of_a_node_takes_few_bytes() -> None:
