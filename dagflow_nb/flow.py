@@ -450,7 +450,7 @@ class DagFlow(Definitions, Records, Forks, Blocking):
         if self._closed or self._heir is not None:
             return
         self._closed = True
-        if self._session.store is not None or self._session.live:
+        if (self._session.store is not None or self._session.live) and not self._engine.is_gone:
             future = self._engine.submit(self._session.close())
             if self._engine.is_here():  # who waits for a run hears of its end before the loop stops
                 future.add_done_callback(lambda closed: self._engine.close())

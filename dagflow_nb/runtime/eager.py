@@ -20,18 +20,20 @@ class Starter:
     """Starts tasks on one loop; on its thread only.
 
     On a loop that makes its tasks its own way, or has got a `call_soon` of its own, their first step comes
-    later, as usual.
+    later, as usual; also on one that may be run within itself (nest_asyncio), as nothing else of the run
+    goes on until such a step has ended.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop, self._call_soon, self._attributes = loop, loop.call_soon, vars(loop)
+        self._nests = hasattr(loop, "_nest_patched")
         self._context: Context | None = None
         self._step: Callable[[], None] | None = None
 
     def start(self, coroutine: Coroutine[Any, Any, None], context: Context) -> asyncio.Task[None]:
         """A task that has come to its first wait, or its end; `context` is nobody else's."""
         loop = self._loop
-        if loop.get_task_factory() is not None:
+        if self._nests or loop.get_task_factory() is not None:
             return loop.create_task(coroutine, context=context)
         if sys.version_info >= (3, 12):
             return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)

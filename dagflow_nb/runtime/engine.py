@@ -42,8 +42,15 @@ class Engine:
                 )
                 self._thread.start()
                 ready.wait()
+            if self.is_gone:
+                raise InvalidState("this DagFlow belongs to the process that forked this one: make a new one")
             assert self._loop is not None
             return self._loop
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its thread is of another process, that this one was forked from."""
+        return self._thread is not None and not self._thread.is_alive()
 
     def _main(self, ready: threading.Event) -> None:
         loop = asyncio.new_event_loop()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -174,3 +176,36 @@ async def test_a_loop_with_a_call_soon_of_its_own_keeps_it() -> None:
         assert loop.call_soon is watched
     finally:
         del loop.call_soon
+
+
+def test_a_loop_that_runs_within_itself_goes_on_with_the_others() -> None:
+    """With nested loops an action may wait for another node of its run, and has its time limit."""
+    code = """
+import asyncio
+import dagflow_nb as d
+d.enable_nested_asyncio()
+flow, begun = d.DagFlow(":memory:", echo=False), asyncio.Event()
+@flow.action
+async def waits():
+    asyncio.get_running_loop().run_until_complete(begun.wait())
+@flow.action
+async def begins():
+    begun.set()
+@flow.action
+async def is_late():
+    asyncio.get_running_loop().run_until_complete(asyncio.sleep(1))
+workflow = d.Workflow("w")
+workflow.add(waits, timeout=20), workflow.add(begins)
+print(flow.run(workflow, view=False).status)
+late = d.Workflow("late")
+late.add(is_late, timeout=0.05)
+run = flow.start(late)
+try:
+    run.wait(10)
+except d.NodeExecutionError as error:
+    print(error.error)
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[0] == "completed", done.stderr
+    assert "timed out" in done.stdout, done.stderr

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -90,3 +92,33 @@ del gone
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.stderr) == ("closed\n", "")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork processes")
+def test_nobody_waits_for_the_loop_of_another_process(tmp_path: Path) -> None:
+    """After a fork the flow says so, and is no hindrance to a new one, nor at exit."""
+    code = """
+import os, sys
+from dagflow_nb import DagFlow, InvalidState, Workflow
+def make():
+    flow, workflow = DagFlow("x.db", echo=False), Workflow("w")
+    workflow.add(flow.action(int))
+    flow.add_workflow(workflow)
+    return flow
+flow = make()
+flow.run("w", view=False)
+child = os.fork()
+if child == 0:
+    try:
+        flow.run("w", view=False)
+    except InvalidState as error:
+        print(error)
+    print(make().run("w", view=False).status, flush=True)
+    sys.exit()
+os.waitpid(child, 0)
+print(flow.run("w", view=False).status, len(flow.runs()))
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    said = "this DagFlow belongs to the process that forked this one: make a new one"
+    assert (done.stdout.splitlines(), done.stderr) == ([said, "completed", "completed 3"], "")
