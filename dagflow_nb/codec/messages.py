@@ -68,7 +68,7 @@ def _is_settled(spec: Any) -> bool:
         and spec.ask is None
         and type(spec.action) is str
         and type(spec.cache) in SCALARS
-        and (type(spec) is NodeSpec or (spec.over is None and spec.result is None and not spec.defaults))
+        and (type(spec) is NodeSpec or (spec.over is None and spec.result is None and spec.defaults is EMPTY))
     )
 
 

@@ -13,7 +13,7 @@ from ..cache import Cache
 from ..codec import Codec
 from ..config import DagConfig
 from ..core import messages as m
-from ..core.model import NodeDef, iter_refs
+from ..core.model import EMPTY, NodeDef, iter_refs
 from ..errors import ActionNotFound, ValidationError, did_you_mean, shorten
 from ..fingerprint import Code, code_of, read_source
 from ..workflow.builder import Workflow
@@ -162,7 +162,7 @@ def gather_inputs(
 ) -> dict[str, Any]:
     """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins."""
     declared = workflow.inputs
-    given_values = [(spec.inputs, spec.over) for spec in specs if spec.inputs or spec.over is not None]
+    given_values = [(spec.inputs, spec.over) for spec in specs if spec.inputs is not EMPTY or spec.over is not None]
     refs = [ref for values in given_values for ref in iter_refs(values) if ref.target == "inputs"]
     known = {*declared, *(str(ref.path[0]) for ref in refs if ref.path)}
     for name in by_name:
@@ -196,7 +196,7 @@ def check_inputs(
     culprit = None
     content: set[str] = set()  # actions that need no inputs
     for spec in specs:
-        if not spec.inputs and spec.kind == "action" and spec.action in content:
+        if (spec.inputs is EMPTY or not spec.inputs) and spec.kind == "action" and spec.action in content:
             continue
         action = actions.get(spec.action)
         if spec.kind == "workflow" or spec.kind == "branch" or action is None:

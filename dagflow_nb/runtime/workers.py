@@ -13,7 +13,7 @@ from ..actions import MISSING, FunctionAction, NodeAction, NodeCtx
 from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
-from ..core.model import NodeOutput
+from ..core.model import EMPTY, NodeOutput
 from ..core.state import NO_SETTINGS
 from ..store import Unit
 from ..threads import Threads
@@ -114,7 +114,7 @@ class Workers:
         """Let an attempt run where it belongs."""
         run, spec, id = self._run, node.spec, own.node_id
         inputs: dict[str, Any] = {}
-        if spec.inputs or spec.item is not None or node.human is not None or node.answered:
+        if spec.inputs is not EMPTY or spec.item is not None or node.human is not None or node.answered:
             try:
                 inputs = run.values.for_action(node, self.inputs_of(node, action))
             except Exception as error:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.graph import find_cycle
-from ..core.model import NodeDef, Ref, iter_refs, owner_problem
+from ..core.model import EMPTY, NodeDef, Ref, iter_refs, owner_problem
 from ..errors import CycleError, DependencyNotFound, ValidationError, did_you_mean
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple
                 for taken in side:
                     if taken not in nodes:
                         yield _no_branch(node.id, taken, nodes), (node.id, "branch", taken)
-        for what, name, value in _values(node) if node.inputs or node.over is not None else ():
+        for what, name, value in _values(node) if node.inputs is not EMPTY or node.over is not None else ():
             for ref in iter_refs(value):
                 if (wrong := _reference_problem(node.id, ref, nodes)) is not None:
                     yield wrong, (node.id, what, name)
