@@ -162,7 +162,8 @@ def gather_inputs(
 ) -> dict[str, Any]:
     """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins."""
     declared = workflow.inputs
-    given_values = [(spec.inputs, spec.over) for spec in specs if spec.inputs is not EMPTY or spec.over is not None]
+    some = (spec for spec in specs if spec.inputs is not EMPTY or spec.over is not None)
+    given_values = [(spec.inputs, spec.over) for spec in some]
     refs = [ref for values in given_values for ref in iter_refs(values) if ref.target == "inputs"]
     known = {*declared, *(str(ref.path[0]) for ref in refs if ref.path)}
     for name in by_name:
