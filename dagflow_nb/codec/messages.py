@@ -90,9 +90,10 @@ def may_wait(message: Any) -> bool:
         outcome = message.outcome
         return outcome is not None and outcome.metadata is EMPTY
     if kind is Answered:
-        return not message.settings and all(
-            type(command) is AddNode and _is_settled(command.spec) for _, command in message.commands
-        )
+        for _, command in message.commands:
+            if type(command) is not AddNode or not _is_settled(command.spec):
+                return False
+        return not message.settings
     return kind is NodesAdded and are_settled(message.nodes)
 
 

@@ -126,30 +126,31 @@ class Asking:
                 return None
         if self.waiting or (self._task is not None and not self._task.done()) or _wishes_of(event):
             return None
-        hooks = [hook for hook, always in concerned if always or self._wants(hook, event)]
         given: list[tuple[Hook, list[Any]]] = []
-        for hook in hooks:
+        answers: list[tuple[str, Any]] = []
+        for hook, always in concerned:
+            if not (always or self._wants(hook, event)):
+                continue
             found = hook.ask_at_once(self._context, event)
-            if found is None:
-                break
-            given.append((hook, found))
-        answers = self._ready(given) if len(given) == len(hooks) else None
-        if answers is None:
-            for hook, found in given:
-                hook.keep(event, found)
-            return None
+            if found is not None:
+                given.append((hook, found))
+            if found is None or not self._make_ready(hook.name, found, answers):
+                for earlier, commands in given:
+                    earlier.keep(event, commands)
+                return None
         run = self._run
-        return m.Answered(event.seq, run.clock.now(), answers, (), run.growth.new_settings())
+        return m.Answered(event.seq, run.clock.now(), tuple(answers), (), run.growth.new_settings())
 
-    def _ready(self, given: list[tuple[Hook, list[Any]]]) -> tuple[tuple[str, Any], ...] | None:
-        """The commands for the scheduler; None where that takes long, or where one of them is wrong."""
-        commands = [(hook.name, command) for hook, found in given for command in found]
-        if any([_asks_a_person(command) for _, command in commands]):
-            return None
-        try:
-            return tuple([(name, self._run.growth.ready(command)) for name, command in commands])
-        except Exception:
-            return None  # it is told by the task, which finds it again
+    def _make_ready(self, hook: str, found: list[Any], answers: list[tuple[str, Any]]) -> bool:
+        """Add commands for the scheduler to `answers`; False where that takes long, or where one is wrong."""
+        for command in found:
+            if _asks_a_person(command):
+                return False
+            try:
+                answers.append((hook, self._run.growth.ready(command)))
+            except Exception:
+                return False  # it is told by the task, which finds it again
+        return True
 
     async def _ask_all(self) -> None:
         run, asked = self._run, 0
