@@ -198,6 +198,8 @@ class RunCoordinator:
         until = 0.0
         try:
             while not self.done.done():
+                if self._commands.waiting:
+                    self._commands.take()
                 self._take_in()
                 if not self._inbox:
                     break

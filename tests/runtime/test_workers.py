@@ -164,6 +164,28 @@ def test_what_a_coroutine_asks_of_its_run_comes_before_its_end() -> None:
         assert states(run) == {"first": "completed", "second": "pending", "more": "completed"}
 
 
+def test_what_a_thread_asks_of_its_run_comes_before_its_end() -> None:
+    """A hook that cancels the run, and an action that pauses it, keep what follows from running."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        def first(ctx: Any, pauses: bool) -> None:
+            if pauses:
+                flow.get(ctx.run_id).pause()
+
+        async def second() -> None:
+            pass
+
+        @flow.on_completed(node="first", dag="stopped")
+        def stop(event: Any) -> None:
+            flow.get(event.run_id).cancel()
+
+        for name, left in (("held", "pending"), ("stopped", "cancelled")):
+            workflow = Workflow(name)
+            workflow.add(second, after=[workflow.add(first, pauses=name == "held")])
+            run = flow.run(workflow, view=False, raise_on_failure=False)
+            assert states(run) == {"first": "completed", "second": left}
+
+
 def test_a_mistyped_output_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     """The default is taken, and both logs say so: once, however many nodes want it."""
     with DagFlow(":memory:", echo=False) as flow:
