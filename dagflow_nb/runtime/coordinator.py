@@ -49,7 +49,7 @@ log = logging.getLogger("dagflow_nb")
 OVER = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
 MOST_INPUTS = 2000  # that share a unit of the store
 _is_on_loop = attrgetter("on_loop")
-TURN = 0.002  # seconds that a run goes on before others on its loop have their turn
+TURN = 0.001  # seconds that a run goes on before others on its loop have their turn
 
 
 class RunCoordinator:
