@@ -52,7 +52,7 @@ class Scheduler(State):
     """The state of one run and the only code that changes it.
 
     `listens(event)` tells whether any hook is to be asked about an event; the others count as answered
-    at once.
+    at once. `checked`: that the nodes fit together is known.
 
     >>> from dagflow_nb import DagConfig
     >>> scheduler = Scheduler("hello", "run-1", [NodeDef(id="greet", action="greet")])
@@ -68,8 +68,9 @@ class Scheduler(State):
         specs: Iterable[NodeDef],
         *,
         listens: Callable[[Any], bool] = lambda event: False,
+        checked: bool = False,
     ) -> None:
-        super().__init__(dag_name, run_id, specs, listens)
+        super().__init__(dag_name, run_id, specs, listens, checked)
 
     def handle(self, message: m.Input) -> list[m.Effect]:
         """Take one input; returns what the runtime is to do, in order.

@@ -93,7 +93,12 @@ class State:
     """
 
     def __init__(
-        self, dag_name: str, run_id: str, specs: Iterable[NodeDef], listens: Callable[[Any], bool]
+        self,
+        dag_name: str,
+        run_id: str,
+        specs: Iterable[NodeDef],
+        listens: Callable[[Any], bool],
+        checked: bool = False,
     ) -> None:
         self.dag_name, self.run_id, self.listens = dag_name, run_id, listens
         self.config: Settings
@@ -145,7 +150,7 @@ class State:
         self.now = 0.0
         self.chain = 0
         self._keys: dict[Any, tuple[str, ...]] = {}
-        self.add(self.graph.check(specs))
+        self.add(list(specs) if checked else self.graph.check(specs))
 
     # --- nodes --------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from ..codec import Codec, are_settled, dump_defs
 from ..codec.weight import are_heavy
 from ..config import DagConfig
 from ..core import messages as m
+from ..core.graph import Graph
 from ..core.model import EMPTY, NodeDef
 from ..core.scheduler import Scheduler
 from ..errors import DagNotFound, InvalidState, ValidationError
@@ -174,7 +175,9 @@ class Session:
         """Everything a run of this workflow needs, checked; raises before anything has happened."""
         found = self.find_workflow(workflow)
         prepare.check_given(inputs, cache)
-        specs = (*flatten(found, self._finder(found)), *extra_nodes)
+        specs = flatten(found, self._finder(found))
+        if more := tuple(extra_nodes):
+            specs = tuple(Graph(found.name).check((*specs, *more)))
         self._take_functions(found)
         actions = self.actions()
         prepare.check_actions(specs, actions)
@@ -249,7 +252,7 @@ class Session:
         if run_id in self.live:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
         name = prepared.workflow.name
-        scheduler = Scheduler(name, run_id, prepared.specs)
+        scheduler = Scheduler(name, run_id, prepared.specs, checked=True)
         rows = await self._encoded_apart(run_id, {**prepared.cache.as_dict(), "inputs": prepared.inputs})
         await store.create_run(
             {

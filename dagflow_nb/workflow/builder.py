@@ -70,6 +70,7 @@ class Workflow:
         self._dotted: set[str] = set()
         self._bound_at = 0  # how many nodes there were when these were bound
         self._branches: dict[str, list[str]] = {}  # node -> the branch nodes that lead to it
+        self.fits: tuple[Any, ...] = ()  # the nodes and the result that were last found to fit together
         # descriptions of inputs and outputs, which YAML has and nodes do not: (node, what, name) -> text
         self._notes: dict[tuple[str, str, str], str] = {}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib
 import pickle
 import time
 from collections import OrderedDict
@@ -651,3 +652,35 @@ def test_an_id_with_a_dot_takes_references_over() -> None:
     assert wf.nodes["early"].deps == ()
     wf.add("make", id="later")
     assert wf.nodes["early"].deps == ("later",)
+
+
+def test_what_was_found_to_fit_is_looked_at_again_once_it_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a node is added, or refers to another one now, or the result is new; else it is not."""
+    looks: list[int] = []
+    module = importlib.import_module("dagflow_nb.workflow.check")
+    real = module.problems
+
+    def problems(nodes: Any, result: Any = None) -> Any:
+        looks.append(len(nodes))
+        return real(nodes, result)
+
+    monkeypatch.setattr(module, "problems", problems)
+    wf = Workflow("w")
+    first = wf.add("act", id="first")
+    wf.add("act", id="second", x=ref("first.out"))
+    for _ in range(3):
+        check(wf)
+    assert looks == [2]
+    wf.add("act", id="third", after=["nobody"])
+    for _ in range(2):
+        with pytest.raises(DependencyNotFound, match="nobody"):
+            check(wf)
+    wf.add("act", id="nobody")
+    check(wf)
+    wf.result = first["out"]
+    check(wf)
+    wf.add("act", id="first.out")  # `second` refers to this one now
+    check(wf)
+    assert looks == [2, 3, 3, 4, 4, 5]
