@@ -203,12 +203,12 @@ class Graph:
         self._position = position
         self.version += 1
         for node in added:
-            spec = node.spec
+            spec, id, met_anyway = node.spec, node.id, node.met
             unmet = 0
             for dep in spec.deps if len(spec.deps) < 2 else dict.fromkeys(spec.deps):
                 other = nodes[dep]
-                other.dependants[node.id] = None
-                if not other.released and dep not in node.met:
+                other.dependants[id] = None
+                if not (other.released or dep in met_anyway):
                     unmet += 1
             if spec.parent is not None:
                 group = nodes[spec.parent]

@@ -70,8 +70,9 @@ def run_row(s: Scheduler, ended: m.RunEnded | None) -> dict[str, Any]:
         "active_seconds": s.elapsed + (s.now - s.active_since if s.active_since is not None else 0.0),
     }
     if ended is not None:
-        ran = [node for node in s.nodes.values() if not node.is_group]
-        row["attempts"] = sum(node.attempt - (node.status is NodeStatus.CACHED) for node in ran)
+        # what was known was not attempted
+        made = sum([node.attempt for node in s.nodes.values() if not node.is_group])
+        row["attempts"] = made - count[NodeStatus.CACHED]
     return row
 
 

@@ -123,10 +123,10 @@ class Workers:
         ctx = NodeCtx(
             run.dag_name, id, spec.action, run.run_id, own.attempt, inputs, run.cache, run.app_data, own
         )
-        where = spec.executor or run.scheduler.settings.get(spec.action, NO_SETTINGS).executor
-        if where == "async" or not isinstance(action, FunctionAction):
+        if own.on_loop or not isinstance(action, FunctionAction):
             own.task = run.tasks.start(self._coroutine(own, action, ctx), run.context.copy())
             return
+        where = spec.executor or run.scheduler.settings.get(spec.action, NO_SETTINGS).executor
         context = run.context.copy()
         if where == "thread":
             run_in_thread(action, ctx, own, context, self._threads, self._in_thread(own))
