@@ -118,7 +118,7 @@ class Asking:
 
         They are asked before anything is stored, so that the event and its answer are stored together.
         """
-        if next(iter(self._run.scheduler.asks)) != event.seq:
+        if next(iter(self._run.scheduler.asks), None) != event.seq:
             return None  # an earlier one is not answered yet, if only as it waits to be stored
         concerned = self._hooks_for(type(event))
         for hook, _ in concerned:
