@@ -134,10 +134,16 @@ def _dump_attempt(codec: Codec, ended: AttemptEnded) -> str:
     return codec.dumps(ended)
 
 
-_SPEC = operator.attrgetter("action", "id", "deps")
-_OTHERS = [field.name for field in fields_of(NodeSpec) if field.name not in ("action", "id", "deps")]
-_OTHERS_OF_SPEC = operator.attrgetter(*_OTHERS)
-_USUAL_SPEC = _OTHERS_OF_SPEC(NodeSpec("usual"))
+def _test_of_others(usual: Any) -> Callable[[Any], bool]:
+    """What tells whether all of a node but id, action and dependencies is as in `usual`."""
+    names = [field.name for field in fields_of(type(usual), ("id", "action", "deps"))]
+    values = operator.attrgetter(*names)
+    expected = values(usual)
+    return lambda node: all(map(operator.is_, values(node), expected))
+
+
+_is_usual_spec = _test_of_others(NodeSpec("usual"))
+_is_usual_def = _test_of_others(NodeDef(id="usual", action="usual"))
 
 
 def _short_answer(answered: Answered) -> str | None:
@@ -148,9 +154,10 @@ def _short_answer(answered: Answered) -> str | None:
     for by, command in answered.commands:
         if type(command) is not AddNode or command.dag_name is not None or type(command.spec) is not NodeSpec:
             return None
-        action, id, deps = _SPEC(command.spec)
+        spec = command.spec
+        action, id, deps = spec.action, spec.id, spec.deps
         plain = type(by) is type(action) is str and (id is None or type(id) is str)
-        if not plain or not all(map(operator.is_, _OTHERS_OF_SPEC(command.spec), _USUAL_SPEC)):
+        if not plain or not _is_usual_spec(spec):
             return None
         if deps is not None and not (type(deps) is tuple and all_str(map(type, deps))):
             return None
@@ -272,14 +279,10 @@ def dump_defs(codec: Codec, defs: Iterable[NodeDef]) -> str:
     return codec.text(pack)
 
 
-_OTHERS_OF_DEF = operator.attrgetter(*(f.name for f in fields_of(NodeDef, ("id", "action", "deps"))))
-_USUAL_DEF = _OTHERS_OF_DEF(NodeDef(id="usual", action="usual"))
-
-
 def _short_def(node: NodeDef) -> tuple[Any, ...] | None:
     id, action, deps = node.id, node.action, node.deps
     plain = type(id) is type(action) is str and type(deps) is tuple and all_str(map(type, deps))
-    return (id, action, deps) if plain and all(map(operator.is_, _OTHERS_OF_DEF(node), _USUAL_DEF)) else None
+    return (id, action, deps) if plain and _is_usual_def(node) else None
 
 
 def _pack(packer: Packer, record: Any, step: str | tuple[Any]) -> Any:

@@ -59,7 +59,8 @@ class Plain:
 
     def may(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
         """Whether a call with these arguments provably only looks and decides, so that `call` may be used."""
-        return self._proof is not None and self._seconds < SLOW and self._proof.holds(first, named)
+        proof = self._proof
+        return proof is not None and self.is_proved and proof.holds(first, named)
 
     async def __call__(self, *first: Any, **named: Any) -> Any:
         """What the function returns or yields."""
