@@ -73,7 +73,7 @@ class Names:
             except ValueError:  # it is not set yet
                 return MISSING
         names = function.__globals__
-        builtins = function.__builtins__  # type: ignore[attr-defined]  # typeshed does not know it
+        builtins = function.__builtins__
         if type(names) is not dict or type(builtins) is not dict:
             return REFUSED
         return names[name] if name in names else builtins.get(name, MISSING)
