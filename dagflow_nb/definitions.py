@@ -53,13 +53,15 @@ class Definitions:
             return partial(self._define, settings)
         return self._define(settings, fn)
 
-    def _define(self, settings: dict[str, Any], target: Any) -> Action[..., Any]:
+    def _define(
+        self, settings: dict[str, Any], target: Any, make: Callable[..., Action[..., Any]] = make_action
+    ) -> Action[..., Any]:
         for name in settings:
             if name not in _SETTINGS:
                 raise ValidationError(
                     f"an action has no setting {name!r}: {did_you_mean(name, _SETTINGS)}", culprit=name
                 )
-        made = make_action(target, **settings)
+        made = make(target, **settings)
         self._session.registry.register(made)
         self._session._auto.pop(made.name, None)
         return made

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .actions import ActionRegistry
+from .agents.defining import Agents
 from .answers import check_answers_of, need_node, time_is_over
 from .blocking import STOP_WITHIN, Blocking
 from .cache import Cache
@@ -25,7 +26,6 @@ from .config import DagConfig
 from .controls import check_view
 from .core import messages as m
 from .core.model import RunStatus
-from .definitions import Definitions
 from .errors import DagError, DagNotFound, InvalidState
 from .forks import Forks
 from .hooks import make_hook
@@ -49,7 +49,7 @@ def latest_flow() -> DagFlow | None:
     return _latest() if _latest is not None else None
 
 
-class DagFlow(Definitions, Records, Forks, Blocking):
+class DagFlow(Agents, Records, Forks, Blocking):
     """One notebook session on one database.
 
     `database`: `"sqlite:PATH"`, a path, or `":memory:"`. `config`: a `DagConfig` or a mapping, for all

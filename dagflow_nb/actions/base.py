@@ -71,10 +71,14 @@ class NodeAction(ABC):
 
 
 class PreparedAction(NodeAction):
-    """An action with its settings, as the engine uses it."""
+    """An action with its settings, as the engine uses it.
+
+    `is_tool`: language models are told of it.
+    """
 
     name: str
     options: Options
+    is_tool: bool = False
 
     @property
     def settings(self) -> ActionSettings:

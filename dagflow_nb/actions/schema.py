@@ -1,4 +1,4 @@
-"""The JSON schema of a function's parameters."""
+"""The JSON schema of a function's parameters, with what annotations and docstring say of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import ConfigDict
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from .binding import MISSING, Binder, Parameter
+from .docstrings import read_docstring
 
 
 class _Open(GenerateJsonSchema):
@@ -23,6 +24,9 @@ class _Open(GenerateJsonSchema):
 def parameters_schema(name: str, binder: Binder) -> dict[str, Any]:
     """An object schema with a property for each parameter; `**kwargs` allow further ones.
 
+    A property is described by `Annotated[..., Field(description=...)]`, else by the docstring (in Google's
+    style).
+
     >>> def f(count: int, mode: str = "fast"): ...
     >>> parameters_schema("f", Binder(f))["required"]
     ['count']
@@ -33,6 +37,9 @@ def parameters_schema(name: str, binder: Binder) -> dict[str, Any]:
     except Exception:  # one annotation that pydantic cannot take: find it, and leave it open
         schema = _of_types(name, parameters, [_known(p, binder.resolved(p)) for p in parameters])
     schema["additionalProperties"] = binder.extra is not None
+    for parameter, text in read_docstring(binder.function)[1].items():
+        if parameter in schema["properties"]:
+            schema["properties"][parameter].setdefault("description", text)
     return schema
 
 

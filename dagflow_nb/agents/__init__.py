@@ -1,0 +1,1 @@
+"""Graphs that language models make: tools that they are told of, plans that they write, planners."""
