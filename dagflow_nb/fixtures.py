@@ -111,7 +111,7 @@ class Recorder:
         elif isinstance(message, m.Tick) and any(not isinstance(effect, m.WakeAt) for effect in effects):
             self._add(message.at, {"tick": True})  # a delay was over, or an attempt had taken too long
         for effect in effects:
-            if isinstance(effect, m.Emit) and effect.ask:
+            if isinstance(effect, m.AskHooks):
                 self._asked[effect.event.seq] = (*asked_about(effect.event), len(self.steps))
 
     def _add(self, at: float, step: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ enums), writes no pickle unless told to, and says what it cannot store. The func
 messages of a run with it.
 """
 
-from .base import MissingValue, all_scalars, all_str, write_json
+from .base import SCALARS, MissingValue, write_json
 from .classes import Unknown
 from .messages import (
     are_settled,
@@ -20,13 +20,12 @@ from .messages import (
 from .values import Codec, Encoded, Parts, short_json
 
 __all__ = [
+    "SCALARS",
     "Codec",
     "Encoded",
     "MissingValue",
     "Parts",
     "Unknown",
-    "all_scalars",
-    "all_str",
     "are_settled",
     "dump_defs",
     "dump_event",

@@ -204,12 +204,13 @@ class Graph:
         self.version += 1
         for node in added:
             spec, id, met_anyway = node.spec, node.id, node.met
-            unmet = 0
-            for dep in spec.deps if len(spec.deps) < 2 else dict.fromkeys(spec.deps):
+            deps = spec.deps if len(spec.deps) < 2 else dict.fromkeys(spec.deps)
+            unmet = len(deps)
+            for dep in deps:
                 other = nodes[dep]
                 other.dependants[id] = None
-                if not (other.released or dep in met_anyway):
-                    unmet += 1
+                if other.released or dep in met_anyway:
+                    unmet -= 1
             if spec.parent is not None:
                 group = nodes[spec.parent]
                 assert isinstance(group.children, list)

@@ -73,7 +73,7 @@ def start(s: State, node: Node) -> None:
         return
     spec = node.spec
     settings = s.settings.get(spec.action, NO_SETTINGS)
-    if not (node.told or is_cacheable(spec.cache, settings)):
+    if not node.told and not (settings.cached if spec.cache is None else is_cacheable(spec.cache, settings)):
         tell_started(s, node)
     s.effects.append(m.StartAttempt(node.id, node.attempt))
     seconds = spec.timeout if spec.timeout is not None else settings.timeout

@@ -429,11 +429,10 @@ class CloseGroup:
 
 
 @dataclass(slots=True)
-class Emit:
-    """An event to record and show; with `ask` the hooks are to be asked, then say `Answered`."""
+class AskHooks:
+    """Ask the hooks about this event, which comes before it, then say `Answered`."""
 
     event: Any
-    ask: bool = False
 
 
 @dataclass(slots=True)
@@ -452,4 +451,5 @@ class RunEnded:
     node_id: str | None = None
 
 
-Effect = StartAttempt | CancelAttempt | OpenGroup | CloseGroup | Emit | WakeAt | RunEnded
+# an event is an effect too: it is to be recorded and shown
+Effect = ExecutionEvent | AskHooks | StartAttempt | CancelAttempt | OpenGroup | CloseGroup | WakeAt | RunEnded

@@ -58,7 +58,7 @@ class Scheduler(State):
     >>> scheduler = Scheduler("hello", "run-1", [NodeDef(id="greet", action="greet")])
     >>> effects = scheduler.handle(m.Begin(0.0, DagConfig()))
     >>> [type(effect).__name__ for effect in effects]
-    ['Emit', 'Emit', 'StartAttempt']
+    ['RunStarted', 'NodeStarted', 'StartAttempt']
     """
 
     def __init__(

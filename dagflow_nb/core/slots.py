@@ -79,11 +79,11 @@ class Slots:
         empty: Keys | None = None
         queues = self.queues
         for keys, queue in queues.items():
-            head = self._head(queue)
-            if head is None:
+            nodes = queue.nodes
+            if not (nodes and nodes[0][1].ready) and self._head(queue) is None:
                 empty = keys
-            elif (best is None or head[0] < first) and queue.free(at):
-                best, first = queue, head[0]
+            elif (best is None or nodes[0][0] < first) and queue.free(at):
+                best, first = queue, nodes[0][0]
         if empty is not None and len(queues) > 1:
             del queues[empty]
         if best is None:

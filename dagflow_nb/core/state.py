@@ -327,7 +327,9 @@ class State:
             final.ended = event.seq
             if not asks:
                 self.settling.append(final)
-        self.effects.append(m.Emit(event, asks))
+        self.effects.append(event)
+        if asks:
+            self.effects.append(m.AskHooks(event))
 
     def too_many_answers(self) -> None:
         """A chain of answers goes on and on: the run pauses, and says why once."""

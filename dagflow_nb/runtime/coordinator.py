@@ -273,10 +273,12 @@ class RunCoordinator:
         if type(message) is m.AttemptEnded:
             self.workers.record(message, unit)
         for effect in effects:
-            if type(effect) is m.Emit:
-                self._emit(effect.event, effect.ask, unit)
-            elif type(effect) is m.StartAttempt:
+            if type(effect) is m.StartAttempt:
                 starts.append(self.workers.register(effect))
+            elif isinstance(effect, m.Event):
+                self._emit(effect, unit)
+            elif isinstance(effect, m.AskHooks):
+                self._to_ask.append(effect.event)
             elif isinstance(effect, m.CancelAttempt):
                 self.workers.stop(effect, unit)
             elif isinstance(effect, m.OpenGroup):
@@ -360,15 +362,13 @@ class RunCoordinator:
             self.asking.waiting.extend(to_ask)
             self.asking.go()
 
-    def _emit(self, event: Any, ask: bool, unit: Unit) -> None:
+    def _emit(self, event: Any, unit: Unit) -> None:
         watch, kind = self.watch, type(event)
         usual = kind is m.NodeStarted or may_wait(event)
         unit.events.append(event if usual else event_row(event, dump_event(self.codec, event)))
         watch.past.append(event)
         if watch.listeners:
             watch.tell(event)
-        if ask:
-            self._to_ask.append(event)
         if not usual or (kind is m.NodeCompleted and (self.outputs.told or event.outcome.recovered)):
             self._look_at(event, unit)
 

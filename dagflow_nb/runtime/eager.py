@@ -15,6 +15,9 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any
 
+# what `asyncio.current_task` looks into, before Python 3.12
+_current_tasks: dict[Any, Any] = getattr(tasks, "_current_tasks", {})
+
 
 class Starter:
     """Starts tasks on one loop; on its thread only.
@@ -45,7 +48,7 @@ class Starter:
             task = asyncio.Task(coroutine, loop=loop, context=context)
         finally:
             del loop.call_soon
-        step, outer = self._step, tasks.current_task(loop)
+        step, outer = self._step, _current_tasks.get(loop)
         if step is None:
             return task
         if outer is None:

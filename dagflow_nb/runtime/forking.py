@@ -215,8 +215,8 @@ class _Fork:
         s.listens = lambda event: any(hook.matches(event, s.dag_name) for hook in hooks)
         message = m.Forked(self.now, nodes, outputs)
         for effect in s.handle(message):
-            if isinstance(effect, m.Emit):
-                event: Any = effect.event
+            if isinstance(effect, m.Event):
+                event: Any = effect
                 about = getattr(event, "node", None)
                 id = about.node_id if about is not None else getattr(event, "branch_id", None)
                 unit.events.append((event.seq, event.at, type(event).__name__, id, dump_event(codec, event)))

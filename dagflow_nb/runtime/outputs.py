@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
 
+def settled_rows(node_id: str, outputs: Mapping[str, Any], at: float) -> list[Any]:
+    """A node's outputs, of which `is_settled` has been asked, as they are handed to a unit."""
+    return [(node_id, dict(outputs), at)] if outputs else []
+
+
 class Outputs:
     """Values of one run as rows of the table `artifacts`.
 
@@ -36,15 +41,11 @@ class Outputs:
         Raises `TypeError` where the outputs have other names than texts.
         """
         if is_settled(outputs):
-            return self.settled_rows(node_id, outputs)
+            return settled_rows(node_id, outputs, self._run.clock.now())
         for key in outputs:
             if not isinstance(key, str):
                 raise TypeError(f"the names of outputs are texts, unlike {shorten(key)}")
         return self.encode(node_id, outputs)
-
-    def settled_rows(self, node_id: str, outputs: Mapping[str, Any]) -> list[Any]:
-        """The same for outputs of which `is_settled` has been asked."""
-        return [(node_id, dict(outputs), self._run.clock.now())] if outputs else []
 
     def encode(
         self, namespace: str, values: Mapping[str, Any], at: float | None = None, *, lend: bool = True

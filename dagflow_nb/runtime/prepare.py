@@ -40,6 +40,16 @@ class Prepared:
     hides: bool = False  # whether some of its values are secrets by what takes them
 
 
+def of_each_kind(specs: Iterable[NodeDef]) -> list[NodeDef]:
+    """The nodes that checks can tell apart: of those that have no inputs and differ by id and edges only, the
+    first."""
+    found: dict[Any, NodeDef] = {}
+    for spec in specs:
+        plain = spec.kind == "action" and spec.inputs is EMPTY and spec.cache is None and spec.ask is None
+        found.setdefault((spec.action, spec.failure, spec.executor) if plain else spec.id, spec)
+    return list(found.values())
+
+
 def _names(specs: Iterable[NodeDef]) -> set[str]:
     return {spec.action for spec in specs} | {spec.failure for spec in specs if spec.failure is not None}
 

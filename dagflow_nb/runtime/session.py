@@ -180,19 +180,20 @@ class Session:
             specs = tuple(Graph(found.name).check((*specs, *more)))
         self._take_functions(found)
         actions = self.actions()
-        prepare.check_actions(specs, actions)
+        kinds = prepare.of_each_kind(specs)
+        prepare.check_actions(kinds, actions)
         settings = prepare.settings_with(actions, self.executor_name(executor))
-        needed = prepare.check_executors(specs, settings, self.executors)
+        needed = prepare.check_executors(kinds, settings, self.executors)
         cached = cache.as_dict() if cache is not None else {}
         merged: dict[str, Any] = {}
         if check_inputs:
             merged = prepare.gather_inputs(
-                found, specs, dict(inputs or {}), by_name or {}, cached.get("inputs", {})
+                found, kinds, dict(inputs or {}), by_name or {}, cached.get("inputs", {})
             )
-            prepare.check_inputs(specs, actions, merged)
+            prepare.check_inputs(kinds, actions, merged)
         specs, merged, hides = hide_secrets(specs, actions, merged)
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
-        codes = prepare.codes_of(specs, actions)
+        codes = prepare.codes_of(kinds, actions)
         return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached), needed, hides)
 
     def executor_name(self, executor: Any) -> str | None:

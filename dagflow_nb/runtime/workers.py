@@ -19,6 +19,7 @@ from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
 from .capture import CURRENT
+from .outputs import settled_rows
 from .recovery import reads_answers
 from .rows import is_settled
 from .values import MissingReference, gap_in
@@ -209,15 +210,16 @@ class Workers:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
             result = Result(None, error, action)
         run, outcome = self._run, result.outcome
+        at = run.clock.now()
         if outcome is not None and own.key is None and is_settled(outcome.outputs):
-            result.rows = run.outputs.settled_rows(own.node_id, outcome.outputs)
+            result.rows = settled_rows(own.node_id, outcome.outputs, at)
         elif outcome is not None and _takes_long(outcome.outputs):
             await asyncio.to_thread(self._with_rows, own, result)
         else:
             self._with_rows(own, result)
         if run.is_full():
             await run.room()
-        self._ended(own, result, in_task=True)
+        self._ended(own, result, at)
 
     def _in_thread(self, own: Talk) -> Callable[[Result], None]:
         """What is called in the thread that ran an attempt: values are encoded there, not on the loop."""
@@ -244,16 +246,16 @@ class Workers:
             result.error = f"its outputs cannot be read: {describe(error)}"
         return result
 
-    def _ended(self, own: Talk, result: Result, in_task: bool = False) -> None:
+    def _ended(self, own: Talk, result: Result, in_task_at: float | None = None) -> None:
         id = own.node_id
         if self._under_way.get(id) is not own:
             return
         run = self._run
         own.result = result
-        at, outcome = run.clock.now(), result.outcome
+        at, outcome = run.clock.now() if in_task_at is None else in_task_at, result.outcome
         if outcome is not None:
             message = m.AttemptEnded(id, own.attempt, at, outcome)
-            if in_task:
+            if in_task_at is not None:
                 run.post_at_once(message, alone=len(self._under_way) == 1)
             else:
                 run.post(message)

@@ -70,7 +70,8 @@ class Workflow:
         self._dotted: set[str] = set()
         self._bound_at = 0  # how many nodes there were when these were bound
         self._branches: dict[str, list[str]] = {}  # node -> the branch nodes that lead to it
-        self.fits: tuple[Any, ...] = ()  # the nodes and the result that were last found to fit together
+        # the nodes and the result that were last found to fit together
+        self.fits: tuple[tuple[NodeDef, ...], Any] = ((), None)
         # descriptions of inputs and outputs, which YAML has and nodes do not: (node, what, name) -> text
         self._notes: dict[tuple[str, str, str], str] = {}
 

@@ -35,12 +35,14 @@ def check(workflow: Workflow) -> None:
         if id(one) in seen:
             continue
         seen.add(id(one))
-        parts = (*one.nodes.values(), one.result)
+        nodes, (known, result) = one.nodes, one.fits
         # each run checks its workflow: what was found to fit, and is the same to the last node, fits
-        if len(parts) != len(one.fits) or not all(map(operator.is_, parts, one.fits)):
-            for error, _ in problems(one.nodes, one.result):
+        same = len(nodes) == len(known) and all(map(operator.is_, nodes.values(), known))
+        given = one.result
+        if not same or not (given is result or (type(given) is Ref and given == result)):
+            for error, _ in problems(nodes, given):
                 raise error
-            one.fits = parts
+            one.fits = (tuple(nodes.values()), given)
         todo.extend(one.workflows.values())
 
 

@@ -7,7 +7,7 @@ depend on their siblings only. What a map over a workflow runs for each item is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class _Flattener:
 
     def nodes_of(
         self, workflow: Workflow, prefix: str, parent: str | None, chain: tuple[str, ...]
-    ) -> list[NodeDef]:
+    ) -> Sequence[NodeDef]:
         """Its nodes and all below them, with `prefix` before their ids."""
         if workflow.name in chain:
             way = " -> ".join([*chain[chain.index(workflow.name) :], workflow.name])
@@ -57,10 +57,12 @@ class _Flattener:
         if id(workflow) not in self._checked:
             self._checked.add(id(workflow))
             check(workflow)
+        if not prefix and parent is None and all(map(_is_plain, workflow.nodes.values())):
+            return workflow.fits[0]
         chain = (*chain, workflow.name)
         nodes: dict[str, NodeDef] = {}
         for node in workflow.nodes.values():
-            plain = node.kind == "action" and not prefix and parent is None and node.parent is None
+            plain = _is_plain(node) and not prefix and parent is None
             for made in [node] if plain else self._place(node, workflow, prefix, parent, chain):
                 if made.id in nodes:
                     raise NodeAlreadyExists(made.id)
@@ -91,6 +93,10 @@ class _Flattener:
             if inner is None:
                 raise
             return inner
+
+
+def _is_plain(node: NodeDef) -> bool:
+    return node.kind == "action" and node.parent is None
 
 
 def _shift(value: Any, prefix: str) -> Any:

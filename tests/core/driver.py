@@ -95,10 +95,10 @@ class Driver:
             self.opening[effect.node_id] = effect.attempt
         elif isinstance(effect, m.CloseGroup):
             self.closing[effect.node_id] = effect.attempt
-        elif isinstance(effect, m.Emit):
-            self.events.append(effect.event)
-            if effect.ask:
-                self.asked[effect.event.seq] = effect.event
+        elif isinstance(effect, m.Event):
+            self.events.append(effect)
+        elif isinstance(effect, m.AskHooks):
+            self.asked[effect.event.seq] = effect.event
         elif isinstance(effect, m.WakeAt):
             self.wake = effect.at
         else:

@@ -85,7 +85,7 @@ def test_refused_commands_change_nothing(command: object) -> None:
     before = fingerprint(d.s)
     effects = d.send(m.Applied((command,), d.at, "me"))
     (effect,) = effects
-    assert isinstance(effect, m.Emit) and effect.event.command is command and effect.event.by == "me"
+    assert isinstance(effect, m.CommandRejected) and effect.command is command and effect.by == "me"
     after = fingerprint(d.s)
     before.pop("seq"), after.pop("seq")
     assert after == before

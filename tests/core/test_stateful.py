@@ -160,7 +160,7 @@ class Program:
         check(s, rests=not isinstance(message, m.Reopened))
         still_paused = pause is not None and s.pauses.get(RUN) is pause
         check_effects(s, effects, still_paused, stopping is not None and s.stopping == stopping)
-        rejected = [e for e in effects if isinstance(e, m.Emit) and isinstance(e.event, m.CommandRejected)]
+        rejected = [e for e in effects if isinstance(e, m.CommandRejected)]
         if isinstance(message, m.Applied) and len(message.commands) == len(rejected) and before is not None:
             after = fingerprint(s)
             for name in VOLATILE:
