@@ -151,14 +151,14 @@ def cancel(s: State, root: Node, reason: str | None, by: str | None) -> None:
 def share_fate(s: State, node: Node) -> None:
     """A new node under a paused or cancelled branch waits or is cancelled with it."""
     parent, nodes = node.spec.parent, s.nodes
-    above = [nodes[id] for id in node.spec.deps]
-    if parent is not None:
-        above.append(nodes[parent])
-    for other in above:
+    ids = node.spec.deps if parent is None else (*node.spec.deps, parent)
+    for id in ids:
+        other = nodes[id]
         if other.cut or other.pauses:
             break
     else:
         return
+    above = [nodes[id] for id in ids]
     if any(other.cut for other in above) and (
         (parent is not None and s.nodes[parent].cut) or not can_hold(node, s.nodes)
     ):

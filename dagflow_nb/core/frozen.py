@@ -42,12 +42,12 @@ def quick(cls: type[T]) -> type[T]:
         parameters.append(field.name + _default(field, names))
     lines = [f"def __init__({', '.join(parameters)}):"]
     # a class derived from it may have another layout
-    lines.append(f"    if type(self) is not _cls: return _usual(self, {', '.join(values)})")
-    lines += ["    _become(self, _twin)", *(f"    self.{field.name} = {field.name}" for field in own)]
-    lines.append("    _become(self, _cls)")
+    lines.append(f"if type(self) is not _cls: return _usual(self, {', '.join(values)})")
+    lines += ["_become(self, _twin)", *(f"self.{field.name} = {field.name}" for field in own)]
+    lines.append("_become(self, _cls)")
     if hasattr(cls, "__post_init__"):
-        lines.append("    self.__post_init__()")
-    made = _compiled(lines, names, "__init__")
+        lines.append("self.__post_init__()")
+    made = compiled(lines, names, "__init__")
     made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     made.__annotations__ = usual.__annotations__
     cls.__init__ = made  # type: ignore[method-assign]
@@ -61,9 +61,9 @@ def maker(cls: type[T], *given: str) -> Callable[..., T]:
     """
     names: dict[str, Any] = {"_become": _become, "_cls": cls, "_twin": _twin_of(cls)}
     defaults = {field.name: _default(field, names) for field in fields(cls)}  # type: ignore[arg-type]
-    lines = [f"def make({', '.join(name + defaults[name] for name in given)}):", "    made = _twin()"]
-    lines += [f"    made.{name} = {'' if name in given else '_default_'}{name}" for name in defaults]
-    made: Callable[..., T] = _compiled([*lines, "    _become(made, _cls)", "    return made"], names, "make")
+    lines = [f"def make({', '.join(name + defaults[name] for name in given)}):", "made = _twin()"]
+    lines += [f"made.{name} = {'' if name in given else '_default_'}{name}" for name in defaults]
+    made: Callable[..., T] = compiled([*lines, "_become(made, _cls)", "return made"], names, "make")
     return made
 
 
@@ -85,6 +85,7 @@ def _default(field: Field[Any], names: dict[str, Any]) -> str:
     return f"=_default_{field.name}"
 
 
-def _compiled(lines: list[str], names: dict[str, Any], name: str) -> Any:
-    exec("\n".join(lines), names)
+def compiled(lines: list[str], names: dict[str, Any], name: str) -> Any:
+    """The function `name` that these lines define, with `names` as its globals."""
+    exec("\n    ".join(lines), names)
     return names[name]

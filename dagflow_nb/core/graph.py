@@ -7,7 +7,7 @@ costs the batch, never the graph; `unmet` and `open_children` are exact at every
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import CycleError, DependencyNotFound, NodeAlreadyExists, NodeNotFound, ValidationError
@@ -45,7 +45,7 @@ class Node:
     status: NodeStatus = NodeStatus.PENDING
     is_group = False
     children: Sequence[str] = ()
-    met: frozenset[str] = _NONE
+    met: tuple[str, ...] = ()
     unmet = 0
     open_children = 0
     opened = False
@@ -185,10 +185,9 @@ class Graph:
                 raise ValidationError(fault, culprit=spec.id)
         return list(batch.values())
 
-    def add(
-        self, specs: Sequence[NodeDef], met: Callable[[NodeDef], frozenset[str]] | None = None
-    ) -> list[Node]:
-        """Add checked nodes and their edges; dependencies in `met(spec)` count as met anyway."""
+    def add(self, specs: Sequence[NodeDef], met: tuple[str, ...] | None = None) -> list[Node]:
+        """Add checked nodes and their edges; dependencies in `met` count as met anyway, and for those that
+        are added while a run goes on (`met` is not None) the node that each one replaces."""
         nodes, position, dag_name, past = self.nodes, self._position, self.dag_name, self._attempts
         added = []
         for spec in specs:
@@ -199,7 +198,7 @@ class Graph:
                 # results of an earlier node of that id may still come: attempts go on counting
                 node.attempt = past[spec.id]
             if met is not None:
-                node.met = met(spec)
+                node.met = met if spec.replaces is None else (*met, spec.replaces)
         self._position = position
         self.version += 1
         for node in added:

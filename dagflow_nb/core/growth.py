@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from math import isfinite
+from operator import attrgetter, is_
 from typing import Any
 
 from ..errors import DagError, did_you_mean, shorten
 from . import branches, messages as m, spending
+from .frozen import maker
 from .graph import Node
 from .judging import enroll
 from .model import (
@@ -62,9 +64,13 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     try:
         names: dict[str, int] = {}
         new = s.graph.check(complete(s, specs, context.node, names))
+        nested = False
         for spec in new:
             _check(s, spec)
-        _check_ids(s, new)
+            if "/" in spec.id and spec.parent is None:
+                nested = True
+        if nested:
+            _check_ids(s, new)
     except (TypeError, ValueError, AttributeError) as wrong:
         if isinstance(wrong, DagError):
             raise
@@ -75,14 +81,17 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     failing = answered if answered is not None and _is_failure_of(event, answered) else None
     answered_id = answered.id if answered is not None else None
     depth = 0 if event is None else answered.depth + 1 if answered is not None else 1
-    s.names.update(names)
-    added = s.add(new, lambda spec: frozenset(spec.deps) & {answered_id, spec.replaces})
+    if names:
+        s.names.update(names)
+    added = s.add(new, () if answered_id is None else (answered_id,))
+    fresh = s.fresh
+    grown = None if answered_id is None else s.grown.setdefault(answered_id, {})
     for node in added:
         node.depth, node.added_by = depth, answered_id
-        s.fresh.add(node.id)
-        if answered_id is not None:
-            s.grown.setdefault(answered_id, {})[node.id] = None
-        guarded = s.nodes[node.spec.replaces] if node.spec.replaces is not None else failing
+        fresh.add(node.id)
+        if grown is not None:
+            grown[node.id] = None
+        guarded = failing if node.spec.replaces is None else s.nodes[node.spec.replaces]
         if guarded is not None and node.spec.parent is None:
             node.guardian = node.rescues = guarded.id
             guarded.rescuers |= {node.id}
@@ -112,16 +121,13 @@ def _check(s: State, spec: NodeDef) -> None:
 
 def _check_ids(s: State, specs: list[NodeDef]) -> None:
     """Refuse ids that nodes of a group will have."""
-    nested = [spec for spec in specs if "/" in spec.id and spec.parent is None]
-    if not nested:
-        return
     batch = {spec.id: spec for spec in specs}
 
     def find_spec(id: str) -> NodeDef | None:
         return batch[id] if id in batch else s.nodes[id].spec if id in s.nodes else None
 
-    for spec in nested:
-        if problem := owner_problem(spec.id, find_spec):
+    for spec in specs:
+        if spec.parent is None and (problem := owner_problem(spec.id, find_spec)):
             raise Refused(f"{problem}: give the node another id")
 
 
@@ -144,13 +150,17 @@ def complete(s: State, specs: tuple[Any, ...], answered: Node | None, names: dic
             raise Refused(f"{shorten(spec)} is no NodeSpec")
         if not isinstance(spec.action, str):
             raise Refused(f"the action of {shorten(spec)} is not registered")
-        id = spec.id if spec.id is not None else _free_id(s, spec.action, taken, names)
-        if not isinstance(id, str):
+        id = spec.id
+        if id is None:
+            id = _free_id(s, spec.action, taken, names)
+        elif not isinstance(id, str):
             raise Refused(f"a node's id is a text, not {shorten(id)}")
         taken[id] = spec
         named.append((id, spec))
-    known = _Known(s.nodes, taken)
-    return [spec if isinstance(spec, NodeDef) else _define(id, spec, known, answered) for id, spec in named]
+    found: list[NodeDef] = []
+    for id, spec in named:
+        found.append(spec if type(spec) is NodeDef else _define(s, id, spec, taken, answered))
+    return found
 
 
 def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, int]) -> str:
@@ -164,46 +174,71 @@ def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, i
 
 
 _KINDS = {"ask": Form, "failure": str, "executor": str, "replaces": str}
+# what stands in a spec as it will in the definition, apart from its edges
+_SETTINGS = (
+    "timeout",
+    "try_count",
+    "when",
+    "on_failure",
+    "failure",
+    "cache",
+    "executor",
+    "ask",
+    "tags",
+    "replaces",
+)
+_settings_of, _define_as = (
+    attrgetter(*_SETTINGS),
+    maker(NodeDef, "id", "action", "deps", "inputs", *_SETTINGS),
+)
+_DEFAULTS, _USUAL = _settings_of(NodeSpec("usual")), _settings_of(NodeDef(id="usual", action="usual"))
+_all_str = frozenset({str}).issuperset
+_all_plain = frozenset({str, int, float, bool, type(None)}).issuperset
 
 
-def _define(id: str, spec: NodeSpec, known: Any, answered: Node | None) -> NodeDef:
+def _define(s: State, id: str, spec: NodeSpec, batch: Mapping[str, Any], answered: Node | None) -> NodeDef:
+    is_usual = all(map(is_, _settings_of(spec), _DEFAULTS))
+    settings = _USUAL if is_usual else _checked(id, spec)
+    deps = spec.deps
+    if deps is None:
+        deps = () if answered is None else (answered.id,)
+    elif type(deps) is not tuple or not _all_str(map(type, deps)):
+        deps = tuple(map(str, deps))
     inputs: Mapping[str, Any] = EMPTY
     if spec.inputs:
-        inputs = {str(k): map_refs(v, lambda r: r.bind(known)) for k, v in spec.inputs.items()}
-    if spec.deps is not None:
-        deps = tuple(map(str, spec.deps))
-    else:
-        deps = (answered.id,) if answered is not None else ()
-    if inputs is not EMPTY:
-        deps += tuple(r.target for value in inputs.values() for r in iter_refs(value) if r.target != "inputs")
+        inputs = dict(spec.inputs)
+        if not (_all_str(map(type, inputs)) and _all_plain(map(type, inputs.values()))):
+            known: Any = _Known(s.nodes, batch)
+            inputs = {str(k): map_refs(v, lambda r: r.bind(known)) for k, v in inputs.items()}
+            refs = [r.target for value in inputs.values() for r in iter_refs(value)]
+            deps += tuple(target for target in refs if target != "inputs")
     if len(deps) > 1:
         deps = tuple(dict.fromkeys(deps))
-    timeout, tries = spec.timeout, spec.try_count
+    return _define_as(id, spec.action, deps, inputs, *settings)
+
+
+def _checked(id: str, spec: NodeSpec) -> tuple[Any, ...]:
+    """The settings of a definition from those of its spec."""
+    timeout, tries, policy = spec.timeout, spec.try_count, spec.on_failure
     if timeout is not None and not (_is_number(timeout) and isfinite(timeout) and timeout > 0):
         raise Refused(f"timeout of node {id!r} is a number of seconds above 0, not {shorten(timeout)}")
     if tries is not None and not (_is_number(tries) and isinstance(tries, int) and tries >= 1):
         raise Refused(f"try_count of node {id!r} is a number of at least 1, not {shorten(tries)}")
-    if not (spec.ask is spec.failure is spec.executor is spec.replaces is None):
-        for name, kind in _KINDS.items():
-            value = getattr(spec, name)
-            if value is not None and not isinstance(value, kind):
-                raise Refused(f"{name} of node {id!r} is not {shorten(value)}")
-    policy = spec.on_failure
-    return NodeDef(
-        id=id,
-        action=spec.action,
-        deps=deps,
-        inputs=inputs,
-        timeout=timeout,
-        try_count=tries,
-        when=_one_of(When, spec.when, "when", id),
-        on_failure=None if policy is None else _one_of(OnFailure, policy, "on_failure", id),
-        failure=spec.failure,
-        cache=spec.cache,
-        executor=spec.executor,
-        ask=spec.ask,
-        tags=tuple(map(str, spec.tags)) if spec.tags else (),
-        replaces=spec.replaces,
+    for name, kind in _KINDS.items():
+        value = getattr(spec, name)
+        if value is not None and not isinstance(value, kind):
+            raise Refused(f"{name} of node {id!r} is not {shorten(value)}")
+    return (
+        timeout,
+        tries,
+        _one_of(When, spec.when, "when", id),
+        None if policy is None else _one_of(OnFailure, policy, "on_failure", id),
+        spec.failure,
+        spec.cache,
+        spec.executor,
+        spec.ask,
+        tuple(map(str, spec.tags)),
+        spec.replaces,
     )
 
 

@@ -343,27 +343,22 @@ class NodeSpec:
     executor: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if not (callable(self.action) or (isinstance(self.action, str) and self.action)):
+        action, id, deps, tags, inputs = self.action, self.id, self.deps, self.tags, self.inputs
+        if not ((type(action) is str and action) or callable(action) or (isinstance(action, str) and action)):
             raise ValidationError(
-                f"NodeSpec(action=...) takes an action's name or a function, not {shorten(self.action)}",
+                f"NodeSpec(action=...) takes an action's name or a function, not {shorten(action)}",
                 culprit="action",
-                value=self.action,
+                value=action,
             )
-        if self.id is not None and not isinstance(self.id, str):
+        if id is not None and type(id) is not str and not isinstance(id, str):
+            raise ValidationError(f"a node's id is a text, not {shorten(id)}", culprit="id", value=id)
+        if deps is not None and type(deps) is not tuple:
+            object.__setattr__(self, "deps", (deps,) if isinstance(deps, str) else tuple(deps))
+        if type(tags) is not tuple:
+            object.__setattr__(self, "tags", (tags,) if isinstance(tags, str) else tuple(tags))
+        if inputs is not None and type(inputs) is not dict and not isinstance(inputs, Mapping):
             raise ValidationError(
-                f"a node's id is a text, not {shorten(self.id)}", culprit="id", value=self.id
-            )
-        if isinstance(self.deps, str):
-            object.__setattr__(self, "deps", (self.deps,))
-        elif self.deps is not None and type(self.deps) is not tuple:
-            object.__setattr__(self, "deps", tuple(self.deps))
-        if isinstance(self.tags, str):
-            object.__setattr__(self, "tags", (self.tags,))
-        elif type(self.tags) is not tuple:
-            object.__setattr__(self, "tags", tuple(self.tags))
-        if self.inputs is not None and not isinstance(self.inputs, Mapping):
-            raise ValidationError(
-                f"NodeSpec(inputs=...) takes a mapping, not {shorten(self.inputs)}", culprit="inputs"
+                f"NodeSpec(inputs=...) takes a mapping, not {shorten(inputs)}", culprit="inputs"
             )
 
     def with_id(self, id: str) -> NodeSpec:

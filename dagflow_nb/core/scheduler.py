@@ -33,7 +33,7 @@ from . import (
 )
 from .graph import Node
 from .growth import Context
-from .model import NodeDef, RunStatus
+from .model import EMPTY, NodeDef, RunStatus
 from .state import OVER, RUN, Ask, Pause, State
 
 # what a node's own course brings; other events stay true when it runs again
@@ -140,11 +140,11 @@ class Scheduler(State):
 
     def _answered(self, message: m.Answered) -> None:
         self._must_run(finishing=True)
-        ask = self.asks.get(message.seq)
+        ask = self.asks.pop(message.seq, None)
         if ask is None:
             raise InvalidState(f"event {message.seq} waits for no answer", culprit=message.seq)
-        del self.asks[message.seq]
-        self.settings.update(message.settings)
+        if message.settings is not EMPTY:
+            self.settings.update(message.settings)
         self.chain = ask.chain + 1
         for hook, error in message.failures:
             self.emit(m.HookFailed, hook, error)
@@ -152,11 +152,10 @@ class Scheduler(State):
             self._apply_answer(ask, command, hook)
         self.chain = 0
         self.fresh.clear()
-        node = self._asked_about(ask)
-        if isinstance(ask.event, m.RunStarted):
-            self.opened = True
-        elif ask.final and node is not None and node.ended == message.seq:
+        if ask.final and (node := self._asked_about(ask)) is not None and node.ended == message.seq:
             self.settling.append(node)
+        elif type(ask.event) is m.RunStarted:
+            self.opened = True
         spending.check(self)
 
     def _apply_answer(self, ask: Ask, command: Any, hook: str) -> None:

@@ -19,15 +19,17 @@ def count_growth(s: State, added: Iterable[Node]) -> None:
     """Nodes were added: they count, and the depth of their growth does; children of groups do not."""
     for node in added:
         if node.spec.parent is None:
-            for usage in usages(s, node):
+            for usage in usages(s, node) if node.budgets else (s.usage,):
                 usage.max_nodes += 1
             count_depth(s, node)
 
 
 def count_depth(s: State, node: Node) -> None:
     """A chain of growth has become as long as this node says."""
-    for usage in usages(s, node):
-        usage.max_iterations = max(usage.max_iterations, node.depth - usage.base)
+    for usage in usages(s, node) if node.budgets else (s.usage,):
+        length = node.depth - usage.base
+        if length > usage.max_iterations:
+            usage.max_iterations = length
     every = s.config.review_frequency
     if every is not None and node.depth > s.reviewed and node.depth % every == 0:
         s.reviewed = node.depth

@@ -154,16 +154,19 @@ class State:
 
     # --- nodes --------------------------------------------------------------------------------
 
-    def add(self, specs: list[NodeDef], met: Callable[[NodeDef], frozenset[str]] | None = None) -> list[Node]:
+    def add(self, specs: list[NodeDef], met: tuple[str, ...] | None = None) -> list[Node]:
         """Add checked nodes to the graph and to the counts."""
         added = self.graph.add(specs, met)
         self.count[_PENDING] += len(added)
-        self.changed.update([spec.id for spec in specs])
-        if self.seq:
-            for node in added:
-                node.since = self.seq
-                if node.spec.limit is not None:
-                    self.limit_map(node)
+        changed, seq = self.changed, self.seq
+        if not seq:
+            changed.update(self.nodes)
+            return added
+        for node in added:
+            changed.add(node.id)
+            node.since = seq
+            if node.spec.limit is not None:
+                self.limit_map(node)
         return added
 
     def set_status(self, node: Node, status: NodeStatus) -> None:

@@ -29,6 +29,8 @@ async def commands_of(answer: Any, hook: str | None = None) -> list[Any]:
 
 def commands_at_once(answer: Any, hook: str | None = None) -> list[Any] | None:
     """The same for a command, a `NodeSpec`, a list or tuple of these, or None; None for any other answer."""
+    if type(answer) is NodeSpec:
+        return [AddNode(answer)]
     items = answer if type(answer) in (list, tuple) else () if answer is None else (answer,)
     if not _SIMPLE.issuperset(map(type, items)):
         return None

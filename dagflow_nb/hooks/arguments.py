@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import fields
 from typing import Any, get_args
 
+from ..core.frozen import compiled
 from ..core.messages import Event, ExecutionEvent, NodeLog, NodeProgress, TokenStreamed
 from ..errors import ValidationError, did_you_mean
 from .context import HookContext
 
 KINDS: tuple[type[Event], ...] = get_args(ExecutionEvent)
 QUIET = frozenset({NodeProgress, NodeLog, TokenStreamed})  # these are shown, hooks are not asked about them
+_Of = Callable[[HookContext, Any], tuple[tuple[Any, ...], dict[str, Any]]]
 _ALWAYS = ("ctx", "event", "outputs", "run_id", "seq", "at")
 
 
@@ -26,6 +28,7 @@ class Arguments:
         self._everything: tuple[str, ...] = ()
         self._first: list[tuple[str, Any]] = []
         self._named: list[tuple[str, Any]] = []
+        self._of: dict[type[Event], _Of] = {}
         for name, parameter in _parameters(function):
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._everything = tuple(allowed)
@@ -47,21 +50,30 @@ class Arguments:
         taken = {name for name, _ in (*self._first, *self._named)}
         self._everything = tuple(name for name in self._everything if name not in taken)
 
-    def of(self, ctx: HookContext, event: Any) -> tuple[list[Any], dict[str, Any]]:
+    def of(self, ctx: HookContext, event: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments by position and by name; a field that the event lacks takes the default, or None."""
-        first = [_value(name, default, ctx, event) for name, default in self._first]
-        named = {name: _value(name, default, ctx, event) for name, default in self._named}
-        for name in self._everything:
-            named[name] = _value(name, None, ctx, event)
-        return first, named
+        kind = type(event)
+        of = self._of.get(kind)
+        if of is None:
+            of = self._of[kind] = self._for_events_of(kind)
+        return of(ctx, event)
 
+    def _for_events_of(self, kind: type[Event]) -> _Of:
+        names: dict[str, Any] = {}
 
-def _value(name: str, default: Any, ctx: HookContext, event: Any) -> Any:
-    if name == "ctx":
-        return ctx
-    if name == "event":
-        return event
-    return getattr(event, name, None if default is inspect.Parameter.empty else default)
+        def place(name: str, default: Any) -> str:
+            if name in ("ctx", "event"):
+                return name
+            if any(name in vars(base) for base in kind.__mro__):
+                return f"event.{name}"
+            names[f"default_{name}"] = None if default is inspect.Parameter.empty else default
+            return f"default_{name}"
+
+        first = "".join(f"{place(name, default)}, " for name, default in self._first)
+        named = [*self._named, *((name, None) for name in self._everything)]
+        pairs = ", ".join(f"{name!r}: {place(name, default)}" for name, default in named)
+        of: _Of = compiled(["def of(ctx, event):", f"return ({first}), {{{pairs}}}"], names, "of")
+        return of
 
 
 def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:

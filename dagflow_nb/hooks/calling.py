@@ -7,6 +7,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Callable
+from types import GeneratorType
 from typing import Any
 
 from ..threads import Call, Threads
@@ -60,7 +61,7 @@ class Plain:
     def may(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
         """Whether a call with these arguments provably only looks and decides, so that `call` may be used."""
         proof = self._proof
-        return proof is not None and self.is_proved and proof.holds(first, named)
+        return proof is not None and self._seconds < SLOW and proof.holds(first, named)
 
     async def __call__(self, *first: Any, **named: Any) -> Any:
         """What the function returns or yields."""
@@ -82,6 +83,6 @@ class Plain:
         begin = time.perf_counter()
         try:
             answer = self._function(*first, **named)
-            return list(answer) if inspect.isgenerator(answer) else answer
+            return list(answer) if isinstance(answer, GeneratorType) else answer
         finally:
             self._seconds = time.perf_counter() - begin

@@ -28,7 +28,7 @@ SEQUENCES: frozenset[type] = frozenset({list, tuple, set, frozenset})
 DICTS: frozenset[type] = frozenset({dict, type(EMPTY)})
 
 _RECORDS = (*EVENTS, HookContext, NodeRef, NodeOutput, NodeDef, NodeSpec)
-_FIELDS = frozenset((kind, field.name) for kind in _RECORDS for field in fields(kind)) | {
+FIELDS = frozenset((kind, field.name) for kind in _RECORDS for field in fields(kind)) | {
     (NodeCompleted, "outputs")
 }
 _INERT = ATOMS | SEQUENCES | DICTS  # as an attribute of a class these are found as they are
@@ -67,7 +67,7 @@ class Names:
         if name in self._arguments:
             return self._arguments[name]
         if name in code.co_varnames:
-            return _default(function, name)
+            return default_of(function, name)
         if name in code.co_freevars:
             assert function.__closure__ is not None
             try:
@@ -90,7 +90,8 @@ class Names:
         return value
 
 
-def _default(function: FunctionType, name: str) -> Any:
+def default_of(function: FunctionType, name: str) -> Any:
+    """The default of a parameter; `MISSING` where there is none, and for other local names."""
     code, defaults = function.__code__, function.__defaults__ or ()
     place = code.co_varnames.index(name) - (code.co_argcount - len(defaults))
     if 0 <= place < len(defaults):
@@ -101,7 +102,7 @@ def _default(function: FunctionType, name: str) -> Any:
 def attribute(value: Any, name: str) -> Any:
     """`value.name`, where no code but the interpreter's own is asked for it; else `REFUSED`."""
     kind = type(value)
-    if (kind, name) in _FIELDS:
+    if (kind, name) in FIELDS:
         return getattr(value, name)
     if kind is ModuleType:
         found = value.__dict__.get(name, REFUSED)
@@ -117,7 +118,7 @@ def can_set(value: Any, name: str) -> bool:
     return _is_silent(type(value), name, "__setattr__")
 
 
-def _is_silent(kind: type, name: str, *more: str) -> bool:
+def _is_silent(kind: type, name: str, setter: str | None = None) -> bool:
     """Whether objects of this class have nothing in between them and their attribute."""
     found = MISSING
     for base in _mro(kind):
@@ -126,7 +127,7 @@ def _is_silent(kind: type, name: str, *more: str) -> bool:
             found = names.get(name, MISSING)
         if base is object or base is SimpleNamespace:  # these do what Python does by itself
             continue
-        if any(hook in names for hook in ("__getattribute__", "__getattr__", *more)):
+        if "__getattribute__" in names or "__getattr__" in names or (setter is not None and setter in names):
             return False
     return found is MISSING or type(found) is MemberDescriptorType or type(found) in _INERT
 

@@ -26,40 +26,96 @@ from collections.abc import Callable
 from types import FunctionType, MethodType
 from typing import Any
 
-from .looks import MISSING, REFUSED, Names, Way, can_set
+from ..core.frozen import compiled
+from .looks import FIELDS, MISSING, REFUSED, Way, attribute, can_set, default_of, item
 from .reading import Reader, Unproved
 
 
 class Proof:
-    """What has to be so when a function is called, for it to only look, count and decide."""
+    """What has to be so when a function is called, for it to only look, count and decide.
+
+    It is asked before each call, so it is made a function of its own, in which each way is gone once.
+    """
 
     def __init__(self, function: FunctionType, given: tuple[Any, ...] = ()) -> None:
         self._function, self._given = function, given
         self._code = code = function.__code__
         self._parameters = code.co_varnames[: code.co_argcount]
+        self._names: dict[str, Any] = {
+            "FIELDS": FIELDS,
+            "MISSING": MISSING,
+            "REFUSED": REFUSED,
+            "attribute": attribute,
+            "can_set": can_set,
+            "code": code,
+            "default_of": default_of,
+            "function": function,
+            "item": item,
+        }
+        self._places: dict[Way, str] = {}  # the variable that has the value at the end of a way
+        self._lines = ["def check(named):", "if function.__code__ is not code: return False"]
         found = Reader(function)
-        # who goes a way looks at all that lies on it
-        passed = {Way(way.root, way.steps[:n]) for way in found.ways for n in range(len(way.steps))}
-        passed |= found.same.keys()
-        self._ways = [(w, kinds) for w, kinds in found.ways.items() if kinds is not None or w not in passed]
-        self._same, self._set = list(found.same.items()), list(found.set)
+        for way, known in found.same.items():
+            self._need(f"{self._go(way)} is {self._constant(known)}")
+        for way, kinds in found.ways.items():
+            if kinds is not None:
+                self._need(
+                    f"type({(place := self._go(way))}) in {self._constant(kinds)} or {place} is MISSING"
+                )
+            elif way not in self._places:
+                self._need(f"{self._go(way)} is not REFUSED")
+        for way, name in found.set:
+            self._need(f"can_set({self._go(way)}, {name!r})")
+        self._check = compiled([*self._lines, "return True"], self._names, "check")
 
     def holds(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
         """Whether a call with these arguments only looks, counts and decides, as things are."""
-        function = self._function
-        if function.__code__ is not self._code:
-            return False
         if self._given or first:
             named = dict(zip(self._parameters, self._given + first, strict=False)) | named
-        names = Names(function, named)
-        for way, kinds in self._ways:
-            value = names.follow(way)
-            if value is REFUSED or (kinds is not None and value is not MISSING and type(value) not in kinds):
-                return False
-        for way, known in self._same:
-            if names.follow(way) is not known:
-                return False
-        return all(can_set(names.follow(way), name) for way, name in self._set)
+        check: bool = self._check(named)
+        return check
+
+    def _need(self, condition: str) -> None:
+        self._lines.append(f"if not ({condition}): return False")
+
+    def _constant(self, value: Any) -> str:
+        name = f"constant_{len(self._names)}"
+        self._names[name] = value
+        return name
+
+    def _go(self, way: Way) -> str:
+        """The variable with the value at the end of a way, `MISSING` or `REFUSED`."""
+        place = self._places.get(way)
+        if place is not None:
+            return place
+        if way.steps:
+            of, (is_attribute, key) = self._go(Way(way.root, way.steps[:-1])), way.steps[-1]
+            place = f"value_{len(self._places)}"
+            step = f"{'attribute' if is_attribute else 'item'}({of}, {self._constant(key)})"
+            if is_attribute:
+                step = f"{of}.{key} if (type({of}), {key!r}) in FIELDS else {step}"
+            self._lines.append(f"{place} = {of} if {of} is MISSING or {of} is REFUSED else {step}")
+        else:
+            place = f"value_{len(self._places)}"
+            self._lines += self._begin(place, way.root)
+        self._places[way] = place
+        return place
+
+    def _begin(self, place: str, name: str) -> list[str]:
+        """Lines that find what a name stands for in a call, as `Names.value` does."""
+        function, code = self._function, self._code
+        if name in code.co_varnames:
+            begin = f"{place} = named.get({name!r}, MISSING)"
+            return [begin, f"if {place} is MISSING: {place} = default_of(function, {name!r})"]
+        if name in code.co_freevars:
+            assert function.__closure__ is not None
+            cell = self._constant(function.__closure__[code.co_freevars.index(name)])
+            return [f"try: {place} = {cell}.cell_contents", f"except ValueError: {place} = MISSING"]
+        names, builtins = function.__globals__, function.__builtins__
+        if type(names) is not dict or type(builtins) is not dict:
+            return [f"{place} = REFUSED"]
+        begin = f"{place} = {self._constant(names)}.get({name!r}, MISSING)"
+        return [begin, f"if {place} is MISSING: {place} = {self._constant(builtins)}.get({name!r}, MISSING)"]
 
 
 def prove(function: Callable[..., Any]) -> Proof | None:

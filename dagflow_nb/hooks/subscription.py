@@ -125,11 +125,11 @@ class Hook:
         call = self._call
         if not isinstance(call, Plain) or type(event) in self._lifecycle or self._failed_when:
             return None
-        first, named = self._arguments.of(ctx, event) if self._arguments is not None else ([ctx, event], {})
-        if not call.may(tuple(first), named):
+        first, named = self._arguments.of(ctx, event) if self._arguments is not None else ((ctx, event), {})
+        if not call.may(first, named):
             return None
         try:
-            answer = call.call(tuple(first), named)
+            answer = call.call(first, named)
             found = commands_at_once(answer, self.name)
         except Exception as error:
             self._failed_when[event.run_id, event.seq] = error

@@ -118,7 +118,8 @@ class Asking:
 
         They are asked before anything is stored, so that the event and its answer are stored together.
         """
-        if next(iter(self._run.scheduler.asks), None) != event.seq:
+        run = self._run
+        if next(iter(run.scheduler.asks), None) != event.seq:
             return None  # an earlier one is not answered yet, if only as it waits to be stored
         concerned = self._hooks_for(type(event))
         for hook, _ in concerned:
@@ -134,20 +135,20 @@ class Asking:
             found = hook.ask_at_once(self._context, event)
             if found is not None:
                 given.append((hook, found))
-            if found is None or not self._make_ready(hook.name, found, answers):
+            if found is None or (found and not self._make_ready(hook.name, found, answers)):
                 for earlier, commands in given:
                     earlier.keep(event, commands)
                 return None
-        run = self._run
         return m.Answered(event.seq, run.clock.now(), tuple(answers), (), run.growth.new_settings())
 
     def _make_ready(self, hook: str, found: list[Any], answers: list[tuple[str, Any]]) -> bool:
         """Add commands for the scheduler to `answers`; False where that takes long, or where one is wrong."""
+        growth = self._run.growth
         for command in found:
             if _asks_a_person(command):
                 return False
             try:
-                answers.append((hook, self._run.growth.ready(command)))
+                answers.append((hook, growth.ready(command)))
             except Exception:
                 return False  # it is told by the task, which finds it again
         return True

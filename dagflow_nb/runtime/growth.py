@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..actions import as_action, prepared, settings_of
 from ..core import messages as m
-from ..core.model import NodeDef, NodeSpec
+from ..core.model import EMPTY, NodeDef, NodeSpec
 from ..errors import NodeNotFound
 from ..forms import as_form
 from ..workflow.builder import Workflow
@@ -73,10 +73,12 @@ class Growth:
     def ready(self, command: Any) -> Any:
         """A command with nothing in it but names and values; raises `ValidationError`."""
         if isinstance(command, m.AddNode):
-            specs = self._specs([command.spec])
-            if len(specs) != 1:
-                return m.AddNodes(specs, command.dag_name)
-            return command if specs[0] is command.spec else replace(command, spec=specs[0])
+            spec = command.spec
+            if isinstance(spec, NodeSpec) and not isinstance(spec.action, Workflow):
+                made = self._named(spec)
+                return command if made is spec else replace(command, spec=made)
+            specs = self._specs([spec])
+            return command if len(specs) == 1 else m.AddNodes(specs, command.dag_name)
         if isinstance(command, m.AddNodes):
             return replace(command, specs=tuple(self._specs(command.specs)))
         if isinstance(command, m.SetNodeInputs) and isinstance(command.inputs, Mapping):
@@ -99,29 +101,33 @@ class Growth:
                 if isinstance(spec, NodeDef):
                     self._know(spec.action)
                 done.append(spec)
-                continue
-            action = spec.action
-            if isinstance(action, Workflow):
-                done += self._inlined(spec, action)
-                continue
-            if not isinstance(action, str):
-                action = self._register(action)
+            elif isinstance(spec.action, Workflow):
+                done += self._inlined(spec, spec.action)
             else:
-                self._know(action)
-            failure = spec.failure
-            if failure is not None and not isinstance(failure, str):
-                failure = self._register(failure)
-            elif failure is not None:
-                self._know(failure)
-            ask = as_form(spec.ask) if spec.ask is not None else None
-            inputs = self._without_secrets(action, spec.inputs)
-            self._new_nodes[spec.id or action] = action
-            if inputs is not spec.inputs:
-                spec = replace(spec, inputs=inputs)
-            if action is not spec.action or failure is not spec.failure or ask is not spec.ask:
-                spec = replace(spec, action=action, failure=failure, ask=ask)
-            done.append(spec)
+                done.append(self._named(spec))
         return done
+
+    def _named(self, spec: NodeSpec) -> NodeSpec:
+        """The spec of a node with the names of its functions, and without secrets."""
+        action, failure, ask = spec.action, spec.failure, spec.ask
+        if not isinstance(action, str):
+            action = self._register(action)
+        elif action not in self._run.actions:
+            self._know(action)
+        if failure is not None:
+            if not isinstance(failure, str):
+                failure = self._register(failure)
+            else:
+                self._know(failure)
+        if ask is not None:
+            ask = as_form(ask)
+        inputs = spec.inputs
+        if inputs:
+            inputs = self._without_secrets(action, inputs)
+        self._new_nodes[spec.id or action] = action
+        if action is spec.action and failure is spec.failure and ask is spec.ask and inputs is spec.inputs:
+            return spec
+        return replace(spec, action=action, failure=failure, ask=ask, inputs=inputs)
 
     def _without_secrets(self, action: str | None, inputs: Any) -> Any:
         """A node's inputs, with those hidden that its action takes as secrets."""
@@ -170,7 +176,10 @@ class Growth:
 
     def new_settings(self) -> Mapping[str, m.ActionSettings]:
         """The settings of actions that came up since the last call."""
-        new, self._new, self._new_nodes = self._new, {}, {}
+        self._new_nodes.clear()
+        if not self._new:
+            return EMPTY
+        new, self._new = self._new, {}
         return new
 
 
