@@ -37,7 +37,7 @@ _PACKAGE = sys.modules[__name__.partition(".")[0]]
 # what a class says of itself, whatever its metaclass makes of the question
 _mro = type.__dict__["__mro__"].__get__
 _vars = type.__dict__["__dict__"].__get__
-_builtins_of = attrgetter("__builtins__")  # of a function; not every typeshed knows it
+builtins_of = attrgetter("__builtins__")  # of a function; not every typeshed knows it
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Names:
             except ValueError:  # it is not set yet
                 return MISSING
         names = function.__globals__
-        builtins = _builtins_of(function)
+        builtins = builtins_of(function)
         if type(names) is not dict or type(builtins) is not dict:
             return REFUSED
         return names[name] if name in names else builtins.get(name, MISSING)

@@ -27,20 +27,20 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from ..core.frozen import compiled
-from .looks import FIELDS, MISSING, REFUSED, Way, attribute, can_set, default_of, item
+from .looks import FIELDS, MISSING, REFUSED, Way, attribute, builtins_of, can_set, default_of, item
 from .reading import Reader, Unproved
 
 
 class Proof:
     """What has to be so when a function is called, for it to only look, count and decide.
 
-    It is asked before each call, so it is made a function of its own, in which each way is gone once.
+    `holds(first, named)`: whether a call with these arguments by position and by name only looks, counts and
+    decides, as things are. It is asked before each call, so it is a function that is written for this one.
     """
 
     def __init__(self, function: FunctionType, given: tuple[Any, ...] = ()) -> None:
-        self._function, self._given = function, given
+        self._function = function
         self._code = code = function.__code__
-        self._parameters = code.co_varnames[: code.co_argcount]
         self._names: dict[str, Any] = {
             "FIELDS": FIELDS,
             "MISSING": MISSING,
@@ -50,10 +50,16 @@ class Proof:
             "code": code,
             "default_of": default_of,
             "function": function,
+            "given": given,
             "item": item,
+            "parameters": code.co_varnames[: code.co_argcount],
         }
         self._places: dict[Way, str] = {}  # the variable that has the value at the end of a way
-        self._lines = ["def check(named):", "if function.__code__ is not code: return False"]
+        self._lines = [
+            "def holds(first, named):",
+            f"if first{' or given' if given else ''}: named = dict(zip(parameters, given + first)) | named",
+            "if function.__code__ is not code: return False",
+        ]
         found = Reader(function)
         for way, known in found.same.items():
             self._need(f"{self._go(way)} is {self._constant(known)}")
@@ -66,14 +72,8 @@ class Proof:
                 self._need(f"{self._go(way)} is not REFUSED")
         for way, name in found.set:
             self._need(f"can_set({self._go(way)}, {name!r})")
-        self._check = compiled([*self._lines, "return True"], self._names, "check")
-
-    def holds(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
-        """Whether a call with these arguments only looks, counts and decides, as things are."""
-        if self._given or first:
-            named = dict(zip(self._parameters, self._given + first, strict=False)) | named
-        check: bool = self._check(named)
-        return check
+        self.holds: Callable[[tuple[Any, ...], dict[str, Any]], bool]
+        self.holds = compiled([*self._lines, "return True"], self._names, "holds")
 
     def _need(self, condition: str) -> None:
         self._lines.append(f"if not ({condition}): return False")
@@ -111,7 +111,7 @@ class Proof:
             assert function.__closure__ is not None
             cell = self._constant(function.__closure__[code.co_freevars.index(name)])
             return [f"try: {place} = {cell}.cell_contents", f"except ValueError: {place} = MISSING"]
-        names, builtins = function.__globals__, function.__builtins__
+        names, builtins = function.__globals__, builtins_of(function)
         if type(names) is not dict or type(builtins) is not dict:
             return [f"{place} = REFUSED"]
         begin = f"{place} = {self._constant(names)}.get({name!r}, MISSING)"
