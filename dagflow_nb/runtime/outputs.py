@@ -59,7 +59,7 @@ class Outputs:
         at = run.clock.now() if at is None else at
         for key, value in values.items():
             if (text := short_json(value)) is not None:  # as the codec would have it, by the short way
-                rows.append((namespace, key, "json", text, len(text), None, at))
+                rows.append((namespace, key, "json", bytearray(text), len(text), None, at))
                 continue
             encoded = run.codec.encode(value, lend=lend)
             data: Any = encoded.data

@@ -3,8 +3,9 @@
 from .blobs import INLINE, Kept
 from .copying import Copy
 from .database import parse_database
+from .inserting import NODE_COLUMNS
 from .sqlite import Store
-from .unit import NODE_COLUMNS, RUN_COLUMNS, StoredRun, Unit
+from .unit import RUN_COLUMNS, StoredRun, Unit
 
 __all__ = [
     "INLINE",

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..core.model import RunStatus
 from .blobs import Kept, fetch
+from .inserting import COLUMNS, Row
 from .owners import holder
-from .unit import COLUMNS, Row, StoredRun
+from .unit import StoredRun
 
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.INTERRUPTED)
 

@@ -18,8 +18,9 @@ from .base import BaseStore
 from .blobs import Kept, fetch, hash_of, hold, keep
 from .copying import Copy, copy_run
 from .database import explain, reader
+from .inserting import Row
 from .memory import MemoryReader
-from .unit import RUN_COLUMNS, Row, StoredRun, insert_artifacts
+from .unit import RUN_COLUMNS, StoredRun, insert_artifacts
 from .writer import Job
 
 T = TypeVar("T")

@@ -1,35 +1,18 @@
-"""What the store takes in and gives back: plain records of rows, and how their rows become SQL.
-
-A row is a tuple in the order of the columns listed here, without the run's id where its `Unit` has it.
-"""
+"""What the store takes in and gives back: plain records of rows, and how they change the database."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from itertools import chain
 from operator import itemgetter
 from sqlite3 import Connection
 from typing import Any
 
 from .blobs import INLINE, Kept, hash_of, keep
+from .inserting import Row, insert_rows
 
-Row = tuple[Any, ...]
 FEW = 100  # rows that are written in a moment: some ten nodes
 
-NODE_COLUMNS = (
-    "action, status, attempts, ready_at, started_at, finished_at, error, reason, dependencies, added_by, "
-    "parent, kind, tokens, cost, returned, position"
-)
-COLUMNS = {
-    "journal": "run_id, n, at, kind, data, asked",
-    "events": "run_id, seq, occurred_at, kind, node_id, data",
-    "node_runs": f"run_id, node_id, {NODE_COLUMNS}",
-    "attempts": "run_id, node_id, action, attempt, status, started_at, finished_at, error, traceback",
-    "artifacts": "run_id, namespace, key, codec, value, size_bytes, reason, updated_at, hash",
-    "logs": "run_id, node_id, attempt, occurred_at, level, stream, message",
-    "memo": "run_id, node_id, made_at, key, code, reason, outcome, outputs, inputs",
-}
 RUN_COLUMNS = (
     "run_id",
     "dag_name",
@@ -59,7 +42,6 @@ RUN_COLUMNS = (
     "code",
     "extra",
 )
-APPENDED = frozenset({"journal", "events", "logs"})
 
 
 @dataclass(slots=True)
@@ -124,39 +106,6 @@ class StoredRun:
     journal: list[Row]
     artifacts: list[Row]
     fetch: Callable[[Kept], bytearray]
-
-
-# Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock.
-# Row by row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
-_CHUNKS = (64, 16, 4, 2, 1)
-_BIG = COLUMNS["artifacts"]  # of a value that is stored elsewhere; all others have no hash
-_INSERTED = {**COLUMNS, "artifacts": _BIG.removesuffix(", hash")}
-
-
-def _statement(table: str, rows: int, columns: str) -> str:
-    """Its first parameter is the run's id, which is handed over once for all rows."""
-    verb = "insert" if table in APPENDED else "insert or replace"
-    row = ", ".join("?" * columns.count(","))
-    if rows == 1:
-        return f"{verb} into {table} ({columns}) values (?, {row})"
-    # by `select`, as a parameter that is used again needs a number, and some versions of Python warn of those
-    values = ", ".join([f"({row})"] * rows)
-    return f"{verb} into {table} ({columns}) select ?, * from (values {values})"
-
-
-_STATEMENTS = {
-    table: [(n, _statement(table, n, columns)) for n in _CHUNKS] for table, columns in _INSERTED.items()
-}
-_INSERT_BIG = _statement("artifacts", 1, _BIG)
-
-
-def insert_rows(connection: Connection, table: str, run_id: str, rows: list[Row]) -> None:
-    """Insert rows of a run (or, for tables that keep one state, replace them), without its id."""
-    at, count = 0, len(rows)
-    for size, statement in _STATEMENTS[table]:
-        while count - at >= size:
-            connection.execute(statement, (run_id, *chain.from_iterable(rows[at : at + size])))
-            at += size
 
 
 def _in_order(rows: list[Row]) -> list[Row]:
@@ -252,7 +201,7 @@ def insert_artifacts(connection: Connection, run_id: str, rows: Iterable[Row]) -
             parts = data if isinstance(data, tuple) else (data,)
             hash = hash_of(parts)
             keep(connection, hash, parts)
-        connection.execute(_INSERT_BIG, (run_id, *row[:3], None, *row[4:], hash))
+        insert_rows(connection, "artifacts", run_id, [(*row[:3], None, *row[4:], hash)])
     insert_rows(connection, "artifacts", run_id, small)
 
 

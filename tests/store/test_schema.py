@@ -16,7 +16,7 @@ import pytest
 from dagflow_nb import DagFlow
 from dagflow_nb.errors import DatabaseError
 from dagflow_nb.store import RUN_COLUMNS, schema
-from dagflow_nb.store.unit import COLUMNS
+from dagflow_nb.store.inserting import COLUMNS
 from tests.store.helpers import query
 
 LATEST = len(schema.migrations())

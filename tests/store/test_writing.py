@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from dagflow_nb.errors import DatabaseError, InvalidState, ValidationError
-from dagflow_nb.store import Store, Unit, base, queueing, unit
+from dagflow_nb.store import NODE_COLUMNS, Store, Unit, base, queueing
 from tests.store.helpers import Clock, make_unit, node_row, query
 
 RUN = {"run_id": "r", "dag_name": "d"}
@@ -50,7 +50,7 @@ def test_everything_of_a_unit_can_be_read_back(database: str, with_store: Any) -
             (6, at, "NodeStarted", node, "{}"),
             (7, at, "NodeCompleted", node, "{}"),
         ]
-        assert rows(store, f"select {unit.NODE_COLUMNS} from node_runs") == [node_row("completed", at, 3)]
+        assert rows(store, f"select {NODE_COLUMNS} from node_runs") == [node_row("completed", at, 3)]
         assert rows(store, "select node_id, action, attempt, status, finished_at from attempts") == [
             (node, "act", 1, "completed", at + 1)
         ]
