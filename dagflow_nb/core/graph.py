@@ -45,6 +45,8 @@ class Node:
     status: NodeStatus = NodeStatus.PENDING
     is_group = False
     children: Sequence[str] = ()
+    # in the order in which they came; a dict once it grows, as one of very many may be taken out
+    dependants: tuple[str, ...] | dict[str, None] = ()
     met: tuple[str, ...] = ()
     unmet = 0
     open_children = 0
@@ -90,11 +92,16 @@ class Node:
         self.id = spec.id
         self.ref = make_ref(dag_name, spec.id, spec.action)
         self.position = position
-        # in the order in which they came; a dict, as one of very many may be taken out
-        self.dependants: dict[str, None] = {}
         if spec.kind in _GROUPS:
             self.is_group = True
             self.children = []
+
+    def growing(self) -> dict[str, None]:
+        """Its dependants, to be changed."""
+        dependants = self.dependants
+        if type(dependants) is not dict:
+            dependants = self.dependants = dict.fromkeys(dependants)
+        return dependants
 
     @property
     def final(self) -> bool:
@@ -120,11 +127,30 @@ def _show_attributes() -> None:
         "met",
         "reason",
         "error",
+        "dependants",
     ):
         setattr(node, name, getattr(node, name))
 
 
 _show_attributes()
+
+
+class Edges:
+    """How many others each of some nodes waits for, and which wait for it, by their order; for nodes that fit
+    together by themselves. Made once for all runs of a workflow."""
+
+    __slots__ = ("dependants", "unmet")
+
+    def __init__(self, specs: Sequence[NodeDef]) -> None:
+        after: dict[str, list[str]] = {spec.id: [] for spec in specs}
+        unmet = []
+        for spec in specs:
+            deps = spec.deps if len(spec.deps) < 2 else dict.fromkeys(spec.deps)
+            unmet.append(len(deps))
+            for dep in deps:
+                after[dep].append(spec.id)
+        self.unmet = tuple(unmet)
+        self.dependants = tuple(map(tuple, after.values()))
 
 
 class Graph:
@@ -185,6 +211,27 @@ class Graph:
                 raise ValidationError(fault, culprit=spec.id)
         return list(batch.values())
 
+    def add_first(self, specs: Iterable[NodeDef], edges: Edges) -> None:
+        """Add nodes that fit together, and their edges, to an empty graph."""
+        nodes, dag_name, position = self.nodes, self.dag_name, 0
+        for spec, unmet, dependants in zip(specs, edges.unmet, edges.dependants, strict=True):
+            position += 1
+            node = nodes[spec.id] = Node(spec, dag_name, position)
+            node.unmet = unmet
+            if dependants:
+                node.dependants = dependants
+            if spec.parent is not None:
+                self._join(nodes[spec.parent], node)
+        self._position = position
+        self.version += 1
+
+    def _join(self, group: Node, child: Node) -> None:
+        assert isinstance(group.children, list)
+        group.children.append(child.id)
+        group.open_children += 1
+        if not group.opened:
+            child.unmet += 1
+
     def add(self, specs: Sequence[NodeDef], met: tuple[str, ...] | None = None) -> list[Node]:
         """Add checked nodes and their edges; dependencies in `met` count as met anyway, and for those that
         are added while a run goes on (`met` is not None) the node that each one replaces."""
@@ -207,17 +254,13 @@ class Graph:
             unmet = len(deps)
             for dep in deps:
                 other = nodes[dep]
-                other.dependants[id] = None
+                dependants = other.dependants
+                (dependants if type(dependants) is dict else other.growing())[id] = None
                 if other.released or dep in met_anyway:
                     unmet -= 1
-            if spec.parent is not None:
-                group = nodes[spec.parent]
-                assert isinstance(group.children, list)
-                group.children.append(node.id)
-                group.open_children += 1
-                if not group.opened:
-                    unmet += 1
             node.unmet = unmet
+            if spec.parent is not None:
+                self._join(nodes[spec.parent], node)
         return added
 
     def count_unmet(self, node: Node) -> int:
@@ -240,7 +283,7 @@ class Graph:
                 self._attempts[id] = node.attempt
             for dep in spec.deps:
                 if dep in self.nodes:
-                    self.nodes[dep].dependants.pop(id, None)
+                    self.nodes[dep].growing().pop(id, None)
             if spec.parent is not None:
                 groups[spec.parent] = None
                 if not node.released and spec.parent in self.nodes:

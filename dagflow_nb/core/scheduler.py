@@ -31,7 +31,7 @@ from . import (
     rerun,
     spending,
 )
-from .graph import Node
+from .graph import Edges, Node
 from .growth import Context
 from .model import EMPTY, NodeDef, RunStatus
 from .state import OVER, RUN, Ask, Pause, State
@@ -52,7 +52,7 @@ class Scheduler(State):
     """The state of one run and the only code that changes it.
 
     `listens(event)` tells whether any hook is to be asked about an event; the others count as answered
-    at once. `checked`: that the nodes fit together is known.
+    at once. `edges`: those of nodes that are known to fit together; None: they are checked.
 
     >>> from dagflow_nb import DagConfig
     >>> scheduler = Scheduler("hello", "run-1", [NodeDef(id="greet", action="greet")])
@@ -68,9 +68,9 @@ class Scheduler(State):
         specs: Iterable[NodeDef],
         *,
         listens: Callable[[Any], bool] = lambda event: False,
-        checked: bool = False,
+        edges: Edges | None = None,
     ) -> None:
-        super().__init__(dag_name, run_id, specs, listens, checked)
+        super().__init__(dag_name, run_id, specs, listens, edges)
 
     def handle(self, message: m.Input) -> list[m.Effect]:
         """Take one input; returns what the runtime is to do, in order.

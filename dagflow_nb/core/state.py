@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from . import messages as m
 from .budget import BUDGETS, Limit, Usage
-from .graph import Graph, Node
+from .graph import Edges, Graph, Node
 from .model import Form, NodeDef, NodeStatus, OnFailure, RunStatus
 from .retry import RetryStrategy
 from .slots import Slots
@@ -98,7 +98,7 @@ class State:
         run_id: str,
         specs: Iterable[NodeDef],
         listens: Callable[[Any], bool],
-        checked: bool = False,
+        edges: Edges | None = None,
     ) -> None:
         self.dag_name, self.run_id, self.listens = dag_name, run_id, listens
         self.config: Settings
@@ -150,7 +150,12 @@ class State:
         self.now = 0.0
         self.chain = 0
         self._keys: dict[Any, tuple[str, ...]] = {}
-        self.add(list(specs) if checked else self.graph.check(specs))
+        if edges is not None:
+            self.graph.add_first(specs, edges)
+            self.count[_PENDING] += len(self.nodes)
+            self.changed.update(self.nodes)
+        else:
+            self.add(self.graph.check(specs))
 
     # --- nodes --------------------------------------------------------------------------------
 

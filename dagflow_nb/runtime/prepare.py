@@ -19,6 +19,7 @@ from ..fingerprint import Code, code_of, read_source
 from ..workflow.builder import Workflow
 from ..workflow.naming import REQUIRED
 from .executors import Executors
+from .outline import Outline
 from .recovery import Loaded, StoredOutputs
 
 log = logging.getLogger("dagflow_nb")
@@ -29,7 +30,8 @@ class Prepared:
     """A run that is ready to begin."""
 
     workflow: Workflow
-    specs: tuple[NodeDef, ...]
+    outline: Outline
+    specs: tuple[NodeDef, ...]  # those of the outline, with secrets hidden
     config: DagConfig
     inputs: dict[str, Any]
     actions: dict[str, NodeAction]
@@ -38,16 +40,6 @@ class Prepared:
     cache: Cache = field(default_factory=Cache)
     executors: set[str] = field(default_factory=set)  # the names of those that it needs
     hides: bool = False  # whether some of its values are secrets by what takes them
-
-
-def of_each_kind(specs: Iterable[NodeDef]) -> list[NodeDef]:
-    """The nodes that checks can tell apart: of those that have no inputs and differ by id and edges only, the
-    first."""
-    found: dict[Any, NodeDef] = {}
-    for spec in specs:
-        plain = spec.kind == "action" and spec.inputs is EMPTY and spec.cache is None and spec.ask is None
-        found.setdefault((spec.action, spec.failure, spec.executor) if plain else spec.id, spec)
-    return list(found.values())
 
 
 def _names(specs: Iterable[NodeDef]) -> set[str]:

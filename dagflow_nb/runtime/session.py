@@ -7,7 +7,6 @@ import asyncio
 import contextvars
 import json
 import logging
-import operator
 import os
 import uuid
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +15,7 @@ from typing import Any
 from ..actions import ActionRegistry, NodeAction, as_action, prepared
 from ..cache import Cache
 from ..clock import Clock, SystemClock
-from ..codec import Codec, are_settled, dump_defs
+from ..codec import Codec, dump_defs
 from ..codec.weight import are_heavy
 from ..config import DagConfig
 from ..core import messages as m
@@ -34,6 +33,7 @@ from .executors import Executors
 from .hiding import hidden_literals, hide_secrets, put_back
 from .keying import Refresh
 from .known import Results
+from .outline import Outline
 from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay, unanswered
 from .run_cache import RunCache, Stored
@@ -84,7 +84,7 @@ class Session:
         self.store: Store | None = None
         self.results = Results(self)
         self._auto: dict[str, Any] = {}
-        self._trees: dict[str, tuple[tuple[NodeDef, ...], str]] = {}
+        self._outlines: dict[str, Outline] = {}
         self._opening: asyncio.Task[None] | None = None
 
     # --- definitions --------------------------------------------------------------------------
@@ -99,7 +99,7 @@ class Session:
         specs = flatten(workflow, self._finder(workflow))
         self.workflows[workflow.name] = workflow
         self._take_functions(workflow)
-        prepare.read_sources(specs, self.registry)
+        prepare.read_sources(self._outline(workflow.name, specs).kinds, self.registry)
         return workflow
 
     def add_workflows(self, workflows: list[Workflow]) -> list[Workflow]:
@@ -180,7 +180,8 @@ class Session:
             specs = tuple(Graph(found.name).check((*specs, *more)))
         self._take_functions(found)
         actions = self.actions()
-        kinds = prepare.of_each_kind(specs)
+        outline = self._outline(found.name, specs)
+        specs, kinds = outline.specs, outline.kinds
         prepare.check_actions(kinds, actions)
         settings = prepare.settings_with(actions, self.executor_name(executor))
         needed = prepare.check_executors(kinds, settings, self.executors)
@@ -194,7 +195,9 @@ class Session:
         specs, merged, hides = hide_secrets(specs, actions, merged)
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
         codes = prepare.codes_of(kinds, actions)
-        return Prepared(found, specs, full, merged, actions, settings, codes, Cache(cached), needed, hides)
+        return Prepared(
+            found, outline, specs, full, merged, actions, settings, codes, Cache(cached), needed, hides
+        )
 
     def executor_name(self, executor: Any) -> str | None:
         return executor if executor is None or isinstance(executor, str) else self.executors.add(executor)
@@ -253,7 +256,7 @@ class Session:
         if run_id in self.live:
             raise InvalidState(f"run {run_id!r} is under way in this session", culprit=run_id)
         name = prepared.workflow.name
-        scheduler = Scheduler(name, run_id, prepared.specs, checked=True)
+        scheduler = Scheduler(name, run_id, prepared.specs, edges=prepared.outline.edges)
         rows = await self._encoded_apart(run_id, {**prepared.cache.as_dict(), "inputs": prepared.inputs})
         await store.create_run(
             {
@@ -261,7 +264,9 @@ class Session:
                 "dag_name": name,
                 "status": "pending",
                 "nodes": len(prepared.specs),
-                "tree": self._tree(name, prepared.specs),
+                "tree": prepared.outline.text(self.codec)
+                if prepared.specs is prepared.outline.specs
+                else dump_defs(self.codec, prepared.specs),
                 "inputs": self.codec.dumps(self.in_short(prepared.inputs, rows)),
                 "config": self.codec.dumps(prepared.config.settings()),
                 "parent_run_id": parent,
@@ -329,18 +334,12 @@ class Session:
             short[name] = f"<{type(value).__name__}, {size:,} bytes>" if big else value
         return short
 
-    def _tree(self, name: str, specs: tuple[NodeDef, ...]) -> Any:
-        """The nodes as text, or what makes it; made once for a workflow that is run again and again."""
-        known = self._trees.get(name)
-        if known is not None and len(known[0]) == len(specs) and all(map(operator.is_, known[0], specs)):
-            return known[1]
-
-        def make() -> str:
-            text = dump_defs(self.codec, specs)
-            self._trees[name] = (specs, text)
-            return text
-
-        return make if are_settled(specs) else make()
+    def _outline(self, name: str, specs: tuple[NodeDef, ...]) -> Outline:
+        """What is known of these nodes, and of the same ones the next time."""
+        known = self._outlines.get(name)
+        if known is None or not known.is_of(specs):
+            known = self._outlines[name] = Outline(specs)
+        return known
 
     def _coordinator(
         self,

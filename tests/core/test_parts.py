@@ -278,7 +278,7 @@ scheduler.handle(m.Begin(0.0, DagConfig(max_parallel_nodes=None)))
 for id in list(scheduler.nodes):
     scheduler.handle(m.AttemptEnded(id, 1, 1.0, NodeOutput.ok()))
 assert scheduler.status == "completed"
-print(sum(type(found) is dict and "dependants" in found for found in gc.get_objects()))
+print(sum(type(found) is dict and {"spec", "position"} <= found.keys() for found in gc.get_objects()))
 """
 
 

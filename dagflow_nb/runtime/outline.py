@@ -1,0 +1,45 @@
+"""What is known of a workflow's nodes before any run: worked out once, for all of its runs."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from ..codec import Codec, are_settled, dump_defs
+from ..core.graph import Edges
+from ..core.model import EMPTY, NodeDef
+
+
+class Outline:
+    """Nodes that fit together, as `flatten` gives them.
+
+    `kinds`: those that checks can tell apart: of nodes that have no inputs and differ by id and edges only,
+    the first. `edges`: who comes after whom.
+    """
+
+    def __init__(self, specs: tuple[NodeDef, ...]) -> None:
+        self.specs = specs
+        found: dict[Any, NodeDef] = {}
+        for spec in specs:
+            plain = spec.kind == "action" and spec.inputs is EMPTY and spec.cache is None and spec.ask is None
+            found.setdefault((spec.action, spec.failure, spec.executor) if plain else spec.id, spec)
+        self.kinds = list(found.values())
+        self.edges = Edges(specs)
+        self._text: str | None = None
+
+    def is_of(self, specs: tuple[NodeDef, ...]) -> bool:
+        """Whether these are the same nodes, to the last one."""
+        own = self.specs
+        return own is specs or (len(own) == len(specs) and all(map(operator.is_, own, specs)))
+
+    def text(self, codec: Codec) -> str | Callable[[], str]:
+        """The nodes as the store keeps them, or what makes that, where nobody can change them meanwhile."""
+        if self._text is not None:
+            return self._text
+
+        def make() -> str:
+            self._text = dump_defs(codec, self.specs)
+            return self._text
+
+        return make if are_settled(self.kinds) else make()
