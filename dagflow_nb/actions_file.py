@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +13,7 @@ from typing import Any
 
 from . import ActionRegistry, DagFlow, NodeAction
 from .actions import Action
+from .actions.importing import import_failed, import_file
 from .errors import ValidationError
 
 
@@ -88,34 +87,11 @@ def _module(source: str) -> ModuleType:
                 f"module that can be imported from here",
                 culprit=source,
             ) from None
-        raise _import_failed(source, missing) from missing
+        raise import_failed(source, missing) from missing
     except Exception as error:
-        raise _import_failed(source, error) from error
+        raise import_failed(source, error) from error
 
 
 def _import_file(path: Path) -> ModuleType:
     # Under the name that worker processes can import it by, unless that belongs to something else already.
-    name = path.stem if path.stem not in sys.modules else f"dagflow_actions_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None  # the name ends in .py
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _import_failed(source: str, error: Exception) -> ValidationError:
-    """The error with the line of the user's own code that raised it, without the import machinery."""
-    if isinstance(error, SyntaxError):
-        where = f"{error.filename}, line {error.lineno}"
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [frame for frame in frames if "importlib" not in frame.filename and frame.filename != __file__]
-        where = f"{own[-1].filename}, line {own[-1].lineno}" if own else source
-    return ValidationError(
-        f"importing {source!r} failed in {where}: {type(error).__name__}: {error}", culprit=source
-    )
+    return import_file(path, path.stem if path.stem not in sys.modules else f"dagflow_actions_{path.stem}")

@@ -13,7 +13,7 @@ from dataclasses import replace
 from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
-from .actions import NodeAction, prepared
+from .actions import LateAction, NodeAction, prepared
 from .core.graph import Node
 from .core.model import NodeDef, NodeOutput, NodeStatus, When, iter_refs
 from .errors import ActionNotFound, DagError
@@ -194,9 +194,10 @@ class Preview:
         id = node.id
         if id not in self._old_states:
             return True, "new", _NEVER
-        new = self._code(action)
         old = self._old_codes.get(node.spec.action)
-        if old is not None and old != new.digest:
+        # the code of what is looked for at a run's start is not known before
+        late = isinstance(self._session.registry.get(node.spec.action), LateAction)
+        if old is not None and not late and old != (new := self._code(action)).digest:
             return True, "code changed", self._changes(old, new)
         changed = [text for name in self._run_inputs(node) if (text := self._input_changed(name))]
         if changed:

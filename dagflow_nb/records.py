@@ -281,5 +281,6 @@ class Records(Frames):
         from .workflow.grown import grown_workflow
         from .workflow.yaml import dump_yaml
 
-        scheduler = run._scheduler
-        return dump_yaml(grown_workflow(scheduler.dag_name, [n.spec for n in list(scheduler.nodes.values())]))
+        scheduler, _, extra = run._state()
+        specs = [node.spec for node in list(scheduler.nodes.values())]
+        return dump_yaml(grown_workflow(scheduler.dag_name, specs, extra.get("result")))

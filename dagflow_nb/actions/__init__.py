@@ -9,6 +9,7 @@ from .binding import ENGINE_INPUTS, MISSING
 from .context import Channel, NodeCtx
 from .conversion import InputError, MissingInput, convert
 from .function import FunctionAction
+from .late import LateAction
 from .options import CachePolicy, Options, parse_duration
 from .registry import ActionRegistry
 from .returns import OutputError
@@ -27,6 +28,7 @@ __all__ = [
     "FunctionAction",
     "GivenSecret",
     "InputError",
+    "LateAction",
     "MissingInput",
     "NodeAction",
     "NodeCtx",

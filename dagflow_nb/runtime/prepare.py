@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..actions import MISSING, ActionRegistry, FunctionAction, NodeAction, settings_of
+from ..actions import MISSING, ActionRegistry, FunctionAction, LateAction, NodeAction, settings_of
 from ..cache import Cache
 from ..codec import Codec
 from ..config import DagConfig
@@ -44,6 +44,20 @@ class Prepared:
 
 def _names(specs: Iterable[NodeDef]) -> set[str]:
     return {spec.action for spec in specs} | {spec.failure for spec in specs if spec.failure is not None}
+
+
+def find_late(specs: Iterable[NodeDef], registry: ActionRegistry) -> None:
+    """Look for the functions of actions that nodes name and of which only the place is known so far.
+
+    Raises `ValidationError` for one that is not there.
+    """
+    for spec in specs:
+        template = spec.result["template"] if spec.kind == "map" and spec.result is not None else ()
+        if template:
+            find_late(template, registry)
+        for name in (spec.action, spec.failure):
+            if name is not None and isinstance(action := registry.get(name), LateAction):
+                registry.register(action.resolve())
 
 
 def read_sources(specs: Iterable[NodeDef], registry: ActionRegistry) -> None:

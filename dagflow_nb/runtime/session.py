@@ -124,8 +124,9 @@ class Session:
                     self.registry.register(function, name=name)
                 self._auto[name] = function
 
-    def actions(self) -> dict[str, NodeAction]:
-        """Every action that is defined, by name."""
+    def actions(self, to_run: Iterable[NodeDef] = ()) -> dict[str, NodeAction]:
+        """Every action that is defined, by name; the functions of these nodes are looked for first."""
+        prepare.find_late(to_run, self.registry)
         return {name: prepared(self.registry.need(name)) for name in self.registry}
 
     def _finder(
@@ -179,9 +180,9 @@ class Session:
         if more := tuple(extra_nodes):
             specs = tuple(Graph(found.name).check((*specs, *more)))
         self._take_functions(found)
-        actions = self.actions()
         outline = self._outline(found.name, specs)
         specs, kinds = outline.specs, outline.kinds
+        actions = self.actions(kinds)
         prepare.check_actions(kinds, actions)
         settings = prepare.settings_with(actions, self.executor_name(executor))
         needed = prepare.check_executors(kinds, settings, self.executors)
@@ -434,10 +435,9 @@ class Session:
             await store.claim(run_id)
             loaded = await self.load(run_id)
             scheduler = loaded.scheduler
-            actions = self.actions()
-            still = [
-                node.spec for node in scheduler.nodes.values() if not node.final or node.status == "failed"
-            ]
+            nodes = scheduler.nodes.values()
+            still = [node.spec for node in nodes if not node.final or node.status == "failed"]
+            actions = self.actions(still if to_run else ())
             settings = prepare.settings_with(actions, self.executor_name(executor))
             if to_run:
                 prepare.check_actions(still, actions)

@@ -15,6 +15,7 @@ from ..core.model import EMPTY, NodeDef, Ref, iter_refs, map_refs, node_id_probl
 from ..errors import NodeAlreadyExists, ValidationError, shorten
 from . import settings
 from .handles import Lazy, NodeHandle
+from .interchange import Interchange
 from .naming import REQUIRED, Naming, input_defaults
 from .values import lower, lower_over, same
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from ..config import DagConfig
 
 
-class Workflow:
+class Workflow(Interchange):
     """A workflow: its name, what it says of itself, its inputs and its nodes.
 
     `inputs`: names (each has to be given to a run) or a mapping of names to defaults (`REQUIRED` for
@@ -74,6 +75,7 @@ class Workflow:
         self.fits: tuple[tuple[NodeDef, ...], Any] = ((), None)
         # descriptions of inputs and outputs, which YAML has and nodes do not: (node, what, name) -> text
         self._notes: dict[tuple[str, str, str], str] = {}
+        self._outputs: tuple[str, ...] = ()  # what a definition that it was loaded from calls its result
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -285,18 +287,6 @@ class Workflow:
     def workflows(self) -> dict[str, Workflow]:
         """The workflows that were added as nodes, by name."""
         return self._naming.workflows
-
-    def to_mermaid(self) -> str:
-        """The graph as a Mermaid flowchart."""
-        from .export import to_mermaid
-
-        return to_mermaid(self)
-
-    def to_python(self) -> str:
-        """A Python script that builds this workflow as `wf`."""
-        from .export import to_python
-
-        return to_python(self)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Workflow):

@@ -31,12 +31,20 @@ class MissingFile(ValidationError, FileNotFoundError):
     """There is no such workflow file."""
 
 
-def read(path: str | os.PathLike[str]) -> tuple[str, str]:
-    """The text of a file, and its name for errors; `ValidationError` if it cannot be one of ours."""
+def read(
+    path: str | os.PathLike[str],
+    kind: str = "YAML",
+    files: str = "*.y*ml",
+    instead: str = "use load_yaml_string(text)",
+) -> tuple[str, str]:
+    """The text of a file, and its name for errors; `ValidationError` if it cannot be one of ours.
+
+    `kind` of file, which `files` it may be, and what to do `instead` with a text.
+    """
     if not isinstance(path, str | os.PathLike):
         raise ValidationError(f"a workflow file is named by a path, not by {shorten(path)}", culprit=path)
     if isinstance(path, str) and "\n" in path:
-        raise ValidationError("this is a YAML text, not a path: use load_yaml_string(text)", culprit="path")
+        raise ValidationError(f"this is a {kind} text, not a path: {instead}", culprit="path")
     file = Path(path).expanduser()
     try:
         if file.stat().st_size > MAX_BYTES:
@@ -49,8 +57,8 @@ def read(path: str | os.PathLike[str]) -> tuple[str, str]:
         data = file.read_bytes()
     except FileNotFoundError:
         folder = file.parent
-        near = [p.name for p in folder.glob("*.y*ml")] if folder.is_dir() else []
-        hint = did_you_mean(file.name, near) if near else f"no YAML file is in {str(folder.absolute())!r}"
+        near = [p.name for p in folder.glob(files)] if folder.is_dir() else []
+        hint = did_you_mean(file.name, near) if near else f"no {kind} file is in {str(folder.absolute())!r}"
         if not folder.is_dir():
             hint = f"there is no folder {str(folder)!r}"
         raise MissingFile(f"there is no file {str(file)!r}: {hint}", culprit=str(file)) from None
