@@ -492,3 +492,33 @@ def test_a_fork_at_any_event_comes_to_the_same_end(data: st.DataObject) -> None:
         assert str(other.status) == str(run.status)
         again = flow._load(other.run_id).scheduler
         assert {id: str(n.status) for id, n in again.nodes.items()} == states(other)
+
+
+@pytest.mark.parametrize("database", [":memory:", "flow.db"])
+def test_from_the_middle_of_inputs_that_were_stored_together(database: str, tmp_path: Path) -> None:
+    """Many quick nodes share a row of the journal: a fork takes of it what had happened by then."""
+    with DagFlow(database if database == ":memory:" else tmp_path / database, echo=False) as flow:
+        ran = []
+
+        @flow.action
+        async def step(n: int) -> int:
+            ran.append(n)
+            return n
+
+        wf = Workflow("wide")
+        last = [wf.add(step, id=f"n{n}", n=n) for n in range(20)]
+        wf.add(step, id="end", n=99, after=last)
+        run = flow.run(wf, view=False)
+        lines = (
+            "select length(data) - length(replace(data, char(10), '')) + 1 as n from journal where run_id = ?"
+        )
+        (held,) = flow.sql(f"select max(n) as n from ({lines})", [run.run_id])["n"]
+        events = run.events()
+        ends = events[events["kind"] == "NodeCompleted"]
+        for many in (1, 7, 19):
+            ran.clear()
+            other = flow.fork(run, at=ends["seq"].iloc[many - 1], view=False)
+            assert len(ran) == 21 - many and held >= 20
+            assert states(other) == states(run) and other.outputs["n3"]["result"] == 3
+            again = flow.fork(other, node="end", view=False)
+            assert states(again) == states(run) and again.events()["seq"].is_unique

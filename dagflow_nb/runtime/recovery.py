@@ -109,7 +109,7 @@ def replay(
         row["dag_name"], run_id, load_defs(codec, stored.tree), listens=lambda event: event.seq in asked
     )
     taken = 0
-    for n, _, _, data, text in stored.journal:
+    for n, data, text in stored.journal:
         if until is not None and scheduler.seq >= until:
             break
         taken = n

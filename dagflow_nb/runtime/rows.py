@@ -15,7 +15,7 @@ from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import NodeStatus
 from ..core.scheduler import Scheduler
-from ..store import Unit
+from ..store import Unit, join_inputs
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -130,13 +130,8 @@ class Piece(Unit):
 
     def encode(self) -> None:
         """Make text and bytes of what stands in it as it is."""
-        codec, first = self._run.codec, self._first
-        journal: list[Any] = self.journal
-        for i, item in enumerate(journal):
-            if type(item) is not tuple:
-                journal[i] = (first + i, item.at, type(item).__name__, dump_input(codec, item), None)
-            elif type(item[3]) is not str:
-                journal[i] = (*item[:3], dump_input(codec, item[3]), item[4])
+        codec = self._run.codec
+        self.journal = self._encoded_journal()
         events: list[Any] = self.events
         for i, event in enumerate(events):
             kind = type(event)
@@ -157,3 +152,27 @@ class Piece(Unit):
                 values[row[0]] = []
                 self.cleared.append(row[0])
         self.artifacts = [row for rows in values.values() for row in rows]
+
+    def _encoded_journal(self) -> list[Any]:
+        """Inputs that wait to be encoded, and follow each other, share a row."""
+        codec, rows = self._run.codec, []
+        first: tuple[Any, ...] = ()
+        data: list[str] = []
+        asked: list[str | None] = []
+        items: list[Any] = self.journal
+        for n, item in enumerate(items, self._first):
+            waits = type(item) is not tuple
+            if not waits and type(item[3]) is str:
+                if data:
+                    rows.append((*first, *join_inputs(data, asked)))
+                    data, asked = [], []
+                rows.append(item)
+                continue
+            message = item if waits else item[3]
+            if not data:
+                first = (n, message.at, type(message).__name__)
+            data.append(dump_input(codec, message))
+            asked.append(None if waits else item[4])
+        if data:
+            rows.append((*first, *join_inputs(data, asked)))
+        return rows

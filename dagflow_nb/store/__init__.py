@@ -5,7 +5,7 @@ from .copying import Copy
 from .database import parse_database
 from .inserting import NODE_COLUMNS
 from .sqlite import Store
-from .unit import RUN_COLUMNS, StoredRun, Unit
+from .unit import RUN_COLUMNS, StoredRun, Unit, join_inputs
 
 __all__ = [
     "INLINE",
@@ -16,5 +16,6 @@ __all__ = [
     "Store",
     "StoredRun",
     "Unit",
+    "join_inputs",
     "parse_database",
 ]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidState
-from .unit import Unit, apply_units
+from .unit import Unit, apply_units, join_inputs, split_inputs
 
 # what may have given a node of the source new values since it was looked at
 _RAN_AGAIN = (
@@ -67,6 +67,7 @@ def copy_run(connection: sqlite3.Connection, copy: Copy) -> bool:
         "update execution_trees set created_at = ? where run_id = ?", (copy.row["created_at"], new)
     )
     _copy(connection, "journal", source, new, "t.n <= ?", (copy.journal,))
+    _cut(connection, new, copy.journal)
     _copy(
         connection,
         "events",
@@ -87,6 +88,15 @@ def copy_run(connection: sqlite3.Connection, copy: Copy) -> bool:
     _copy(connection, "artifacts", source, new, of_values, pairs=pairs)
     apply_units(connection, [copy.unit])
     return True
+
+
+def _cut(connection: sqlite3.Connection, run_id: str, last: int) -> None:
+    """Leave out what the last row of a journal holds of inputs after the one of this number."""
+    sql = "select n, data, asked from journal where run_id = ? order by n desc limit 1"
+    for n, data, asked in connection.execute(sql, (run_id,)).fetchall():
+        _, lines, events = zip(*split_inputs(n, data, asked)[: last - n + 1], strict=True)
+        sql = "update journal set data = ?, asked = ? where run_id = ? and n = ?"
+        connection.execute(sql, (*join_inputs(lines, events), run_id, n))
 
 
 def _copy(

@@ -13,7 +13,7 @@ from ..core.model import RunStatus
 from .blobs import Kept, fetch
 from .inserting import COLUMNS, Row
 from .owners import holder
-from .unit import StoredRun
+from .unit import StoredRun, split_inputs
 
 UNFINISHED = (RunStatus.PENDING, RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.INTERRUPTED)
 
@@ -78,16 +78,13 @@ def load(
     if row is None:
         return None
     tree = connection.execute("select tree from execution_trees where run_id = ?", (run_id,)).fetchone()
-    journal = connection.execute(
-        "select n, at, kind, data, asked from journal where run_id = ? order by n", (run_id,)
-    )
+    sql = "select n, data, asked from journal where run_id = ? order by n"
+    journal = [row for rows in connection.execute(sql, (run_id,)) for row in split_inputs(*rows)]
     columns = COLUMNS["artifacts"].removeprefix("run_id, ")
     sql = f"select {columns} from artifacts where run_id = ?"
     found = connection.execute(sql, (run_id,)).fetchall() if fetch is not None else []
     artifacts = [row[:-1] if row[-1] is None else _by_reference(row) for row in found]
-    return StoredRun(
-        row, None if tree is None else tree[0], journal.fetchall(), artifacts, fetch or _no_value
-    )
+    return StoredRun(row, None if tree is None else tree[0], journal, artifacts, fetch or _no_value)
 
 
 def _no_value(kept: Kept) -> bytearray:

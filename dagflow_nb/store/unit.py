@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from sqlite3 import Connection
@@ -48,7 +48,8 @@ RUN_COLUMNS = (
 class Unit:
     """What some inputs of a run's scheduler changed: written in one piece or not at all.
 
-    `journal`: rows (n, at, kind, data, asked). `events`: (seq, occurred_at, kind, node_id, data).
+    `journal`: rows (n, at, kind, data, asked), of one input or, with number, time and kind of the first, of
+    several that follow each other (`join_inputs`). `events`: (seq, occurred_at, kind, node_id, data).
     `nodes`: node id -> row of `NODE_COLUMNS`, None for a node that was withdrawn; `attempts`: (node_id,
     action, attempt, status, started_at, finished_at, error, traceback); `artifacts`: (namespace, key,
     codec, data, size_bytes, reason, updated_at): these three replace what is there. `data` is bytes, a tuple
@@ -92,13 +93,25 @@ class Unit:
         return bool(artifact[4] > INLINE)
 
 
+def join_inputs(data: Sequence[str], asked: Sequence[str | None]) -> tuple[str, str | None]:
+    """Inputs that follow each other as `data` and `asked` of one row of the journal: a line for each."""
+    return "\n".join(data), "\n".join([events or "" for events in asked]) if any(asked) else None
+
+
+def split_inputs(n: int, data: Any, asked: str | None) -> list[tuple[int, Any, str | None]]:
+    """The inputs in one row of the journal: (n, data, asked) of each."""
+    lines = data.split("\n") if type(data) is str else [data]
+    events = asked.split("\n") if asked else [""] * len(lines)
+    return [(n + i, line, events[i] or None) for i, line in enumerate(lines)]
+
+
 @dataclass(frozen=True, slots=True)
 class StoredRun:
     """What is needed to take a run up again.
 
-    `row`: the run's row by column; `tree`: its nodes at the start (JSON text); `journal`: (n, at, kind,
-    data, asked) in order; `artifacts`: (namespace, key, codec, data, size_bytes, reason, updated_at),
-    not decoded; where `data` is a `Kept`, `fetch` gets it.
+    `row`: the run's row by column; `tree`: its nodes at the start (JSON text); `journal`: (n, data, asked)
+    of each input, in order; `artifacts`: (namespace, key, codec, data, size_bytes, reason, updated_at), not
+    decoded; where `data` is a `Kept`, `fetch` gets it.
     """
 
     row: dict[str, Any]

@@ -1,0 +1,2 @@
+-- No table changes, but what older versions read as one input may be several: those that follow each other
+-- share a row of `journal`, with a line of `data` and `asked` for each, and number, time and kind of the first.
