@@ -6,6 +6,7 @@ from .actions import (
     NodeAction as NodeAction,
     NodeCtx as NodeCtx,
 )
+from .agents.plan import Plan as Plan
 from .cache import (
     Cache as Cache,
     get_value_from_cache as get_value_from_cache,

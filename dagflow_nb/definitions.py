@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from .actions import Action, FunctionAction, make_action
+from .actions import Action, ActionRegistry, FunctionAction, make_action
 from .config import DagConfig
 from .core import messages as m
 from .errors import ValidationError, did_you_mean
@@ -156,6 +156,11 @@ class Definitions:
     def actions(self) -> list[str]:
         """The names of the actions."""
         return list(self._session.registry)
+
+    @property
+    def registry(self) -> ActionRegistry:
+        """The actions themselves, by name."""
+        return self._session.registry
 
     @property
     def config(self) -> DagConfig:

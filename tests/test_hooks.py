@@ -240,6 +240,7 @@ def test_answers_become_commands():
     """Commands, specs, plans and iterables of these, nested too, are one list; None is nothing."""
     spec = NodeSpec("a")
     plan = SimpleNamespace(commands=lambda: [AddNodes([spec])])
+    late = SimpleNamespace(command_in=lambda nodes: AddNodes([spec]))
 
     async def stream():
         yield spec
@@ -247,7 +248,7 @@ def test_answers_become_commands():
 
     assert commands(None) == [] and commands([]) == []
     assert commands(spec) == [AddNode(spec)] and commands(RetryNode("x")) == [RetryNode("x")]
-    assert commands(plan) == [AddNodes([spec])]
+    assert commands(plan) == [AddNodes([spec])] and commands(late) == [late]
     assert commands([plan, spec, None, (EmitEvent("e"),)]) == [
         AddNodes([spec]),
         AddNode(spec),

@@ -29,7 +29,21 @@ MODULES = {
 LAYERS = [
     ["errors"],
     ["core"],
-    ["actions", "cache", "checking", "clock", "codec", "config", "forms", "nested", "threads", "workflow"],
+    [
+        *[
+            "actions",
+            "cache",
+            "checking",
+            "clock",
+            "codec",
+            "config",
+            "forms",
+            "nested",
+            "threads",
+            "workflow",
+        ],
+        *["agents.plan", "agents.steps"],
+    ],
     ["fingerprint", "history", "hooks", "store"],
     ["runtime"],
     ["notebook"],

@@ -255,19 +255,36 @@ class ConfigFamily(Family):
         return DagConfig(**payload)
 
 
-_CONFIG = ConfigFamily()
+class PlanFamily(Family):
+    """A `Plan`, by its steps and which of their ids nobody chose."""
+
+    tag, transparent = "Plan", True
+
+    def pack(self, value: Any, packer: Packer) -> Any:
+        steps, unnamed = value.parts()
+        return {"steps": packer.slots(steps), "unnamed": list(unnamed)}
+
+    def unpack(self, payload: Any, reader: Reader) -> Any:
+        from ..agents.plan import Plan  # it brings actions along, which values need not
+
+        return Plan.of_parts(payload["steps"], payload["unnamed"])
+
+
+_CONFIG, _PLAN = ConfigFamily(), PlanFamily()
 FAMILIES: tuple[Family, ...] = (
     *(RecordFamily(cls) for cls in (*_OTHERS, *_COMMANDS, *_INPUTS)),
     *(StateFamily(cls) for cls in _ENUMS),
     _CONFIG,
+    _PLAN,
 )
 
 
 _STATES = frozenset(_ENUMS)
+# classes that are imported only where there is one: by module and name
+_LATE = {("dagflow_nb.config", "DagConfig"): _CONFIG, ("dagflow_nb.agents.plan", "Plan"): _PLAN}
 _PLAIN = {family.cls: family.fields for family in FAMILIES if isinstance(family, RecordFamily)}
 
 
 def family_of(kind: type) -> Family | None:
     """Who packs a class of this package that is not in the table of types."""
-    is_config = kind.__name__ == "DagConfig" and kind.__module__ == "dagflow_nb.config"
-    return _CONFIG if is_config else None
+    return _LATE.get((kind.__module__, kind.__name__))

@@ -7,7 +7,7 @@ counts as a met dependency, whatever its state; what is added in answer to a fai
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
 from operator import attrgetter, is_
@@ -214,7 +214,20 @@ def _define(s: State, id: str, spec: NodeSpec, batch: Mapping[str, Any], answere
             deps += tuple(target for target in refs if target != "inputs")
     if len(deps) > 1:
         deps = tuple(dict.fromkeys(deps))
-    return _define_as(id, spec.action, deps, inputs, *settings)
+    made = _define_as(id, spec.action, deps, inputs, *settings)
+    return made if spec.over is spec.limit is None else _as_map(made, spec, _Known(s.nodes, batch))
+
+
+def _as_map(made: NodeDef, spec: NodeSpec, known: Any) -> NodeDef:
+    """The definition of a node that is a map."""
+    limit = spec.limit
+    if spec.over is None:
+        raise Refused(f"limit of node {made.id!r} is for a map: give it over=..., too")
+    if limit is not None and not (_is_number(limit) and isinstance(limit, int) and limit >= 1):
+        raise Refused(f"limit of node {made.id!r} is a number of at least 1, not {shorten(limit)}")
+    over = map_refs(spec.over, lambda r: r.bind(known))
+    deps = dict.fromkeys((*made.deps, *(r.target for r in iter_refs(over) if r.target != "inputs")))
+    return replace(made, deps=tuple(deps), kind="map", over=over, limit=limit)
 
 
 def _checked(id: str, spec: NodeSpec) -> tuple[Any, ...]:

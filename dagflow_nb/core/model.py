@@ -6,7 +6,7 @@ the epoch; states compare with plain strings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
@@ -115,7 +115,7 @@ class Ref:
     target: str
     path: tuple[str | int, ...] = ()
 
-    def bind(self, known: Mapping[str, Any] | frozenset[str] | set[str]) -> Ref:
+    def bind(self, known: Container[str]) -> Ref:
         """The same reference with target and path told apart; the longest known id wins.
 
         Raises `ValidationError` where no known id begins the text.
@@ -321,7 +321,8 @@ class NodeSpec:
     `action`: a name or a function. `id`: None makes one from the action's name. `deps`: ids; None in
     a hook's answer means the node of the event it answers, `()` none. `inputs`: literals and
     references (`ref("node.key")`), also nested. `timeout` in seconds for each attempt, `try_count`
-    the total number of attempts. `replaces`: the failed node that this one stands in for.
+    the total number of attempts. `replaces`: the failed node that this one stands in for. `over`: it is a
+    map, as `Workflow.map` makes it, with at most `limit` items at once.
 
     >>> NodeSpec("validate").with_id("check").with_deps("fetch").with_retries(2).try_count
     3
@@ -341,6 +342,8 @@ class NodeSpec:
     failure: Any = field(default=None, kw_only=True)
     cache: Any = field(default=None, kw_only=True)
     executor: str | None = field(default=None, kw_only=True)
+    over: Any = field(default=None, kw_only=True)
+    limit: int | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         action, id, deps, tags, inputs = self.action, self.id, self.deps, self.tags, self.inputs

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any, get_args
 
 from ..core.messages import AddNode, AddNodes, ExecutorCommand
-from ..core.model import NodeSpec, iter_refs
+from ..core.model import NodeDef, NodeSpec, iter_refs
 from ..errors import ValidationError, shorten
 
 COMMANDS: tuple[type, ...] = get_args(ExecutorCommand)
@@ -18,8 +18,9 @@ _SIMPLE = frozenset((NodeSpec, *COMMANDS))
 
 
 async def commands_of(answer: Any, hook: str | None = None) -> list[Any]:
-    """The commands in what a hook returned: one, a `NodeSpec` (it is added), an object with `.commands()`
-    (a plan), an iterable of these (async too), or None.
+    """The commands in what a hook returned: one, a `NodeSpec` (it is added), an object with `.commands()`, a
+    plan (it is made a command once the run's nodes are known, by its `.command_in(nodes)`), an iterable of
+    these (async too), or None.
 
     Nodes that follow each other may depend on later ones: each is added once those that it names are there.
     Raises `ValidationError` that names the hook and the value for anything else.
@@ -81,6 +82,8 @@ async def _found(answer: Any, hook: str | None) -> list[Any]:
         return [AddNode(answer)]
     if inspect.isawaitable(answer):
         return await _found(await answer, hook)
+    if hasattr(answer, "command_in") and not isinstance(answer, type):
+        return [answer]
     plan = getattr(answer, "commands", None)
     if callable(plan) and not isinstance(answer, type):
         return await _found(plan(), hook)
@@ -103,7 +106,7 @@ def _checked(command: Any, hook: str | None) -> Any:
     elif isinstance(command, AddNodes):
         specs = tuple(command.specs)
     for spec in specs:
-        if not isinstance(spec, NodeSpec):
+        if not isinstance(spec, NodeSpec | NodeDef):
             who = f"hook {hook!r}: " if hook else ""
             raise ValidationError(
                 f"{who}{type(command).__name__} takes a NodeSpec, not {shorten(spec)}: write NodeSpec(...)",
@@ -117,7 +120,7 @@ def _no_command(value: Any, hook: str | None) -> ValidationError:
     who = f"hook {hook!r} answered" if hook else "this is no answer of a hook:"
     known = ", ".join(command.__name__ for command in COMMANDS)
     return ValidationError(
-        f"{who} {shorten(value)}: a hook returns or yields a NodeSpec, a command ({known}), "
+        f"{who} {shorten(value)}: a hook returns or yields a NodeSpec, a Plan, a command ({known}), "
         "an iterable of these, or nothing",
         culprit=hook,
         value=value,

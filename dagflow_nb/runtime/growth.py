@@ -4,13 +4,14 @@ become forms, workflows become nodes."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..actions import as_action, prepared, settings_of
 from ..core import messages as m
-from ..core.model import EMPTY, NodeDef, NodeSpec
-from ..errors import NodeNotFound
+from ..core.model import EMPTY, NodeDef, NodeSpec, OnFailure, Ref, When, iter_refs, map_refs
+from ..errors import NodeNotFound, ValidationError
 from ..forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
@@ -72,6 +73,8 @@ class Growth:
 
     def ready(self, command: Any) -> Any:
         """A command with nothing in it but names and values; raises `ValidationError`."""
+        if hasattr(command, "command_in"):  # a plan
+            command = command.command_in(self._run.scheduler.nodes)
         if isinstance(command, m.AddNode):
             spec = command.spec
             if isinstance(spec, NodeSpec) and not isinstance(spec.action, Workflow):
@@ -125,6 +128,8 @@ class Growth:
         if inputs:
             inputs = self._without_secrets(action, inputs)
         self._new_nodes[spec.id or action] = action
+        if spec.over is not None:
+            spec = replace(spec, over=self._over_without_secrets(action, spec.over))
         if action is spec.action and failure is spec.failure and ask is spec.ask and inputs is spec.inputs:
             return spec
         return replace(spec, action=action, failure=failure, ask=ask, inputs=inputs)
@@ -139,24 +144,52 @@ class Growth:
         self._run.values.hides = True
         return hide_named(inputs, names)
 
+    def _over_without_secrets(self, action: str, over: Any) -> Any:
+        if isinstance(over, list | tuple):
+            return [self._without_secrets(action, row) if isinstance(row, Mapping) else row for row in over]
+        return self._without_secrets(action, over) if isinstance(over, Mapping) else over
+
     def _inlined(self, spec: NodeSpec, workflow: Workflow) -> list[NodeDef]:
-        """A sub-workflow that a hook adds: its node and its children."""
+        """A sub-workflow that a hook adds, or a map over one: its node and its children."""
         outer = Workflow(self._run.dag_name)
         nodes = self._run.scheduler.nodes
         id = spec.id
         if id is None:
             id = next(c for c in _names(workflow.name) if c not in nodes)
-        outer.add(workflow, id=id, inputs=dict(spec.inputs or {}), tags=spec.tags)
+
+        def bind(ref: Ref) -> Ref:
+            with suppress(ValidationError):  # it is a step of the same plan, or refused where it is added
+                ref = ref.bind(nodes)
+            return ref
+
+        # what refers to nodes of the run is put in once the workflow by itself has been checked
+        given, over = map_refs(dict(spec.inputs or {}), bind), map_refs(spec.over, bind)
+        inputs = {name: None if any(iter_refs(value)) else value for name, value in given.items()}
+        if over is None:
+            outer.add(workflow, id=id, inputs=inputs, tags=spec.tags)
+        else:
+            items = {name: [] for name in over} if isinstance(over, Mapping) else []
+            outer.map(workflow, items, id=id, inputs=inputs, tags=spec.tags, limit=spec.limit)
         for name, fn in {**workflow.functions}.items():
             self._register(fn, name)
         found = flatten(outer, self.find_workflow or _no_workflow)
-        deps = tuple(spec.deps) if spec.deps is not None else ()
+        deps = dict.fromkeys(spec.deps or ())
+        deps |= dict.fromkeys(ref.target for ref in iter_refs([given, over]) if ref.target != "inputs")
         for node in found:
             if node.kind == "action":
                 self._know(node.action)
-        hidden, _, hides = hide_secrets(found, self._run.actions)
+        group = next(node for node in found if node.id == id)
+        whole = replace(
+            group,
+            deps=(*deps, *group.deps),
+            inputs={**group.inputs, **given},
+            over=over,
+            when=When(spec.when),
+            on_failure=None if spec.on_failure is None else OnFailure(spec.on_failure),
+        )
+        hidden, _, hides = hide_secrets([whole if n is group else n for n in found], self._run.actions)
         self._run.values.hides |= hides
-        return [replace(n, deps=(*deps, *n.deps)) if n.id == id else n for n in hidden]
+        return list(hidden)
 
     def _register(self, function: Any, name: str | None = None) -> str:
         action = prepared(as_action(function))
