@@ -87,7 +87,6 @@ class DagFlow(Agents, Records, Forks, Blocking):
         strict: bool = False,
     ) -> None:
         global _latest
-        self._engine = Engine()
         self._session = Session(
             database,
             config=config,
@@ -99,6 +98,7 @@ class DagFlow(Agents, Records, Forks, Blocking):
             echo=echo,
             strict=strict,
         )
+        self._engine = Engine(self._session)
         self._runs: weakref.WeakValueDictionary[str, Run] = weakref.WeakValueDictionary()
         self._last: Run | None = None
         self._closed = False

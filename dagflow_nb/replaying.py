@@ -6,7 +6,6 @@ import asyncio
 import difflib
 import heapq
 import itertools
-import weakref
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,8 +71,6 @@ def replay(flow: DagFlow, path: str | Path) -> Run:
     prepared.inputs = inputs
     run_id = inner._engine.call(player.play(prepared))
     run = inner._keep(inner._run_of(run_id))
-    # its thread lasts as long as somebody has the run; what was looked up in its database, longer
-    weakref.finalize(inner, inner._engine.close).atexit = False
     then, now = (
         [f"run: {status}", *fixtures.lines(plan)]
         for status, plan in (

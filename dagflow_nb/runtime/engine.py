@@ -12,7 +12,8 @@ import concurrent.futures
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
 
 from ..errors import InvalidState
 
@@ -20,10 +21,24 @@ T = TypeVar("T")
 TICK = 0.1  # seconds between two looks at whether an interrupt came
 
 
-class Engine:
-    """A loop in a daemon thread; started when it is first needed."""
+class Guest(Protocol):
+    """What lives on a loop: its runs under way, by id, and what ends it."""
 
-    def __init__(self) -> None:
+    live: dict[str, Any]
+
+    async def close(self, *, keeps_memory: bool = False) -> None:
+        """End it; `keeps_memory`: what was looked up may still be read."""
+
+
+class Engine:
+    """A loop in a daemon thread; started when it is first needed.
+
+    Once nobody has the engine any more and its `guest` has no runs under way, that is closed, and the thread
+    ends.
+    """
+
+    def __init__(self, guest: Guest | None = None) -> None:
+        self._guest = guest
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -36,12 +51,15 @@ class Engine:
             if self.closed:
                 raise InvalidState("this DagFlow is closed: make a new one on the same database")
             if self._loop is None:
+                self._loop = loop = asyncio.new_event_loop()
                 ready = threading.Event()
+                # it must not keep the engine, or that would be there for ever
                 self._thread = threading.Thread(
-                    target=self._main, args=(ready,), name="dagflow-engine", daemon=True
+                    target=_live, args=(loop, ready), name="dagflow-engine", daemon=True
                 )
                 self._thread.start()
                 ready.wait()
+                weakref.finalize(self, _retire, loop, self._guest).atexit = False
             if self.is_gone:
                 raise InvalidState("this DagFlow belongs to the process that forked this one: make a new one")
             assert self._loop is not None
@@ -51,22 +69,6 @@ class Engine:
     def is_gone(self) -> bool:
         """Whether its thread is of another process, that this one was forked from."""
         return self._thread is not None and not self._thread.is_alive()
-
-    def _main(self, ready: threading.Event) -> None:
-        loop = asyncio.new_event_loop()
-        asyncio.set_event_loop(loop)
-        self._loop = loop
-        ready.set()
-        try:
-            loop.run_forever()
-        finally:
-            tasks = asyncio.all_tasks(loop)
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
-            loop.run_until_complete(loop.shutdown_asyncgens())
-            loop.close()
 
     def is_here(self) -> bool:
         """Whether the caller runs on this engine's thread (where waiting for it would never end)."""
@@ -104,6 +106,45 @@ class Engine:
             loop.call_soon_threadsafe(loop.stop)
             if thread is not threading.current_thread():
                 thread.join(5.0)
+
+
+def _live(loop: asyncio.AbstractEventLoop, ready: threading.Event) -> None:
+    asyncio.set_event_loop(loop)
+    ready.set()
+    try:
+        loop.run_forever()
+    finally:
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=1.0))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+def _retire(loop: asyncio.AbstractEventLoop, guest: Guest | None) -> None:
+    """Nobody has the engine any more. Called in any thread, at any moment, so that it must not wait."""
+    with suppress(RuntimeError):  # it has been closed
+        loop.call_soon_threadsafe(lambda: _retiring.add(loop.create_task(_end(loop, guest))))
+
+
+_retiring: set[asyncio.Task[None]] = set()
+
+
+async def _end(loop: asyncio.AbstractEventLoop, guest: Guest | None) -> None:
+    """What is under way goes on to its end, then the thread ends."""
+    try:
+        if guest is not None:
+            while guest.live:
+                await asyncio.wait([coordinator.done for coordinator in guest.live.values()])
+                await asyncio.sleep(0)
+            await guest.close(keeps_memory=True)
+    finally:
+        task = asyncio.current_task()
+        assert task is not None
+        _retiring.discard(task)
+        loop.stop()
 
 
 def wait(future: concurrent.futures.Future[T]) -> T:

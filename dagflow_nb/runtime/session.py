@@ -484,8 +484,8 @@ class Session:
         coordinator.go()
         return coordinator
 
-    async def close(self) -> None:
-        """Interrupt what is under way (it can be resumed) and close the database."""
+    async def close(self, *, keeps_memory: bool = False) -> None:
+        """Interrupt what is under way (it can be resumed), close the database (or leave one in memory)."""
         for coordinator in list(self.live.values()):
             coordinator.go()
             coordinator.post(m.Interrupt(self.clock.now()))
@@ -494,6 +494,6 @@ class Session:
             await asyncio.wait(waiting, timeout=10.0)
         await self.executors.close()
         self.results.close()
-        if self.store is not None:
+        if self.store is not None and not (keeps_memory and self.database == ":memory:"):
             store, self.store = self.store, None
             await store.close()
