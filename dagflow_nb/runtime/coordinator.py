@@ -114,6 +114,8 @@ class RunCoordinator:
         self._room: asyncio.Event | None = None
         self._scheduled = False
         self._to_ask: list[Any] = []
+        # what waits to be stored: attempts to be started, events to ask about, and when it is stored
+        self._to_follow: deque[tuple[list[Talk], list[Any], asyncio.Future[None] | None]] = deque()
         self._timer: Handle | None = None
         self._unit: Piece | None = None  # what goes to the store next; the store may take it at any time
         self._queued = False  # whether the store has it
@@ -335,20 +337,28 @@ class RunCoordinator:
         if ended is not None:
             self.snapshots.close()  # one that came due now would be written after the run is given up
             self._leaving = self.loop.create_task(self._leave(ended, stored))
-        elif stored is None or stored.done():
+        elif not self._to_follow and (stored is None or stored.done()):
             self._follow(starts, to_ask, stored)
         else:
-            stored.add_done_callback(
-                lambda done: self._go_on(starts, to_ask, done), context=self._own_context
-            )
+            self._to_follow.append((starts, to_ask, stored))
+            if stored is None or stored.done():
+                self._follow_stored()
+            else:
+                stored.add_done_callback(lambda _: self._go_on(), context=self._own_context)
 
-    def _go_on(self, starts: list[Talk], to_ask: list[Any], stored: asyncio.Future[None]) -> None:
+    def _go_on(self) -> None:
         """What was waited for is stored."""
         scheduled, self._scheduled = self._scheduled, True
-        self._follow(starts, to_ask, stored)
+        self._follow_stored()
         self._scheduled = scheduled
         if self._inbox:
             self.post()
+
+    def _follow_stored(self) -> None:
+        """Follow what is stored, up to the first that is not yet: nothing overtakes what came before it."""
+        waiting = self._to_follow
+        while waiting and ((stored := waiting[0][2]) is None or stored.done()):
+            self._follow(*waiting.popleft())
 
     def _follow(self, starts: list[Talk], to_ask: list[Any], stored: asyncio.Future[None] | None) -> None:
         """What was decided is stored as far as it must be: attempts start, hooks are asked."""

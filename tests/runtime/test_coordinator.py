@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import ActionRegistry, DagFlow, DatabaseError, Workflow
+from dagflow_nb import ActionRegistry, CustomEvent, DagFlow, DatabaseError, EmitEvent, Workflow
+from dagflow_nb.core.messages import Applied
 from dagflow_nb.runtime.session import Session
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, kinds, rows, single, states
@@ -83,6 +84,44 @@ def test_a_store_that_cannot_write_ends_the_run_with_its_error(tmp_path: Path) -
 
 def one() -> int:
     return 1
+
+
+def test_nothing_overtakes_what_waits_to_be_stored(tmp_path: Path) -> None:
+    """Hooks are asked about events in their order, also where a later one is stored on the spot."""
+    gate, told = Gate(), list[str]()
+    with DagFlow(tmp_path / "x.db", echo=False, config={"durability": "sync"}) as flow:
+
+        @flow.hook(CustomEvent)
+        async def tell(name: str) -> None:
+            told.append(name)
+
+        run = flow.start(single(gate.hold), view=False)
+        gate.wait_for(1)
+        coordinator = run._coordinator
+        assert coordinator is not None
+
+        async def emit_two() -> None:
+            loop, store = coordinator.loop, coordinator.store
+            stored = [loop.create_future(), loop.create_future()]
+            stored[1].set_result(None)
+            returned, write = iter(stored), store.write
+
+            def late(*args: Any, **more: Any) -> Any:
+                write(*args, **more)
+                return next(returned)
+
+            store.write = late  # type: ignore[method-assign]
+            for name in ("first", "second"):
+                coordinator.post(Applied((EmitEvent(name),), coordinator.clock.now()))
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+            store.write = write  # type: ignore[method-assign]
+            assert told == []
+            stored[0].set_result(None)
+
+        flow._engine.call(emit_two())
+        gate.open()
+        assert run.wait(PATIENCE).success and told == ["first", "second"]
 
 
 def test_a_view_that_fails_is_closed_and_the_run_goes_on(tmp_path: Path) -> None:
