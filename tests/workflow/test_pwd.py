@@ -720,7 +720,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
     return wf
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 @given(workflows())
 def test_what_is_written_is_read_as_the_same(wf: Workflow) -> None:
     """Reading and writing again gives the same definition, and the same nodes but for values in them."""

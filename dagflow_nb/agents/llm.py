@@ -1,0 +1,274 @@
+"""`LanguageModel`: an action that asks a model over an OpenAI-compatible endpoint (chat completions).
+
+The answer is streamed to whoever watches, its tokens are counted, and the engine tries again where that is
+worth it. Tools are only offered: what a model asks for is an output, which a planner turns into nodes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import pydantic
+
+from ..actions import NodeAction, NodeCtx
+from ..core.model import NodeOutput
+from ..errors import ValidationError, shorten
+from .client import (
+    ENDPOINT,
+    ModelError,
+    ModelUnavailable,
+    WrongAnswer,
+    client_of_loop,
+    explained,
+    is_endpoint,
+)
+from .conversation import Message, conversation, problems_with
+from .tools import schema
+
+_FENCE = re.compile(r"\s*```\w*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+_OUTPUTS = ("text", "messages", "tool_calls", "result")
+_INPUTS = {
+    "prompt": {"type": "string", "description": "What is asked."},
+    "messages": {"type": "array", "items": {"type": "object"}, "description": "The conversation so far."},
+    "history": {"type": "array", "items": {"type": "object"}, "description": "What was done since, by step."},
+}
+
+
+class _Hidden:
+    """A value that is neither shown, pickled nor part of a fingerprint."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any = None) -> None:
+        self.value = value
+
+    def __reduce__(self) -> Any:
+        return _Hidden, ()
+
+    def __repr__(self) -> str:
+        return "..."
+
+
+class LanguageModel(NodeAction):
+    """The action behind `flow.llm`, where its arguments are told; `find` gives a tool by its name.
+
+    A wrong argument is a `ValidationError` that names it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: str,
+        *,
+        base_url: str | None = None,
+        api_key: str | pydantic.SecretStr | None = None,
+        system: str | None = None,
+        output: type[pydantic.BaseModel] | None = None,
+        tools: tuple[Any, ...] = (),
+        find: Callable[[str], NodeAction] | None = None,
+    ) -> None:
+        _check("model", model, isinstance(model, str) and bool(model), "a model's name")
+        if base_url is not None and not is_endpoint(base_url):
+            # what is wrong with it may be a password in it
+            raise ValidationError(
+                "base_url is an address such as 'http://localhost:11434/v1', without a user and password",
+                culprit="base_url",
+            )
+        if isinstance(api_key, pydantic.SecretStr):
+            api_key = api_key.get_secret_value()
+        if api_key is not None and not isinstance(api_key, str):
+            raise ValidationError("api_key is a text, a SecretStr or None", culprit="api_key")
+        _check("system", system, system is None or isinstance(system, str), "a text")
+        is_model = isinstance(output, type) and issubclass(output, pydantic.BaseModel)
+        _check("output", output, output is None or is_model, "a pydantic model (a class)")
+        self._name, self.model, self.base_url = name, model, base_url
+        self.system, self.output, self._tools = system, output, tools
+        self._key, self._find = _Hidden(api_key), _Hidden(find)
+
+    @property
+    def name(self) -> str:
+        """The name that workflows use."""
+        return self._name
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        """What it takes: a prompt, messages, a history."""
+        return {"type": "object", "properties": _INPUTS, "additionalProperties": False}
+
+    @property
+    def output_schema(self) -> dict[str, Any]:
+        """What it gives, by name."""
+        return {"type": "object", "properties": {name: {} for name in _OUTPUTS}}
+
+    def validate_inputs(self, inputs: Mapping[str, Any]) -> list[str]:
+        """Says what is wrong with the inputs."""
+        return problems_with(inputs)
+
+    async def execute(self, ctx: NodeCtx) -> NodeOutput:
+        """Asks the model; `text`, `messages`, `tool_calls` and `result` are the outputs."""
+        messages = conversation(ctx.inputs, self.system)
+        tools = self._offered()
+        answer = await self._ask(ctx, messages, tools)
+        calls = answer.calls()
+        said: Message = {"role": "assistant", "content": answer.text or (None if calls else "")}
+        if calls:
+            said["tool_calls"] = calls
+        result = self._read(answer) if self.output is not None and not calls else None
+        if answer.finish == "length":
+            ctx.log("the answer was cut off: it had reached the most tokens that are allowed", "WARNING")
+        outputs = dict(zip(_OUTPUTS, (answer.text, [*messages, said], calls, result), strict=True))
+        about = {"model": answer.model or self.model, "finish_reason": answer.finish, "usage": answer.usage}
+        return NodeOutput.ok(outputs, metadata=about)
+
+    def _offered(self) -> list[dict[str, Any]]:
+        find = self._find.value
+        known = [find(tool) if isinstance(tool, str) else tool for tool in self._tools]
+        return [schema(tool, "openai") for tool in known]
+
+    @property
+    def _endpoint(self) -> str:
+        return (self.base_url or os.environ.get("OPENAI_BASE_URL") or ENDPOINT).rstrip("/")
+
+    async def _ask(self, ctx: NodeCtx, messages: list[Message], tools: list[dict[str, Any]]) -> _Answer:
+        endpoint = self._endpoint
+        place: dict[str, Any] = {"endpoint": endpoint, "model": self.model}
+        key = self._key.value or os.environ.get("OPENAI_API_KEY")
+        if not key and endpoint == ENDPOINT:
+            text = f"{endpoint} needs a key: set OPENAI_API_KEY, or give api_key= (or another base_url=)"
+            raise ModelError(text, **place)
+        try:
+            client = await client_of_loop()
+        except ImportError as missing:
+            if missing.name != "openai":
+                raise
+            text = f"action {self.name!r} needs the package openai: pip install 'dagflow-nb[llm]'"
+            raise ModelError(text, **place) from None
+        import openai
+
+        asked: dict[str, Any] = {"model": self.model, "messages": messages}
+        if tools:
+            asked["tools"] = tools
+        if self.output is not None:
+            asked["response_format"] = _response_format(self.output)
+        if not key:
+            asked["extra_headers"] = {"Authorization": openai.Omit()}
+        answer = _Answer()
+        try:
+            client = client.with_options(api_key=key or "-", base_url=endpoint)
+            stream = await client.chat.completions.create(
+                **asked, stream=True, stream_options={"include_usage": True}
+            )
+            answer.begun = True
+            async with stream:
+                async for chunk in stream:
+                    answer.take(chunk, ctx)
+        except Exception as error:
+            # clients before 3.0 let through what httpx raises in the middle of an answer
+            of_client = isinstance(error, openai.OpenAIError | ValueError)
+            if not of_client and not type(error).__module__.startswith("httpx"):
+                raise
+            # not as a cause: an endpoint may repeat the key
+            raise explained(error, endpoint, self.model, key, answer.begun) from None
+        finally:
+            if answer.usage:
+                ctx.report_usage(tokens=answer.usage.get("total_tokens") or 0)
+        if answer.finish is None:
+            raise ModelUnavailable(f"model {self.model!r} at {endpoint} broke off its answer", **place)
+        return answer
+
+    def _read(self, answer: _Answer) -> pydantic.BaseModel:
+        """The answer as an instance of the output model."""
+        assert self.output is not None
+        fenced = _FENCE.fullmatch(answer.text)
+        try:
+            return self.output.model_validate_json(fenced[1] if fenced else answer.text)
+        except pydantic.ValidationError as bad:
+            wrong = [f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in bad.errors()]
+            found = "; ".join(wrong[:5])
+        if answer.refusal:
+            found = f"it refused: {answer.refusal}"
+        elif answer.finish == "length":
+            found = f"it was cut off at the most tokens that are allowed ({found})"
+        raise WrongAnswer(
+            f"model {self.model!r} did not answer as {self.output.__name__}: {found}; it wrote "
+            f"{shorten(answer.text, 300)}",
+            endpoint=self._endpoint,
+            model=self.model,
+        )
+
+    def __repr__(self) -> str:
+        return f"<LanguageModel {self.name!r}: {self.model} at {self._endpoint}>"
+
+
+class _Answer:
+    """An answer as it arrives, piece by piece."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self.text = self.refusal = ""
+        self.finish: str | None = None
+        self.model: str | None = None
+        self.usage: dict[str, Any] = {}
+        self._calls: dict[int, dict[str, str]] = {}
+
+    def take(self, chunk: Any, ctx: NodeCtx) -> None:
+        """One more piece."""
+        if not hasattr(chunk, "choices"):
+            raise ValueError("it sent something that is no part of an answer")
+        self.model = chunk.model or self.model
+        if chunk.usage is not None:
+            self.usage = chunk.usage.model_dump(exclude_none=True)
+        for choice in (chunk.choices or ())[:1]:
+            self.finish = choice.finish_reason or self.finish
+            delta = choice.delta
+            if delta is None:
+                continue
+            if delta.content:
+                self.text += delta.content
+                ctx.stream(delta.content)
+            self.refusal += getattr(delta, "refusal", None) or ""
+            for position, part in enumerate(delta.tool_calls or ()):
+                self._take_call(position if part.index is None else part.index, part)
+
+    def _take_call(self, index: int, part: Any) -> None:
+        known = self._calls.get(index)
+        if known is not None and part.id and known["id"] and part.id != known["id"]:
+            index = max(self._calls) + 1  # an endpoint that does not count
+            known = None
+        if known is None:
+            known = self._calls[index] = {"id": "", "name": "", "arguments": ""}
+        known["id"] = part.id or known["id"]
+        if part.function is not None:
+            known["name"] += part.function.name or ""
+            known["arguments"] += part.function.arguments or ""
+
+    def calls(self) -> list[dict[str, Any]]:
+        """The tool calls that it asks for, as messages have them."""
+        return [
+            {
+                "id": call["id"] or f"call_{secrets.token_hex(4)}",
+                "type": "function",
+                "function": {"name": call["name"], "arguments": call["arguments"] or "{}"},
+            }
+            for _, call in sorted(self._calls.items())
+        ]
+
+
+def _response_format(output: type[pydantic.BaseModel]) -> dict[str, Any]:
+    from openai import pydantic_function_tool
+
+    strict = pydantic_function_tool(output)["function"]
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", output.__name__)[:64]
+    return {
+        "type": "json_schema",
+        "json_schema": {"name": name, "schema": strict.get("parameters"), "strict": True},
+    }
+
+
+def _check(name: str, value: Any, good: bool, allowed: str) -> None:
+    if not good:
+        raise ValidationError(f"{name} is {allowed}, not {shorten(value)}", culprit=name, value=value)
