@@ -105,9 +105,9 @@ def dump_input(codec: Codec, input: Input) -> str:
     `[node_id, attempt, at, returned]` (and `true` if it was known), and `[seq, at]` with
     `[by, action, id, deps]` for each node that is added.
     """
-    if isinstance(input, AttemptEnded):
+    if type(input) is AttemptEnded:
         return _dump_attempt(codec, input)
-    if isinstance(input, Answered) and (short := _short_answer(input)) is not None:
+    if type(input) is Answered and (short := _short_answer(input)) is not None:
         return short
     if isinstance(input, Forked) and input.outputs:
         names = {id: dict.fromkeys(outputs) for id, outputs in input.outputs.items()}
@@ -211,9 +211,9 @@ def dump_event(codec: Codec, event: Event) -> str:
 
     A `NodeCompleted` is written without its outputs, a `NodeFailed` without its exception.
     """
-    if isinstance(event, NodeStarted):
+    if type(event) is NodeStarted:
         return "{}"
-    if isinstance(event, NodeCompleted):
+    if type(event) is NodeCompleted:
         if _is_usual(event.outcome):
             return _COMPLETED[event.outcome.returned]
         event = replace(event, outcome=replace(event.outcome, outputs=EMPTY))

@@ -142,16 +142,19 @@ class Piece(Unit):
                 events[i] = (event.seq, event.at, "NodeCompleted", event.node.node_id, text)
             elif kind is not tuple:
                 events[i] = event_row(event, dump_event(codec, event))
-        values: dict[str, list[Any]] = {}
+        rows: list[Any] = []
+        fresh: dict[str, int] = {}  # from which row on a node's outputs are of its latest attempt
         for row in self.artifacts:
             if len(row) != 3:
-                values.setdefault(row[0], []).append(row)
+                rows.append(row)
             elif row[1] is not None:
-                values.setdefault(row[0], []).extend(self._run.outputs.encode(*row))
+                rows += self._run.outputs.encode(*row)
             else:
-                values[row[0]] = []
-                self.cleared.append(row[0])
-        self.artifacts = [row for rows in values.values() for row in rows]
+                fresh[row[0]] = len(rows)
+        if fresh:
+            self.cleared += fresh
+            rows = [row for i, row in enumerate(rows) if i >= fresh.get(row[0], 0)]
+        self.artifacts = rows
 
     def _encoded_journal(self) -> list[Any]:
         """Inputs that wait to be encoded, and follow each other, share a row."""

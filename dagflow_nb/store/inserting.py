@@ -10,10 +10,8 @@ Rules kept here:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
-from itertools import chain
-from operator import itemgetter
+from itertools import chain, islice
 from sqlite3 import Connection
 from typing import Any
 
@@ -42,29 +40,27 @@ def insert_rows(connection: Connection, table: str, run_id: str, rows: list[Row]
     """Insert rows of a run (or, for tables that keep one state, replace them); all are equally long."""
     if not rows:
         return
-    first, last, count = rows[0], rows[-1], len(rows)
+    columns, count = list(zip(*rows, strict=True)), len(rows)
     once: list[int] = []
     own = [0]
-    for i, value in enumerate(first[1:], 1):
-        shared = value is last[i] and (value is None or count >= _MANY)
-        if not shared or (count > 2 and [row[i] for row in rows].count(value) < count):
+    for i, column in enumerate(columns[1:], 1):
+        value = column[0]
+        shared = value is column[-1] and (value is None or count >= _MANY)
+        if not shared or column.count(value) < count:
             own.append(i)
         elif value is not None:
             once.append(i)
-    pick, statements = _plan(table, tuple(once), tuple(own))
-    given = (run_id, *[first[i] for i in once])
-    at = 0
-    for size, statement in statements:
-        while count - at >= size:
-            connection.execute(statement, (*given, *chain.from_iterable(map(pick, rows[at : at + size]))))
-            at += size
+    given = (run_id, *[columns[i][0] for i in once])
+    values = chain.from_iterable(zip(*[columns[i] for i in own], strict=True))
+    for size, statement in _statements(table, tuple(once), tuple(own)):
+        while count >= size:
+            connection.execute(statement, (*given, *islice(values, size * len(own))))
+            count -= size
 
 
 @lru_cache(maxsize=256)
-def _plan(
-    table: str, once: tuple[int, ...], own: tuple[int, ...]
-) -> tuple[Callable[[Row], Row], list[tuple[int, str]]]:
-    """What takes a row's own values out of it, and statements by how many rows they take."""
+def _statements(table: str, once: tuple[int, ...], own: tuple[int, ...]) -> list[tuple[int, str]]:
+    """Statements by how many rows they take; `once`, `own`: columns by what is handed over for them."""
     names = _NAMES[table]
     columns = ", ".join(["run_id", *[names[i] for i in (*once, *own)]])
     verb = "insert" if table in _APPENDED else "insert or replace"
@@ -77,5 +73,4 @@ def _plan(
         values = ", ".join([f"({row})"] * rows)
         return f"{verb} into {table} ({columns}) select {given}, * from (values {values})"
 
-    pick = itemgetter(*own) if len(own) > 1 else lambda row: tuple(row[i] for i in own)
-    return pick, [(size, statement(size)) for size in _CHUNKS]
+    return [(size, statement(size)) for size in _CHUNKS]

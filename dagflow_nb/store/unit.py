@@ -198,10 +198,16 @@ def _write_snapshot(
     )
 
 
+_data, _size = itemgetter(3), itemgetter(4)
+
+
 def insert_artifacts(connection: Connection, run_id: str, rows: Iterable[Row]) -> None:
     """Insert or replace artifacts of a run; big values go where they are stored once."""
     small: list[Row] = []
-    for row in _in_order(list(rows)):
+    ordered = _in_order(list(rows))
+    if all(map(INLINE.__ge__, map(_size, ordered))) and Kept not in set(map(type, map(_data, ordered))):
+        small, ordered = ordered, []
+    for row in ordered:
         data = row[3]
         if type(data) is not Kept and (data is None or row[4] <= INLINE):
             small.append(row)
