@@ -68,6 +68,7 @@ class Agents(Definitions):
         node), or both; `history` (steps that a planner has run). Outputs: `text`; `messages`, the whole
         conversation with the answer; `tool_calls`, which are asked for and never run here; `result`, the
         instance of `output` (else None). The text is streamed into the live view, its tokens count as usage.
+        Outside of a workflow `await ask("Hello?")` gives the outputs as a dict.
 
         A node tries again, as often as its `try_count` says, where the endpoint cannot be reached, is busy
         (429), fails (5xx) or breaks off, and where an answer is no `output`; not where the request is

@@ -6,6 +6,7 @@ worth it. Tools are only offered: what a model asks for is an output, which a pl
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import secrets
@@ -103,6 +104,18 @@ class LanguageModel(NodeAction):
     def output_schema(self) -> dict[str, Any]:
         """What it gives, by name."""
         return {"type": "object", "properties": {name: {} for name in _OUTPUTS}}
+
+    @property
+    def signature(self) -> inspect.Signature:
+        """The inputs, as a function's parameters."""
+        return inspect.signature(self.__call__)
+
+    async def __call__(self, prompt: Any = None, messages: Any = None, history: Any = None) -> dict[str, Any]:
+        """Asks outside of a workflow: `(await ask("Hello?"))["text"]`; the outputs as a dict."""
+        given = {"prompt": prompt, "messages": messages, "history": history}
+        if problems := self.validate_inputs(given):
+            raise ValidationError(f"{self.name}(): {'; '.join(problems)}", culprit="prompt")
+        return dict((await self.execute(NodeCtx(inputs=given))).outputs)
 
     def validate_inputs(self, inputs: Mapping[str, Any]) -> list[str]:
         """Says what is wrong with the inputs."""

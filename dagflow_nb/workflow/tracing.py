@@ -130,7 +130,9 @@ def bind_positional(action: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any
     if not args:
         return {}
     inner = getattr(action, "action", action)
-    signature = getattr(inner, "signature", None)  # an action written as a class names no inputs
+    if not hasattr(inner, "signature"):
+        inner = getattr(inner, "action", inner)
+    signature = getattr(inner, "signature", None)  # an action written as a class mostly names no inputs
     parameters = signature.parameters.items() if isinstance(signature, inspect.Signature) else ()
     names = [key for key, p in parameters if p.kind in _POSITIONAL and not _is_context(p)]
     return _by_name(inner.name, names, args, kwargs)

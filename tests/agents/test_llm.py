@@ -31,6 +31,8 @@ from dagflow_nb.errors import ActionNotFound, ValidationError
 
 from .endpoint import Endpoint, asks, breaks_off, hangs, refuses, says, sends
 
+pytest.importorskip("openai", reason="it is installed with the extra [llm], and with [test]")
+
 KEY = "sk-very-secret-0123456789"
 AT_ONCE = {"max_attempts": 3, "retry_strategy": "immediate"}
 
@@ -298,6 +300,22 @@ def test_it_runs_on_the_loop_of_an_executor(serve: Callable[..., Endpoint], tmp_
 
     for _ in range(2):
         assert asyncio.run(main()).node_outcomes["ask"].outputs["text"] == "Yes."
+
+
+def test_it_is_a_function_too(serve: Callable[..., Endpoint]) -> None:
+    """In a workflow function inputs may be given by position; outside of workflows it is awaited."""
+    endpoint = serve(lambda body: says(body["messages"][-1]["content"].upper()))
+    with DagFlow(":memory:") as flow:
+        ask = flow.llm("ask", "small", base_url=endpoint.url)
+
+        @flow.workflow
+        def twice(question: str = "a") -> Any:
+            return ask(ask(question)["text"])["text"]
+
+        assert flow.run(twice, view=False).result == "A"
+        assert asyncio.run(ask("hi"))["text"] == "HI"
+        with pytest.raises(ValidationError, match=r"ask\(\): it needs a prompt"):
+            asyncio.run(ask())
 
 
 # --- what goes wrong -------------------------------------------------------------------------------
