@@ -437,7 +437,7 @@ class Session:
             scheduler = loaded.scheduler
             nodes = scheduler.nodes.values()
             still = [node.spec for node in nodes if not node.final or node.status == "failed"]
-            actions = self.actions(still if to_run else ())
+            actions = await asyncio.to_thread(self.actions, still if to_run else ())
             settings = prepare.settings_with(actions, self.executor_name(executor))
             if to_run:
                 prepare.check_actions(still, actions)

@@ -10,7 +10,8 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, is_typeddict
@@ -274,13 +275,14 @@ class _Writer:
 
     def _name_literals(self) -> None:
         """Name what was written into nodes by its parameter, with a number where several have that name."""
-        hints = [literal["hint"] for literal in self.literals]
+        times = Counter(literal["hint"] for literal in self.literals)
+        numbers: dict[str, Iterator[int]] = {}
         taken = set(self.inputs)
         for literal in self.literals:
-            hint = literal["hint"]
-            free = hint
-            if hints.count(hint) > 1 or hint in taken:
-                free = next(text for i in itertools.count() if (text := f"{hint}_{i}") not in taken)
+            free = hint = literal["hint"]
+            if times[hint] > 1 or hint in taken:
+                counted = numbers.setdefault(hint, itertools.count())
+                free = next(text for i in counted if (text := f"{hint}_{i}") not in taken)
             taken.add(free)
             self.nodes[literal["id"]]["name"] = free
 
