@@ -63,8 +63,9 @@ _all_settled = _SETTLED.issuperset
 
 def _is_settled(spec: Any) -> bool:
     """Whether nothing that a node's definition holds can be changed by anybody."""
+    inputs = spec.inputs
     return (
-        (spec.inputs is EMPTY or not spec.inputs or _all_settled(map(type, spec.inputs.values())))
+        (inputs is EMPTY or not inputs or _all_settled(map(type, inputs.values())))
         and spec.ask is None
         and type(spec.action) is str
         and type(spec.cache) in SCALARS
@@ -74,7 +75,10 @@ def _is_settled(spec: Any) -> bool:
 
 def are_settled(specs: Iterable[NodeDef]) -> bool:
     """Whether nothing that these definitions hold can be changed by anybody."""
-    return all(map(_is_settled, specs))
+    for spec in specs:  # noqa: SIM110
+        if not _is_settled(spec):
+            return False
+    return True
 
 
 def may_wait(message: Any) -> bool:
@@ -93,7 +97,7 @@ def may_wait(message: Any) -> bool:
         for _, command in message.commands:
             if type(command) is not AddNode or not _is_settled(command.spec):
                 return False
-        return not message.settings
+        return message.settings is EMPTY
     return kind is NodesAdded and are_settled(message.nodes)
 
 
@@ -148,7 +152,7 @@ _is_usual_def = _test_of_others(NodeDef(id="usual", action="usual"))
 
 def _short_answer(answered: Answered) -> str | None:
     seq, at = answered.seq, answered.at
-    if answered.failures or answered.settings or type(seq) is not int or type(at) is not float:
+    if answered.failures or answered.settings is not EMPTY or type(seq) is not int or type(at) is not float:
         return None
     row: list[Any] = [seq, at]
     for by, command in answered.commands:

@@ -66,7 +66,8 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
         new = s.graph.check(complete(s, specs, context.node, names))
         nested = False
         for spec in new:
-            _check(s, spec)
+            if spec.kind != "action" or spec.action not in s.settings or spec.replaces is not None:
+                _check(s, spec)
             if "/" in spec.id and spec.parent is None:
                 nested = True
         if nested:
@@ -78,25 +79,28 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     if not new:
         return
     answered, event = context.node, context.event
-    failing = answered if answered is not None and _is_failure_of(event, answered) else None
-    answered_id = answered.id if answered is not None else None
-    depth = 0 if event is None else answered.depth + 1 if answered is not None else 1
+    by, failing, depth = None, None, 0 if event is None else 1
+    if answered is not None:
+        by = answered.id
+        if event is not None:
+            depth = answered.depth + 1
+        if answered.status is NodeStatus.FAILED and _is_failure_of(event, answered):
+            failing = answered
     if names:
         s.names.update(names)
-    added = s.add(new, () if answered_id is None else (answered_id,))
-    fresh = s.fresh
-    grown = None if answered_id is None else s.grown.setdefault(answered_id, {})
+    added = s.add(new, by, depth, () if by is None else (by,))
+    fresh, grown = s.fresh, None if by is None else s.grown.setdefault(by, {})
     for node in added:
-        node.depth, node.added_by = depth, answered_id
         fresh.add(node.id)
         if grown is not None:
             grown[node.id] = None
-        guarded = failing if node.spec.replaces is None else s.nodes[node.spec.replaces]
+        replaces = node.spec.replaces
+        guarded = failing if replaces is None else s.nodes[replaces]
         if guarded is not None and node.spec.parent is None:
             node.guardian = node.rescues = guarded.id
             guarded.rescuers |= {node.id}
     s.seq += 1
-    s.send(m.nodes_added(tuple(new), answered_id, s.run_id, s.seq, s.now), None, answered)
+    s.send(m.nodes_added(tuple(new), by, s.run_id, s.seq, s.now), None, answered)
     for node in s.graph.in_order(added) if len(added) > 1 else added:
         enroll(s, node)
         branches.share_fate(s, node)
@@ -132,10 +136,10 @@ def _check_ids(s: State, specs: list[NodeDef]) -> None:
 
 
 def _is_failure_of(event: Any, node: Node) -> bool:
-    """Whether this event told that the node failed, so that what is added in answer may rescue it."""
+    """Whether this event told that the failed node failed: what is added in answer may rescue it."""
     if event is None or node.released:
         return False
-    return node.status is NodeStatus.FAILED and event.seq == node.ended
+    return bool(event.seq == node.ended)
 
 
 def complete(s: State, specs: tuple[Any, ...], answered: Node | None, names: dict[str, int]) -> list[NodeDef]:
@@ -146,7 +150,7 @@ def complete(s: State, specs: tuple[Any, ...], answered: Node | None, names: dic
     taken: dict[str, Any] = {}
     named: list[tuple[str, Any]] = []
     for spec in specs:
-        if not isinstance(spec, (NodeSpec, NodeDef)):
+        if type(spec) is not NodeSpec and not isinstance(spec, (NodeSpec, NodeDef)):
             raise Refused(f"{shorten(spec)} is no NodeSpec")
         if not isinstance(spec.action, str):
             raise Refused(f"the action of {shorten(spec)} is not registered")

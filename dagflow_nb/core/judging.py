@@ -98,8 +98,7 @@ def open_group(s: State, node: Node, message: m.GroupOpened) -> None:
     s.leave(node)
     node.opened = True
     if message.children:
-        for child in s.add(list(message.children)):
-            child.depth, child.added_by = node.depth, node.added_by
+        for child in s.add(list(message.children), node.added_by, node.depth):
             enroll(s, child)
             branches.share_fate(s, child)
     else:
@@ -116,4 +115,4 @@ def enroll(s: State, node: Node) -> None:
     if s.config.branch_budgets:
         branches.enroll(s, node)
     if node.unmet == 0:
-        s.to_judge(node)
+        s.judging.append(node)

@@ -42,8 +42,7 @@ def add_handler(s: State, node: Node) -> None:
         return
     inputs = {"error": node.error, "node_id": node.id, "inputs": dict(node.spec.inputs)}
     spec = NodeDef(id=id, action=action, deps=(node.id,), inputs=inputs, on_failure=OnFailure.CONTINUE)
-    (handler,) = s.add([spec], (node.id,))
-    handler.added_by, handler.depth = node.id, node.depth
+    (handler,) = s.add([spec], node.id, node.depth, (node.id,))
     handler.guardian = handler.rescues = node.id
     s.grown.setdefault(node.id, {})[id] = None
     node.rescuers |= {id}

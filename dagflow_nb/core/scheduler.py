@@ -116,7 +116,7 @@ class Scheduler(State):
                 if settling:
                     continue
                 judging.start_ready(self)
-            if self.busy or finish.is_moving(self) or not finish.come_to_rest(self):
+            if self.busy or self.asks or finish.is_moving(self) or not finish.come_to_rest(self):
                 break
         if self.timers or self.rated or self.wake is not None:
             self.set_wake()
@@ -139,7 +139,8 @@ class Scheduler(State):
         self.opened = not self.asks
 
     def _answered(self, message: m.Answered) -> None:
-        self._must_run(finishing=True)
+        if self.status is not RunStatus.RUNNING:
+            self._must_run(finishing=True)
         ask = self.asks.pop(message.seq, None)
         if ask is None:
             raise InvalidState(f"event {message.seq} waits for no answer", culprit=message.seq)
@@ -149,24 +150,23 @@ class Scheduler(State):
         for hook, error in message.failures:
             self.emit(m.HookFailed, hook, error)
         for hook, command in message.commands:
-            self._apply_answer(ask, command, hook)
+            node = self._asked_about(ask)
+            if self.finishing:
+                text = "the run has ended: what on_complete answers changes nothing"
+                self.reject(command, text, hook)
+            elif node is None and ask.node_id is not None and isinstance(ask.event, _OF_ITS_COURSE):
+                self.reject(command, f"node {ask.node_id!r} runs again: this answer is out of date", hook)
+            else:
+                commands.apply(self, command, Context(hook, node, ask.event))
         self.chain = 0
         self.fresh.clear()
-        if ask.final and (node := self._asked_about(ask)) is not None and node.ended == message.seq:
-            self.settling.append(node)
+        if ask.final:
+            node = self.nodes.get(ask.node_id or "")
+            if node is not None and node.ended == message.seq:
+                self.settling.append(node)
         elif type(ask.event) is m.RunStarted:
             self.opened = True
         spending.check(self)
-
-    def _apply_answer(self, ask: Ask, command: Any, hook: str) -> None:
-        if self.finishing:
-            self.reject(command, "the run has ended: what on_complete answers changes nothing", hook)
-            return
-        node = self._asked_about(ask)
-        if node is None and ask.node_id is not None and isinstance(ask.event, _OF_ITS_COURSE):
-            self.reject(command, f"node {ask.node_id!r} runs again: this answer is out of date", hook)
-            return
-        commands.apply(self, command, Context(hook, node, ask.event))
 
     def _asked_about(self, ask: Ask) -> Node | None:
         """The node whose event is answered, if it has not been withdrawn or run again since."""

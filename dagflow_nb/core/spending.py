@@ -19,14 +19,13 @@ def count_growth(s: State, added: Iterable[Node]) -> None:
     """Nodes were added: they count, and the depth of their growth does; children of groups do not."""
     for node in added:
         if node.spec.parent is None:
-            for usage in usages(s, node) if node.budgets else (s.usage,):
-                usage.max_nodes += 1
-            count_depth(s, node)
+            count_depth(s, node, 1)
 
 
-def count_depth(s: State, node: Node) -> None:
-    """A chain of growth has become as long as this node says."""
+def count_depth(s: State, node: Node, nodes: int = 0) -> None:
+    """A chain of growth has become as long as this node says, and the graph larger by so many nodes."""
     for usage in usages(s, node) if node.budgets else (s.usage,):
+        usage.max_nodes += nodes
         length = node.depth - usage.base
         if length > usage.max_iterations:
             usage.max_iterations = length

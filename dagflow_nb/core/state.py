@@ -159,18 +159,21 @@ class State:
 
     # --- nodes --------------------------------------------------------------------------------
 
-    def add(self, specs: list[NodeDef], met: tuple[str, ...] | None = None) -> list[Node]:
-        """Add checked nodes to the graph and to the counts."""
+    def add(
+        self,
+        specs: list[NodeDef],
+        added_by: str | None = None,
+        depth: int = 0,
+        met: tuple[str, ...] | None = None,
+    ) -> list[Node]:
+        """Add checked nodes to the graph and to the counts; `met` as in `Graph.add`."""
         added = self.graph.add(specs, met)
         self.count[_PENDING] += len(added)
         changed, seq = self.changed, self.seq
-        if not seq:
-            changed.update(self.nodes)
-            return added
         for node in added:
             changed.add(node.id)
-            node.since = seq
-            if node.spec.limit is not None:
+            node.since, node.depth, node.added_by = seq, depth, added_by
+            if node.spec.limit is not None and seq:
                 self.limit_map(node)
         return added
 

@@ -50,18 +50,15 @@ class Plain:
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
         self._seconds = 0.0  # that its last call took
+        # whether it only looks and decides where `may` says so, and was quick the last time
+        self.is_proved = False
         self._calls = itertools.count(1)
         self._proof: Proof | None = None
-
-    @property
-    def is_proved(self) -> bool:
-        """Whether it only looks and decides where `may` says so, and was quick the last time."""
-        return self._proof is not None and self._seconds < SLOW
 
     def may(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
         """Whether a call with these arguments provably only looks and decides, so that `call` may be used."""
         proof = self._proof
-        return proof is not None and self._seconds < SLOW and proof.holds(first, named)
+        return self.is_proved and proof is not None and proof.holds(first, named)
 
     async def __call__(self, *first: Any, **named: Any) -> Any:
         """What the function returns or yields."""
@@ -85,4 +82,5 @@ class Plain:
             answer = self._function(*first, **named)
             return list(answer) if isinstance(answer, GeneratorType) else answer
         finally:
-            self._seconds = time.perf_counter() - begin
+            self._seconds = seconds = time.perf_counter() - begin
+            self.is_proved = self._proof is not None and seconds < SLOW

@@ -122,10 +122,12 @@ def _is_silent(kind: type, name: str, setter: str | None = None) -> bool:
     """Whether objects of this class have nothing in between them and their attribute."""
     found = MISSING
     for base in _mro(kind):
+        if base is object:  # what is there has names that nobody asks for
+            continue
         names = _vars(base)
         if found is MISSING:
             found = names.get(name, MISSING)
-        if base is object or base is SimpleNamespace:  # these do what Python does by itself
+        if base is SimpleNamespace:  # it does what Python does by itself
             continue
         if "__getattribute__" in names or "__getattr__" in names or (setter is not None and setter in names):
             return False

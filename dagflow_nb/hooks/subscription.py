@@ -122,10 +122,10 @@ class Hook:
     def ask_at_once(self, ctx: HookContext, event: Any) -> list[Any] | None:
         """What `ask` gives, where the function provably only looks and decides; else None, as where something
         went wrong: `ask` is to be used then. Nothing is asked twice, and nothing raised."""
-        call = self._call
-        if not isinstance(call, Plain) or type(event) in self._lifecycle or self._failed_when:
+        call, arguments = self._call, self._arguments
+        if type(call) is not Plain or type(event) in self._lifecycle or self._failed_when:
             return None
-        first, named = self._arguments.of(ctx, event) if self._arguments is not None else ((ctx, event), {})
+        first, named = ((ctx, event), {}) if arguments is None else arguments.of(ctx, event)
         if not call.may(first, named):
             return None
         try:
