@@ -5,7 +5,7 @@ enums), writes no pickle unless told to, and says what it cannot store. The func
 messages of a run with it.
 """
 
-from .base import SCALARS, MissingValue, write_json
+from .base import SCALARS, MissingValue, json_of_ids
 from .classes import Unknown
 from .messages import (
     are_settled,
@@ -30,10 +30,10 @@ __all__ = [
     "dump_defs",
     "dump_event",
     "dump_input",
+    "json_of_ids",
     "load_defs",
     "load_event",
     "load_input",
     "may_wait",
     "short_json",
-    "write_json",
 ]

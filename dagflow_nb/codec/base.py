@@ -204,6 +204,13 @@ def _make_writer() -> Callable[[Any], str]:
 
 
 write_json = _make_writer()
+
+
+def json_of_ids(ids: tuple[str, ...]) -> str:
+    """The same as `write_json` for a few texts, in a fraction of its time."""
+    return f"[{','.join(map(encode_basestring, ids))}]"
+
+
 CHUNK = 10_000  # items that are written in one go: no other thread of Python's runs meanwhile
 _WIDE, _DEEP = 1000, 10
 

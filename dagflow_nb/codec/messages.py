@@ -11,7 +11,7 @@ import operator
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from json.encoder import encode_basestring
+from json.encoder import encode_basestring as _quoted
 from typing import Any
 
 from ..core import messages
@@ -28,7 +28,7 @@ from ..core.messages import (
 )
 from ..core.model import EMPTY, NodeDef, NodeOutput, NodeRef, NodeSpec, Ref
 from ..errors import SerializationError, shorten
-from .base import SCALARS, TAG, all_str, write_json
+from .base import SCALARS, TAG, all_str, json_of_ids, write_json
 from .packing import Packer
 from .records import fields_of, pack_fields, pack_plainly, plain_part, unpack_fields
 from .values import Codec
@@ -132,7 +132,7 @@ def _dump_attempt(codec: Codec, ended: AttemptEnded) -> str:
         and _is_usual(outcome)
     ):
         more = ",true" if ended.cached else ""
-        return f'[{encode_basestring(node_id)},{ended.attempt},{at!r},"{outcome.returned}"{more}]'
+        return f'[{_quoted(node_id)},{ended.attempt},{at!r},"{outcome.returned}"{more}]'
     if outcome is not None and outcome.outputs is not EMPTY:
         ended = replace(ended, outcome=replace(outcome, outputs=EMPTY))
     return codec.dumps(ended)
@@ -154,7 +154,7 @@ def _short_answer(answered: Answered) -> str | None:
     seq, at = answered.seq, answered.at
     if answered.failures or answered.settings is not EMPTY or type(seq) is not int or type(at) is not float:
         return None
-    row: list[Any] = [seq, at]
+    text = f"[{seq},{at!r}"
     for by, command in answered.commands:
         if type(command) is not AddNode or command.dag_name is not None or type(command.spec) is not NodeSpec:
             return None
@@ -165,9 +165,9 @@ def _short_answer(answered: Answered) -> str | None:
             return None
         if deps is not None and not (type(deps) is tuple and all_str(map(type, deps))):
             return None
-        row.append((by, action, id, deps))
-    text = write_json(row)
-    return text if text.isascii() else None
+        named = "null" if id is None else _quoted(id)
+        text += f",[{_quoted(by)},{_quoted(action)},{named},{'null' if deps is None else json_of_ids(deps)}]"
+    return f"{text}]" if text.isascii() else None
 
 
 def load_input(codec: Codec, text: str) -> Input:
@@ -213,10 +213,13 @@ def _usual_command(by: str, action: str, id: str | None, deps: list[str] | None)
 def dump_event(codec: Codec, event: Event) -> str:
     """What an event says beside its run, number, time and node, as JSON text; never raises.
 
-    A `NodeCompleted` is written without its outputs, a `NodeFailed` without its exception.
+    A `NodeCompleted` is written without its outputs, a `NodeFailed` without its exception; in a `NodesAdded`
+    whose nodes have nothing set but their edges they are written as in `dump_defs`.
     """
     if type(event) is NodeStarted:
         return "{}"
+    if type(event) is NodesAdded and (short := _short_growth(event)) is not None:
+        return short
     if type(event) is NodeCompleted:
         if _is_usual(event.outcome):
             return _COMPLETED[event.outcome.returned]
@@ -226,6 +229,20 @@ def dump_event(codec: Codec, event: Event) -> str:
     if plain is not None and (text := write_json(plain)).isascii():
         return text
     return codec.text(lambda packer: pack_fields(fields, event, packer))
+
+
+def _short_growth(added: NodesAdded) -> str | None:
+    by, rows = added.added_by, []
+    for node in added.nodes:
+        row = _short_def(node)
+        if row is None:
+            return None
+        id, action, deps = row
+        rows.append(f"[{_quoted(id)},{_quoted(action)},{json_of_ids(deps)}]")
+    if type(by) is not str or not rows:
+        return None
+    text = f'{{"nodes":[{",".join(rows)}],"added_by":{_quoted(by)}}}'
+    return text if text.isascii() else None
 
 
 def load_event(
@@ -254,6 +271,10 @@ def load_event(
     fields = codec.loads(text)
     try:
         given = unpack_fields(_EVENT_FIELDS[kind], fields)
+        if cls is NodesAdded:
+            given["nodes"] = nodes = _nodes_of(given["nodes"])
+            if None in nodes:
+                raise ValueError("it adds something that is no node")
         if kind in _HAS_NODE:
             given["node"] = None
             if node_id is not None:
@@ -297,11 +318,15 @@ def _pack(packer: Packer, record: Any, step: str | tuple[Any]) -> Any:
 def load_defs(codec: Codec, text: str) -> tuple[NodeDef, ...]:
     """The nodes that `dump_defs` wrote; raises `SerializationError` where the text is damaged."""
     found = codec.loads(text)
-    rows = found if type(found) is list else [None]
-    nodes: list[Any] = [_usual_def(row) if type(row) is list else row for row in rows]
+    nodes = _nodes_of(found if type(found) is list else [None])
     if not all(isinstance(node, NodeDef) for node in nodes):
         raise SerializationError("the stored graph is damaged: it is no list of nodes", culprit="graph")
-    return tuple(nodes)
+    return nodes
+
+
+def _nodes_of(rows: Iterable[Any]) -> tuple[Any, ...]:
+    """Nodes that are written as lists are made again, None in place of what is damaged."""
+    return tuple(_usual_def(row) if type(row) is list else row for row in rows)
 
 
 def _usual_def(row: list[Any]) -> NodeDef | None:

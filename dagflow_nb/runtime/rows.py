@@ -6,10 +6,9 @@ that changed several times has one), and text and bytes by the thread that write
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..codec import SCALARS, dump_event, dump_input, write_json
+from ..codec import SCALARS, dump_event, dump_input, json_of_ids
 from ..codec.weight import are_heavy
 from ..core import messages as m
 from ..core.graph import Node
@@ -19,12 +18,6 @@ from ..store import Unit, join_inputs
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
-
-
-@lru_cache(maxsize=4096)
-def _ids(ids: tuple[str, ...]) -> str:
-    """Ids as a JSON list; a node's row is written several times, and many nodes share their dependencies."""
-    return write_json(ids)
 
 
 def node_row(node: Node) -> tuple[Any, ...]:
@@ -39,7 +32,7 @@ def node_row(node: Node) -> tuple[Any, ...]:
         node.finished_at,
         node.error,
         node.reason,
-        _ids(spec.deps),
+        json_of_ids(spec.deps),
         node.added_by,
         spec.parent,
         spec.kind,

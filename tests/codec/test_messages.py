@@ -327,6 +327,19 @@ def test_a_damaged_short_definition(text: str) -> None:
         load_defs(CODEC, text)
 
 
+def test_growth_takes_few_bytes() -> None:
+    """Nodes with nothing but their edges are added in a short list; others, and odd names, as records."""
+    added = m.NodesAdded((NodeDef(id="b", action="act", deps=("a",)), NodeDef(id="c", action="act")), "a")
+    assert dump_event(CODEC, added) == '{"nodes":[["b","act",["a"]],["c","act",[]]],"added_by":"a"}'
+    half = NodeDef(id="half \ud800", action="act", deps=("a",))
+    for event in (added, replace(added, nodes=(*added.nodes, DEFS[0])), replace(added, nodes=(half,))):
+        one, other = event_again(event)
+        assert same(one, other)
+    for text in ('{"nodes":[["b","act"]]}', '{"nodes":[["b","act",[1]]],"added_by":"a"}', "{}"):
+        with pytest.raises(SerializationError, match="damaged"):
+            load_event(CODEC, "NodesAdded", "d", {}, "r", 1, AT, None, text)
+
+
 def test_a_definition_with_nothing_but_its_name_takes_few_bytes() -> None:
     """A graph is stored with every run."""
     nodes = [NodeDef(id="a", action="act"), NodeDef(id="b", action="act", deps=("a",))]
