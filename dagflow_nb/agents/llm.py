@@ -7,9 +7,9 @@ worth it. Tools are only offered: what a model asks for is an output, which a pl
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +18,7 @@ import pydantic
 from ..actions import NodeAction, NodeCtx
 from ..core.model import NodeOutput
 from ..errors import ValidationError, shorten
+from .answer import Answer
 from .client import (
     ENDPOINT,
     ModelError,
@@ -131,8 +132,9 @@ class LanguageModel(NodeAction):
         if calls:
             said["tool_calls"] = calls
         result = self._read(answer) if self.output is not None and not calls else None
-        if answer.finish == "length":
-            ctx.log("the answer was cut off: it had reached the most tokens that are allowed", "WARNING")
+        if answer.finish in (None, "length"):
+            why = "it had reached the most tokens that are allowed" if answer.finish else "no end was sent"
+            ctx.log(f"the answer may have been cut off: {why}", "WARNING")
         outputs = dict(zip(_OUTPUTS, (answer.text, [*messages, said], calls, result), strict=True))
         about = {"model": answer.model or self.model, "finish_reason": answer.finish, "usage": answer.usage}
         return NodeOutput.ok(outputs, metadata=about)
@@ -146,7 +148,7 @@ class LanguageModel(NodeAction):
     def _endpoint(self) -> str:
         return (self.base_url or os.environ.get("OPENAI_BASE_URL") or ENDPOINT).rstrip("/")
 
-    async def _ask(self, ctx: NodeCtx, messages: list[Message], tools: list[dict[str, Any]]) -> _Answer:
+    async def _ask(self, ctx: NodeCtx, messages: list[Message], tools: list[dict[str, Any]]) -> Answer:
         endpoint = self._endpoint
         place: dict[str, Any] = {"endpoint": endpoint, "model": self.model}
         key = self._key.value or os.environ.get("OPENAI_API_KEY")
@@ -169,7 +171,7 @@ class LanguageModel(NodeAction):
             asked["response_format"] = _response_format(self.output)
         if not key:
             asked["extra_headers"] = {"Authorization": openai.Omit()}
-        answer = _Answer()
+        answer = Answer()
         try:
             client = client.with_options(api_key=key or "-", base_url=endpoint)
             stream = await client.chat.completions.create(
@@ -177,8 +179,12 @@ class LanguageModel(NodeAction):
             )
             answer.begun = True
             async with stream:
-                async for chunk in stream:
-                    answer.take(chunk, ctx)
+                if "json" in stream.response.headers.get("content-type", ""):
+                    # an endpoint that does not stream
+                    answer.take_whole(json.loads(await stream.response.aread()), ctx)
+                else:
+                    async for chunk in stream:
+                        answer.take(chunk, ctx)
         except Exception as error:
             # clients before 3.0 let through what httpx raises in the middle of an answer
             of_client = isinstance(error, openai.OpenAIError | ValueError)
@@ -188,12 +194,12 @@ class LanguageModel(NodeAction):
             raise explained(error, endpoint, self.model, key, answer.begun) from None
         finally:
             if answer.usage:
-                ctx.report_usage(tokens=answer.usage.get("total_tokens") or 0)
-        if answer.finish is None:
+                ctx.report_usage(tokens=answer.tokens())
+        if answer.finish is None and answer.is_empty():
             raise ModelUnavailable(f"model {self.model!r} at {endpoint} broke off its answer", **place)
         return answer
 
-    def _read(self, answer: _Answer) -> pydantic.BaseModel:
+    def _read(self, answer: Answer) -> pydantic.BaseModel:
         """The answer as an instance of the output model."""
         assert self.output is not None
         fenced = _FENCE.fullmatch(answer.text)
@@ -215,60 +221,6 @@ class LanguageModel(NodeAction):
 
     def __repr__(self) -> str:
         return f"<LanguageModel {self.name!r}: {self.model} at {self._endpoint}>"
-
-
-class _Answer:
-    """An answer as it arrives, piece by piece."""
-
-    def __init__(self) -> None:
-        self.begun = False
-        self.text = self.refusal = ""
-        self.finish: str | None = None
-        self.model: str | None = None
-        self.usage: dict[str, Any] = {}
-        self._calls: dict[int, dict[str, str]] = {}
-
-    def take(self, chunk: Any, ctx: NodeCtx) -> None:
-        """One more piece."""
-        if not hasattr(chunk, "choices"):
-            raise ValueError("it sent something that is no part of an answer")
-        self.model = chunk.model or self.model
-        if chunk.usage is not None:
-            self.usage = chunk.usage.model_dump(exclude_none=True)
-        for choice in (chunk.choices or ())[:1]:
-            self.finish = choice.finish_reason or self.finish
-            delta = choice.delta
-            if delta is None:
-                continue
-            if delta.content:
-                self.text += delta.content
-                ctx.stream(delta.content)
-            self.refusal += getattr(delta, "refusal", None) or ""
-            for position, part in enumerate(delta.tool_calls or ()):
-                self._take_call(position if part.index is None else part.index, part)
-
-    def _take_call(self, index: int, part: Any) -> None:
-        known = self._calls.get(index)
-        if known is not None and part.id and known["id"] and part.id != known["id"]:
-            index = max(self._calls) + 1  # an endpoint that does not count
-            known = None
-        if known is None:
-            known = self._calls[index] = {"id": "", "name": "", "arguments": ""}
-        known["id"] = part.id or known["id"]
-        if part.function is not None:
-            known["name"] += part.function.name or ""
-            known["arguments"] += part.function.arguments or ""
-
-    def calls(self) -> list[dict[str, Any]]:
-        """The tool calls that it asks for, as messages have them."""
-        return [
-            {
-                "id": call["id"] or f"call_{secrets.token_hex(4)}",
-                "type": "function",
-                "function": {"name": call["name"], "arguments": call["arguments"] or "{}"},
-            }
-            for _, call in sorted(self._calls.items())
-        ]
 
 
 def _response_format(output: type[pydantic.BaseModel]) -> dict[str, Any]:

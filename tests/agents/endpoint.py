@@ -112,6 +112,12 @@ def asks(*calls: tuple[str, str, dict[str, Any]], text: str = "") -> Answer:
     return sends(*parts, _chunk({}, "tool_calls"), _usage(9), b"data: [DONE]\n\n")
 
 
+def in_one(message: dict[str, Any], **more: Any) -> Answer:
+    """The whole answer as one JSON object, by an endpoint that does not stream."""
+    choices = [{"index": 0, "message": {"role": "assistant", **message}, "finish_reason": "stop"}]
+    return 200, "application/json", [json.dumps({"model": "served", "choices": choices, **more}).encode()]
+
+
 def _usage(tokens: int) -> bytes:
     return _chunk(None, usage={"prompt_tokens": tokens - 2, "completion_tokens": 2, "total_tokens": tokens})
 

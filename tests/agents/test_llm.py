@@ -29,7 +29,7 @@ from dagflow_nb import (
 from dagflow_nb.agents.client import ModelError, ModelUnavailable, WrongAnswer
 from dagflow_nb.errors import ActionNotFound, ValidationError
 
-from .endpoint import Endpoint, asks, breaks_off, hangs, refuses, says, sends
+from .endpoint import Endpoint, asks, breaks_off, hangs, in_one, refuses, says, sends
 
 pytest.importorskip("openai", reason="it is installed with the extra [llm], and with [test]")
 
@@ -62,8 +62,8 @@ def serve() -> Iterator[Callable[..., Endpoint]]:
 
 
 @pytest.fixture
-def flow(tmp_path: Path) -> Iterator[DagFlow]:
-    with DagFlow(tmp_path / "a.db", config=DagConfig.of(AT_ONCE)) as flow:
+def flow() -> Iterator[DagFlow]:
+    with DagFlow(":memory:", config=DagConfig.of(AT_ONCE)) as flow:
         yield flow
 
 
@@ -302,6 +302,29 @@ def test_it_runs_on_the_loop_of_an_executor(serve: Callable[..., Endpoint], tmp_
         assert asyncio.run(main()).node_outcomes["ask"].outputs["text"] == "Yes."
 
 
+def test_an_endpoint_need_not_stream(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
+    """An answer in one piece is taken as such, with its usage and tool calls."""
+    call = {"id": "c1", "type": "function", "function": {"name": "look_up", "arguments": "{}"}}
+    usage = {"prompt_tokens": 3, "completion_tokens": 2}
+    endpoint = serve(
+        in_one({"content": "Yes."}, usage=usage), in_one({"content": None, "tool_calls": [call]})
+    )
+    flow.llm("ask", "small", base_url=endpoint.url)
+    run = flow.run(single(flow), view=False)
+    assert run.outputs["ask"]["text"] == "Yes." and run.nodes().iloc[0]["tokens"] == 5
+    outputs = flow.run("w", view=False).outputs["ask"]
+    assert (outputs["text"], outputs["tool_calls"]) == ("", [call])
+
+
+def test_an_answer_without_an_end_is_taken_and_told(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
+    """Some endpoints send no `finish_reason`: the log says that something may be missing."""
+    _, _, parts = says("Yes.")
+    flow.llm("ask", "small", base_url=serve(sends(*parts[:2])).url)
+    run = flow.run(single(flow), view=False)
+    assert run.outputs["ask"]["text"] == "Yes."
+    assert "may have been cut off: no end was sent" in run.logs()["message"].str.cat()
+
+
 def test_it_is_a_function_too(serve: Callable[..., Endpoint]) -> None:
     """In a workflow function inputs may be given by position; outside of workflows it is awaited."""
     endpoint = serve(lambda body: says(body["messages"][-1]["content"].upper()))
@@ -361,6 +384,8 @@ def test_what_is_refused_is_not_tried_again(
         (sends(b"data: {not json\n\n"), "no JSON"),
         (sends(b"data: [1, 2]\n\n"), "broke off"),
         (sends(b'data: {"error": {"message": "out of memory"}}\n\n'), "out of memory"),
+        ((200, "application/json", [b'{"error": {"message": "no GPU"}}']), "no GPU"),
+        ((200, "application/json", [b"[1]"]), "no answer but [1]"),
         (sends(b": nothing\n\n"), "broke off its answer"),
     ],
 )
@@ -398,7 +423,8 @@ def test_a_timeout_ends_the_request(flow: DagFlow, serve: Callable[..., Endpoint
     wf = Workflow("w")
     wf.add("ask", prompt="Hello?", timeout=0.5)
     run = flow.run(wf, view=False)
-    assert run.outputs["ask"]["text"] == "Yes." and list(run.nodes()["attempts"]) == [2]
+    assert run.outputs["ask"]["text"] == "Yes."
+    assert "0.5 s" in run.attempts()["error"].iloc[0]
     assert endpoint.gone.wait(5)
 
 
