@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from ..codec import Codec, are_settled, dump_defs
@@ -15,10 +16,11 @@ class Outline:
     """Nodes that fit together, as `flatten` gives them.
 
     `kinds`: those that checks can tell apart: of nodes that have no inputs and differ by id and edges only,
-    the first. `edges`: who comes after whom.
+    the first. `edges`: who comes after whom. With a `codec` their text is made at once, unless what they hold
+    may still change.
     """
 
-    def __init__(self, specs: tuple[NodeDef, ...]) -> None:
+    def __init__(self, specs: tuple[NodeDef, ...], codec: Codec | None = None) -> None:
         self.specs = specs
         found: dict[Any, NodeDef] = {}
         for spec in specs:
@@ -27,6 +29,8 @@ class Outline:
         self.kinds = list(found.values())
         self.edges = Edges(specs)
         self._text: str | None = None
+        if codec is not None and are_settled(self.kinds):
+            self._write(codec)
 
     def is_of(self, specs: tuple[NodeDef, ...]) -> bool:
         """Whether these are the same nodes, to the last one."""
@@ -37,9 +41,10 @@ class Outline:
         """The nodes as the store keeps them, or what makes that, where nobody can change them meanwhile."""
         if self._text is not None:
             return self._text
-
-        def make() -> str:
-            self._text = dump_defs(codec, self.specs)
-            return self._text
-
+        make = partial(self._write, codec)
         return make if are_settled(self.kinds) else make()
+
+    def _write(self, codec: Codec) -> str:
+        if self._text is None:
+            self._text = dump_defs(codec, self.specs)
+        return self._text

@@ -24,7 +24,7 @@ from ..core.model import EMPTY, NodeDef
 from ..core.scheduler import Scheduler
 from ..errors import DagNotFound, InvalidState, ValidationError
 from ..hooks import Hook, HookSet
-from ..store import Store, Unit, parse_database
+from ..store import MEMORY, Store, Unit, parse_database
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
 from . import prepare
@@ -339,7 +339,8 @@ class Session:
         """What is known of these nodes, and of the same ones the next time."""
         known = self._outlines.get(name)
         if known is None or not known.is_of(specs):
-            known = self._outlines[name] = Outline(specs)
+            codec = self.codec if self.database != MEMORY else None  # there, only who reads needs their text
+            known = self._outlines[name] = Outline(specs, codec)
         return known
 
     def _coordinator(

@@ -2,13 +2,14 @@
 
 from .blobs import INLINE, Kept
 from .copying import Copy
-from .database import parse_database
+from .database import MEMORY, parse_database
 from .inserting import NODE_COLUMNS
 from .sqlite import Store
 from .unit import RUN_COLUMNS, StoredRun, Unit, join_inputs
 
 __all__ = [
     "INLINE",
+    "MEMORY",
     "NODE_COLUMNS",
     "RUN_COLUMNS",
     "Copy",

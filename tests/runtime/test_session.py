@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from dagflow_nb import DagFlow, DagNotFound, InvalidState, PauseBranch, Workflow
-from dagflow_nb.runtime import session
+from dagflow_nb.codec import dump_defs, load_defs
+from dagflow_nb.runtime import outline, session
 from dagflow_nb.runtime.session import Session
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, single
@@ -107,3 +108,34 @@ def test_workflows_that_contain_each_other_are_added_together() -> None:
         assert not flow.workflows
         flow._session.add_workflows([outer, inner])
         assert set(flow.workflows) == {"outer", "inner"}
+
+
+@pytest.mark.parametrize("database", [":memory:", "flow.db"])
+def test_what_a_file_keeps_of_the_nodes_is_made_with_the_workflow(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once, before any run, where nobody can change what they hold; in memory when somebody reads."""
+    made = []
+
+    def dump(codec: Any, specs: Any) -> str:
+        made.append([spec.id for spec in specs])
+        return dump_defs(codec, specs)
+
+    monkeypatch.setattr(outline, "dump_defs", dump)
+    on_file = database != ":memory:"
+    with DagFlow(tmp_path / database if on_file else database, echo=False) as flow:
+
+        @flow.action
+        def same(x: Any) -> Any:
+            return x
+
+        for name, value in {"plain": 1, "list": [1]}.items():
+            workflow = Workflow(name)
+            workflow.add(same, id=name, x=value)
+            flow.add_workflow(workflow)
+        assert made == [["plain"]] * on_file
+        runs = [flow.run(name, view=False) for name in ("plain", "plain", "list")]
+        for run in runs:
+            (tree,) = flow.sql("select tree from execution_trees where run_id = ?", [run.run_id])["tree"]
+            assert [node.id for node in load_defs(flow._session.codec, tree)] == list(run.outputs)
+        assert sorted(made) == [["list"], ["plain"]]
