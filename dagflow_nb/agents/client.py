@@ -90,6 +90,8 @@ def explained(error: Exception, endpoint: str, model: str, key: str | None, begu
             why = _without(f"{type(cause).__name__}: {cause}", key)
             text = f"{endpoint} cannot be reached ({why}): is it running, and is base_url right?"
             return ModelUnavailable(text, **place)
+        if not begun and not isinstance(error, openai.APIError):
+            return ModelError(f"{who} cannot be asked this: {told}", **place)
         return ModelUnavailable(f"{who} broke off its answer: {told}", **place)
     if status == 429 and getattr(error, "code", None) == "insufficient_quota":
         return ModelError(f"{who} has no quota left (429): {told}", **place)
@@ -116,6 +118,11 @@ def _without(text: str, key: str | None) -> str:
     text = text.replace(key, "***") if key else text
     text = " ".join(text.split())
     return text if len(text) <= _MOST_TOLD else f"{text[:_MOST_TOLD]}..."
+
+
+def is_key(text: str) -> bool:
+    """Whether it can be sent as a key (no key can)."""
+    return text.isascii() and text.isprintable()
 
 
 def is_endpoint(text: Any) -> bool:

@@ -27,6 +27,7 @@ from .client import (
     client_of_loop,
     explained,
     is_endpoint,
+    is_key,
 )
 from .conversation import Message, conversation, problems_with
 from .tools import schema
@@ -82,8 +83,10 @@ class LanguageModel(NodeAction):
             )
         if isinstance(api_key, pydantic.SecretStr):
             api_key = api_key.get_secret_value()
-        if api_key is not None and not isinstance(api_key, str):
-            raise ValidationError("api_key is a text, a SecretStr or None", culprit="api_key")
+        if api_key is not None and not (isinstance(api_key, str) and is_key(api_key.strip())):
+            raise ValidationError(
+                "api_key is a SecretStr, a text of printable ASCII characters, or None", culprit="api_key"
+            )
         _check("system", system, system is None or isinstance(system, str), "a text")
         is_model = isinstance(output, type) and issubclass(output, pydantic.BaseModel)
         _check("output", output, output is None or is_model, "a pydantic model (a class)")
@@ -151,7 +154,9 @@ class LanguageModel(NodeAction):
     async def _ask(self, ctx: NodeCtx, messages: list[Message], tools: list[dict[str, Any]]) -> Answer:
         endpoint = self._endpoint
         place: dict[str, Any] = {"endpoint": endpoint, "model": self.model}
-        key = self._key.value or os.environ.get("OPENAI_API_KEY")
+        key = (self._key.value or os.environ.get("OPENAI_API_KEY", "")).strip()
+        if not is_key(key):
+            raise ModelError("OPENAI_API_KEY is no key: set it to printable ASCII characters", **place)
         if not key and endpoint == ENDPOINT:
             text = f"{endpoint} needs a key: set OPENAI_API_KEY, or give api_key= (or another base_url=)"
             raise ModelError(text, **place)

@@ -492,6 +492,30 @@ def test_the_key_is_sent_and_nowhere_else(
     assert files and all(KEY.encode() not in file.read_bytes() for file in files if file.is_file())
 
 
+def test_a_key_with_what_surrounds_it(
+    flow: DagFlow, serve: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A newline after it is left out; one within it is told before anything is sent, without the key."""
+    endpoint = serve(says("Yes."))
+    flow.llm("ask", "small", base_url=endpoint.url, api_key=f"{KEY}\n")
+    flow.run(single(flow), view=False)
+    assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
+    flow.llm("ask", "small", base_url=endpoint.url)
+    monkeypatch.setenv("OPENAI_API_KEY", f"{KEY}\n{KEY}")
+    error = failed(flow)
+    assert "OPENAI_API_KEY is no key" in str(error) and KEY not in str(error)
+    assert len(endpoint.asked) == 1
+
+
+def test_what_has_no_json_form_cannot_be_asked(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
+    """The error says so, and nothing is tried again."""
+    endpoint = serve(says("Yes."))
+    flow.llm("ask", "small", base_url=endpoint.url)
+    error = failed(flow, messages=[{"role": "user", "content": float("nan")}])
+    assert "cannot be asked this" in str(error) and endpoint.asked == []
+    assert list(flow.get().nodes()["attempts"]) == [1]
+
+
 def test_an_endpoint_of_ones_own_needs_no_key(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
     """Without one no key is sent; OpenAI's endpoint says that it needs one, before anything is sent."""
     endpoint = serve(says("Yes."))
@@ -522,6 +546,7 @@ def test_the_environment_names_the_endpoint(
         ({"base_url": "localhost:11434"}, "base_url"),
         ({"base_url": f"http://user:{KEY}@localhost/v1"}, "base_url"),
         ({"api_key": 7}, "api_key"),
+        ({"api_key": f"{KEY}\n{KEY}"}, "api_key"),
         ({"system": ["Be brief."]}, "system"),
         ({"output": City(name="a", people=1)}, "output"),
         ({"output": dict}, "output"),
