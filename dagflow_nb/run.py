@@ -10,6 +10,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from .agents.plan import Plan
+from .agents.proposal import Proposals, estimate
 from .answers import check_answers_of, commands_in, need_node
 from .core import messages as m
 from .core.model import Ref, RunStatus, map_refs
@@ -177,6 +179,24 @@ class Run(Looking):
         """What it waits for: `branch_id` (None: the whole run), `reason`, `form`, `since`."""
         return list(waiting_of(self._scheduler))
 
+    @property
+    def proposal(self) -> Plan | None:
+        """The plan of a planner with `gate=True` that waits for `approve` or `reject`, with an `estimate`.
+
+        The estimate is made of how the plan's actions did before (`flow.metrics()`). Of several the first
+        one; None where none waits.
+        """
+        proposals = self._proposals()
+        for id in proposals:
+            plan = proposals.plan(id)
+            plan.estimate = estimate(plan, self._flow._history.metrics())
+            return plan
+        return None
+
+    def _proposals(self) -> Proposals:
+        scheduler, values, _ = self._state()
+        return Proposals(scheduler, values, () if scheduler.status in OVER else self._flow._session.hooks)
+
     def snapshot(self) -> Snapshot:
         """The run as it stands, for views."""
         coordinator = self._coordinator
@@ -340,6 +360,7 @@ class Run(Looking):
         scheduler = self._scheduler
         if self._live or scheduler.status not in (RunStatus.FAILED, RunStatus.CANCELLED):
             self._need_branch(branch, "resume")
+        answers = self._proposals().checked(branch, answers)
         if not self._takes_inputs():
             return self._flow._resume_stored(self, branch, answers)
         checked = check_answers_of(scheduler, branch, answers, self._models())
@@ -349,9 +370,20 @@ class Run(Looking):
     def _models(self) -> Mapping[str, Any]:
         return self._coordinator.growth.models if self._coordinator is not None else {}
 
-    def approve(self, branch: str | None = None, **human_input: Any) -> Run:
-        """`resume` with `approved=True`."""
-        return self._resume(branch, {"approved": True, **human_input})
+    def approve(self, branch: str | Plan | None = None, plan: Plan | None = None, **human_input: Any) -> Run:
+        """`resume` with `approved=True`; with `plan` that one takes the place of the proposal.
+
+        The plan is a `Plan`, or its JSON; one that is wrong is a `ValidationError`, and the run goes on
+        waiting.
+        """
+        if isinstance(branch, Plan):
+            branch, plan = None, branch
+        if plan is None:
+            return self._resume(branch, {"approved": True, **human_input})
+        # a form of the user's may have a field of this name
+        if branch is None and len(self.waiting) != 1:
+            branch = self._proposals().only(self.run_id)
+        return self._resume(branch, {"approved": True, **human_input, "plan": plan})
 
     def reject(self, branch: str | None = None, reason: str | None = None) -> Run:
         """Cancel the branch that waits; None: the one that does, or the run, where it waits as a whole."""

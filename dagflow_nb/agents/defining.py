@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..actions import as_action
+from ..actions import MISSING, FunctionAction, as_action
 from ..definitions import Definitions
+from ..errors import ValidationError, shorten
+from ..hooks import EventHook, make_hook
+from ..runtime.session import Session
+from .planner import HISTORY, KINDS, Planner, planner_gave_up
 from .tools import Tools, make_tool
 
 if TYPE_CHECKING:
@@ -99,3 +103,88 @@ class Agents(Definitions):
             find=lambda tool: session.registry.need(tool),
         )
         return self._define({"retry_on": RETRY_ON}, made)
+
+    def planner(
+        self, action: Any, *, until: Callable[[Mapping[str, Any]], Any] | None = None, gate: bool = False
+    ) -> EventHook:
+        """Make a planner of an action: what it returns is added to the run, then it is asked again.
+
+        `action`: its name, function, or what `@flow.action` returned. It returns the next steps: a `Plan`,
+        the plan's JSON (as text, or as a dict with `steps`), tool calls in the form of OpenAI, Anthropic or
+        MCP (as a list, or under `tool_calls` or `content`, as `flow.llm` gives them), or a list of
+        `NodeSpec`s. They come after its node. Once they have ended, or as soon as one has failed, the action
+        runs again as `ID_2`, `ID_3`, ..., with the same inputs and `history`, until it returns no step, or
+        `until(outputs)` holds of what it gave. `run.result` is then what it returned last. What the workflow
+        has after the planner's node does not wait for the steps: what is to come last belongs into the plan.
+
+        `history` is a list of dicts, one for each step of all rounds, in order: `id`, `action`, `inputs`
+        (with references as `{"ref": "step.key"}`), `status`, and `outputs`, or `error` where it did not end
+        well; `over` for a map, `tool_call_id` for a tool call. The action needs a parameter `history` with a
+        default, such as `history=()`. A plan that is wrong is told in `history` (`status` is `"refused"`,
+        `error` says all that is wrong); after three in a row the fourth fails the run. A round is two links
+        of the chain that `max_iterations` counts. A step that failed has failed: a run in which one did ends
+        as `failed`, unless a failure handler, or a later step with `replaces`, mended it.
+
+        With `gate=True` each plan waits for a person: the run pauses, with `run.proposal`, until
+        `run.approve()`, `run.approve(plan=edited)` or `run.reject()`, or the buttons in the live view.
+
+        Returns the hook. Another planner for the same action replaces it. `ValidationError` for what is no
+        action, or one that takes no `history`.
+
+        >>> from dagflow_nb import DagFlow, Plan, Workflow
+        >>> flow = DagFlow(":memory:", echo=False)
+        >>> @flow.action
+        ... def double(n: int) -> int:
+        ...     return 2 * n
+        >>> @flow.action
+        ... def plan(goal: int, history=()):
+        ...     n = history[-1]["outputs"]["result"] if history else 1
+        ...     return {"reached": n} if n >= goal else {"steps": [{"action": "double", "inputs": {"n": n}}]}
+        >>> _ = flow.planner(plan)
+        >>> wf = Workflow("agent", inputs=["goal"])
+        >>> _ = wf.add(plan, goal=wf.input("goal"))
+        >>> flow.run(wf, goal=5, view=False).result
+        {'reached': 8}
+        >>> flow.close()
+        """
+        session = self._session
+        name = _planner_action(session, action)
+        if until is not None and not callable(until):
+            raise ValidationError(
+                f"until= takes a function of the planner's outputs, not {shorten(until)}",
+                culprit="until",
+                value=until,
+            )
+        session.registry.register(planner_gave_up)
+        made = Planner(name, lambda: session.registry, until, bool(gate))
+        for hook in session.hooks:
+            if isinstance(hook.target, Planner) and hook.target.action == name:
+                session.hooks.discard(hook)
+        session.hooks.add(make_hook(made, kinds=KINDS))
+        return made
+
+
+def _planner_action(session: Session, action: Any) -> str:
+    """The name of a planner's action, which is registered if it was not."""
+    if isinstance(action, str):
+        session.registry.need(action)
+        name = action
+    else:
+        made = as_action(action)
+        name = made.name
+        if name not in session.registry:
+            session.registry.register(made)
+    known = session.registry.need(name)
+    if not isinstance(known, FunctionAction):
+        return name  # a class takes all inputs
+    if not known.takes(HISTORY) and known.input_schema["additionalProperties"] is False:
+        raise ValidationError(
+            f"a planner's action is told what has been done: write def {name}(..., history=())",
+            culprit=HISTORY,
+        )
+    if known.takes(HISTORY) and known.default_of(HISTORY) is MISSING:
+        raise ValidationError(
+            f"the first time there is no history yet: give it a default, def {name}(..., history=())",
+            culprit=HISTORY,
+        )
+    return name

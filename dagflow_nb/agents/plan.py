@@ -241,6 +241,7 @@ class Plan:
             executor=step.executor,
             over=map_refs(step.over, bound),
             limit=step.limit,
+            replaces=step.replaces,
         )
 
 

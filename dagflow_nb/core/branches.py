@@ -94,10 +94,12 @@ def resume(s: State, root: str, answers: Mapping[str, Any], by: str | None, auto
         raise InvalidState(f"branch {root!r} is not paused (paused branches: {waiting})", culprit=root)
     if answers:
         s.human.update(answers)
-    if s.pauses[root].kind == "ask":
-        if _is_refused(s.pauses[root].form, answers):
-            cancel(s, s.nodes[root], "rejected", by)
-            return
+    asked, form = s.pauses[root].kind == "ask", s.pauses[root].form
+    # what is asked about a node that has ended is what comes after it
+    if (asked or (form is not None and s.nodes[root].final)) and _is_refused(form, answers):
+        cancel(s, s.nodes[root], "rejected", by)
+        return
+    if asked:
         s.nodes[root].answered = True
     lift(s, root, answers)
     s.emit(m.BranchResumed, root, by, dict(answers), automatic, node=s.nodes[root])

@@ -36,9 +36,9 @@ class Node:
     count against its tries. `cut`: it belongs to a cancelled branch. `guardian`: the failed node that
     waits for this one, `rescuers`: those it waits for, `rescues`: the failed node it was made for.
     `cause`: the node (or `"branch"`, `"run"`, `"deadline"`) because of which it was skipped or
-    cancelled. `depth`: how long the chain of growth is that made it. `ended`: number of the event that
-    told its end; `since`: events about it up to this number are out of date. `told`: `NodeStarted` has
-    been emitted. `slot`: the limits that its attempt under way has taken.
+    cancelled. `depth`: how long the chain of growth is that made it; `by`: the hook (or person) that added
+    it. `ended`: number of the event that told its end; `since`: events about it up to this number are out
+    of date. `told`: `NodeStarted` has been emitted. `slot`: the limits that its attempt under way has taken.
     """
 
     # What most nodes never change stays on the class: making a node costs only what differs.
@@ -58,6 +58,7 @@ class Node:
     reason: str | None = None
     cause: str | None = None
     added_by: str | None = None
+    by: str | None = None
     depth = 0
     pauses: frozenset[str] = _NONE
     cut = False
@@ -123,6 +124,7 @@ def _show_attributes() -> None:
         "released",
         "depth",
         "added_by",
+        "by",
         "since",
         "met",
         "reason",

@@ -6,7 +6,7 @@ counts as a met dependency, whatever its state; what is added in answer to a fai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
@@ -61,21 +61,8 @@ class _Known:
 
 def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     """Add a batch of nodes, all or none."""
-    try:
-        names: dict[str, int] = {}
-        new = s.graph.check(complete(s, specs, context.node, names))
-        nested = False
-        for spec in new:
-            if spec.kind != "action" or spec.action not in s.settings or spec.replaces is not None:
-                _check(s, spec)
-            if "/" in spec.id and spec.parent is None:
-                nested = True
-        if nested:
-            _check_ids(s, new)
-    except (TypeError, ValueError, AttributeError) as wrong:
-        if isinstance(wrong, DagError):
-            raise
-        raise Refused(f"{shorten(specs)} cannot be added: {wrong}") from None
+    names: dict[str, int] = {}
+    new = look_over(s, specs, context.node, names, s.settings)
     if not new:
         return
     answered, event = context.node, context.event
@@ -91,6 +78,7 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     added = s.add(new, by, depth, () if by is None else (by,))
     fresh, grown = s.fresh, None if by is None else s.grown.setdefault(by, {})
     for node in added:
+        node.by = context.by
         fresh.add(node.id)
         if grown is not None:
             grown[node.id] = None
@@ -107,13 +95,41 @@ def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
     spending.count_growth(s, added)
 
 
-def _check(s: State, spec: NodeDef) -> None:
+def look_over(
+    s: State,
+    specs: tuple[Any, ...],
+    answered: Node | None,
+    names: dict[str, int],
+    actions: Container[str],
+) -> list[NodeDef]:
+    """The definitions of a batch, those that are new; raises where it does not fit, and changes nothing.
+
+    `names`: see `complete`; `actions`: the names of those there are.
+    """
+    try:
+        new = s.graph.check(complete(s, specs, answered, names))
+        nested = False
+        for spec in new:
+            if spec.kind != "action" or spec.action not in actions or spec.replaces is not None:
+                _check(s, spec, actions)
+            if "/" in spec.id and spec.parent is None:
+                nested = True
+        if nested:
+            _check_ids(s, new)
+    except (TypeError, ValueError, AttributeError) as wrong:
+        if isinstance(wrong, DagError):
+            raise
+        raise Refused(f"{shorten(specs)} cannot be added: {wrong}") from None
+    return new
+
+
+def _check(s: State, spec: NodeDef, actions: Container[str]) -> None:
     """Refuse a definition that could not run."""
     template = spec.result["template"] if spec.kind == "map" and spec.result is not None else ()
     for inner in template:
-        _check(s, inner)
+        _check(s, inner, actions)
     runs = spec.kind == "action" or (spec.kind == "map" and spec.result is None)
-    if runs and spec.action not in s.settings:
+    if runs and spec.action not in actions:
         hint = did_you_mean(spec.action, s.settings)
         raise Refused(f"node {spec.id!r} needs action {spec.action!r}, which is not defined: {hint}")
     if spec.replaces is not None:

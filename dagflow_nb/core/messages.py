@@ -57,7 +57,7 @@ class AddNode:
 class AddNodes:
     """Add a batch of nodes, all or none; they may depend on each other."""
 
-    specs: Iterable[NodeSpec]
+    specs: Iterable[NodeSpec | NodeDef]
     dag_name: str | None = None
 
     def __post_init__(self) -> None:

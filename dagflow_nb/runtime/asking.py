@@ -50,6 +50,10 @@ def _asks_a_person(command: Any) -> bool:
     return bool(getattr(command, "form", None) or any(getattr(spec, "ask", None) for spec in specs))
 
 
+def _is_plan(command: Any) -> bool:
+    return hasattr(command, "command_in")
+
+
 def _forget_cancellation() -> None:
     """A hook has cancelled the task in which it was asked: others are asked in it all the same."""
     task = asyncio.current_task()
@@ -179,6 +183,8 @@ class Asking:
                     except SomeFailed as some:
                         found = some.answers
                         failed += [(f"{name}: ", error) for name, error in some.errors]
+                    if any(map(_is_plan, found)):
+                        await asyncio.sleep(0)  # it is made for the graph with what was answered just before
                     if any(map(_asks_a_person, found)):
                         await asyncio.to_thread(load_checker)
                     answers += [(hook.name, run.growth.ready(command)) for command in found]

@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..actions import as_action, prepared, settings_of
 from ..core import messages as m
+from ..core.graph import Node
+from ..core.growth import look_over
 from ..core.model import EMPTY, NodeDef, NodeSpec, OnFailure, Ref, When, iter_refs, map_refs
-from ..errors import NodeNotFound, ValidationError
+from ..core.scheduler import Scheduler
+from ..errors import DagError, NodeNotFound, ValidationError
 from ..forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
 from .hiding import hide_named, hide_secrets, secret_inputs
+from .values import Values
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -24,15 +28,16 @@ if TYPE_CHECKING:
 class GraphView:
     """The run's graph as hooks see it: read-only, and always as it is now."""
 
-    def __init__(self, coordinator: RunCoordinator) -> None:
-        self._scheduler = coordinator.scheduler
+    def __init__(self, scheduler: Scheduler, values: Values, growth: Growth | None = None) -> None:
+        self._scheduler, self._values, self._growth = scheduler, values, growth
 
     @property
     def nodes(self) -> list[str]:
         """The ids of all nodes, in the order they were added."""
         return list(self._scheduler.nodes)
 
-    def _node(self, id: str) -> Any:
+    def node(self, id: str) -> Node:
+        """A node as it stands, with its `spec`, `outcome`, `error`, ...: to be read only."""
         try:
             return self._scheduler.nodes[id]
         except KeyError:
@@ -40,16 +45,46 @@ class GraphView:
 
     def status(self, id: str) -> Any:
         """The state of a node."""
-        return self._node(id).status
+        return self.node(id).status
 
     def dependencies(self, id: str) -> list[str]:
         """The ids that a node depends on."""
-        return list(self._node(id).spec.deps)
+        return list(self.node(id).spec.deps)
 
     def descendants(self, id: str) -> list[str]:
         """The ids of all that comes after a node."""
-        self._node(id)
+        self.node(id)
         return [node.id for node in self._scheduler.graph.branch(id) if node.id != id]
+
+    def grown(self, id: str) -> list[str]:
+        """The ids of what was added in answer to a node's events, in that order."""
+        return [other for other in self._scheduler.grown.get(id, ()) if other in self._scheduler.nodes]
+
+    def has_handler(self, id: str) -> bool:
+        """Whether an action handles the failure of a node."""
+        node = self.node(id)
+        return (node.spec.failure or self._scheduler.settings_of(node).failure) is not None
+
+    def inputs(self, id: str) -> dict[str, Any]:
+        """The inputs of a node as they are written down: values and references, those of a map's item too."""
+        spec = self.node(id).spec
+        own = {}
+        if spec.item is not None and spec.parent is not None:
+            own = self._values.combinations(self.node(spec.parent))[spec.item]
+        return {**spec.inputs, **own}
+
+    def problem(self, command: m.AddNodes, answered: str) -> str | None:
+        """Why nodes would be refused that are added in answer to this node's end; None if they would not."""
+        growth, scheduler = self._growth, self._scheduler
+        known: dict[str, Any] = dict(scheduler.settings)
+        try:
+            if growth is not None:
+                command = growth.ready(command)
+                known |= growth.actions()
+            look_over(scheduler, tuple(command.specs), self.node(answered), {}, known)
+        except DagError as refused:
+            return str(refused)
+        return None
 
     def __contains__(self, id: object) -> bool:
         return id in self._scheduler.nodes
@@ -63,7 +98,7 @@ class Growth:
 
     def __init__(self, coordinator: RunCoordinator) -> None:
         self._run = coordinator
-        self.view = GraphView(coordinator)
+        self.view = GraphView(coordinator.scheduler, coordinator.values, self)
         self.hook_errors: dict[str, BaseException] = {}
         self.models: dict[str, Any] = {}
         self._new: dict[str, m.ActionSettings] = {}
@@ -74,7 +109,7 @@ class Growth:
     def ready(self, command: Any) -> Any:
         """A command with nothing in it but names and values; raises `ValidationError`."""
         if hasattr(command, "command_in"):  # a plan
-            command = command.command_in(self._run.scheduler.nodes)
+            command = command.command_in({*self._run.scheduler.nodes, *self._new_nodes})
         if isinstance(command, m.AddNode):
             spec = command.spec
             if isinstance(spec, NodeSpec) and not isinstance(spec.action, Workflow):
@@ -206,6 +241,10 @@ class Growth:
             if action is not None:
                 self._run.actions[name] = prepared(action)
                 self._new[name] = settings_of(action)
+
+    def actions(self) -> Mapping[str, Any]:
+        """Every action that the run has, by name."""
+        return self._run.actions
 
     def new_settings(self) -> Mapping[str, m.ActionSettings]:
         """The settings of actions that came up since the last call."""

@@ -1,0 +1,83 @@
+"""What a planner is told of its rounds so far: the input `history` of its action.
+
+Each entry is a dict: `id`, `action`, `inputs` (as the plan gave them, references as `{"ref": "step.key"}`),
+`status`, and `outputs`, or `error` for what did not end well; `over` for a map; `tool_call_id` for a step
+that was a tool call. A plan that was refused is told of by an entry for each of its tool calls, or one for
+the planner, with the status `refused`. Outputs are references: they are stored once, by the node that gave
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..core.graph import Node
+from ..core.model import SUCCESS_STATES, NodeDef, NodeStatus, Ref
+from ..errors import ValidationError, shorten
+from .reading import CALL, arguments_of, calls_of
+from .steps import as_json
+
+REFUSED = "refused"
+
+
+def entries(steps: Iterable[Node]) -> list[dict[str, Any]]:
+    """The entries of a round's steps."""
+    return [_entry(step) for step in steps]
+
+
+def _entry(node: Node) -> dict[str, Any]:
+    spec, outcome = node.spec, node.outcome
+    entry = {
+        "id": node.id,
+        "action": spec.action,
+        "inputs": _shown(dict(spec.inputs)),
+        "status": str(node.status),
+    }
+    if spec.kind == "map":
+        entry["over"] = _shown(spec.over)
+    if (call := call_id(spec)) is not None:
+        entry["tool_call_id"] = call
+    if node.status in SUCCESS_STATES and outcome is not None:
+        entry["outputs"] = {key: Ref(node.id, (key,)) for key in outcome.outputs}
+    elif node.status is NodeStatus.FAILED:
+        entry["error"] = node.error or "it failed"
+    elif node.final:
+        entry["error"] = f"it was {node.status}" + (f": {node.reason}" if node.reason else "")
+    return entry
+
+
+def refused(node: Node, error: str) -> list[dict[str, Any]]:
+    """The entries of a plan that this planner's node gave, and that was refused."""
+    if node.outcome is not None and (calls := calls_of(node.outcome)):
+        made = []
+        for call in calls:
+            try:
+                inputs = arguments_of(call)
+            except ValueError:
+                inputs = call.arguments
+            entry = {
+                "id": None,
+                "action": call.name,
+                "inputs": _shown(inputs),
+                "status": REFUSED,
+                "error": error,
+            }
+            made.append(entry if call.id is None else {**entry, "tool_call_id": call.id})
+        return made
+    return [{"id": node.id, "action": node.spec.action, "inputs": {}, "status": REFUSED, "error": error}]
+
+
+def call_id(spec: NodeDef) -> str | None:
+    """The id of the tool call that a step was; None for another step."""
+    return next((tag.removeprefix(CALL) for tag in spec.tags if tag.startswith(CALL)), None)
+
+
+def _shown(value: Any) -> Any:
+    """An input as it was written down; what has no JSON form (a frame, a secret) as a short text."""
+    try:
+        return as_json(value, "")
+    except ValidationError:
+        if isinstance(value, dict):
+            return {str(key): _shown(item) for key, item in value.items()}
+        return [_shown(item) for item in value] if isinstance(value, list | tuple) else shorten(value)

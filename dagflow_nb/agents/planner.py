@@ -1,0 +1,321 @@
+"""`Planner`: the hook that turns what an action returns into nodes, and asks it again once these have ended.
+
+Nothing is kept here: which rounds there were, and what came of them, is read from the graph each time, so
+that a run goes on rightly in another process, after a retry and in a fork. A round is a planner's node with
+what was added in answer to its end (its steps); the next round's node is what is added in answer to a step's
+end (or, where the plan was refused, to the planner's own) with an input `history`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+from ..actions import ActionRegistry
+from ..core.graph import Node
+from ..core.messages import (
+    AddNodes,
+    BranchResumed,
+    CustomEvent,
+    EmitEvent,
+    NodeCancelled,
+    NodeCompleted,
+    NodeFailed,
+    NodeSkipped,
+    PauseBranch,
+)
+from ..core.model import NodeDef, NodeStatus, When
+from ..errors import DagError, ValidationError, shorten
+from ..hooks import EventHook, HookContext
+from .history import entries, refused
+from .plan import Plan
+from .reading import read_plan_of
+
+KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
+HISTORY = "history"
+REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
+GIVE_UP = "planner_gave_up"  # the action of the node that fails in the planner's place
+MOST_REFUSED = 3
+"""How many plans in a row may be wrong; the next one is the last."""
+_ENDED_WITH = ("run", "deadline")  # the causes of a cancellation that ends the run
+
+
+def planner_gave_up(error: str) -> None:
+    """Fails: a planner has given one wrong plan after the other."""
+    raise ValidationError(error, culprit="plan")
+
+
+def hook_name(action: str) -> str:
+    """What the planner of an action is called among the hooks."""
+    return f"planner {action!r}"
+
+
+class Planner(EventHook):
+    """Turns what `action` returns into nodes; see `DagFlow.planner`."""
+
+    def __init__(
+        self,
+        action: str,
+        registry: Callable[[], ActionRegistry],
+        until: Callable[[Any], Any] | None,
+        gate: bool,
+    ) -> None:
+        self.action, self._registry, self.until, self.gate = action, registry, until, gate
+        self.__name__ = hook_name(action)
+
+    async def handle(self, ctx: HookContext, event: Any) -> list[Any]:
+        """What is to be added about an event, if anything."""
+        await asyncio.sleep(0)  # what was answered just before is in the graph then
+        rounds = Rounds(self.action, ctx.graph)
+        if isinstance(event, BranchResumed):
+            node = rounds.node(event.branch_id)
+            return (
+                self._decided(rounds, node, event) if node is not None and self.is_open(rounds, node) else []
+            )
+        node = rounds.node(event.node.node_id) if event.node is not None else None
+        if node is None or node.cause in _ENDED_WITH:
+            return []
+        if node.spec.parent is not None and not rounds.is_own(node):  # a part of a step
+            return []
+        if isinstance(event, CustomEvent):
+            return self._ended(rounds, node, event) if event.name == REPLAN else []
+        if rounds.is_own(node):
+            planned = isinstance(event, NodeCompleted) and event.outcome.success
+            return self._planned(rounds, node) if planned else []
+        return self._ended(rounds, node, event)
+
+    def is_open(self, rounds: Rounds, node: Node) -> bool:
+        """Whether this is a planner's node whose plan waits to be approved."""
+        done = node.outcome is not None and node.outcome.success and node.final and not node.cut
+        return (
+            self.gate and done and rounds.is_own(node) and not rounds.grown(node) and not self._is_done(node)
+        )
+
+    def _is_done(self, node: Node) -> bool:
+        assert node.outcome is not None
+        return self.until is not None and bool(self.until(node.outcome.outputs))
+
+    def _planned(self, rounds: Rounds, node: Node) -> list[Any]:
+        """A planner's node has given a plan, a wrong one, or none."""
+        if rounds.grown(node) or self._is_done(node):
+            return []
+        try:
+            plan = self.plan_of(rounds, node)
+            commands = self.checked(rounds, node, plan) if plan else []
+        except DagError as wrong:
+            return self._refused(rounds, node, str(wrong))
+        if not commands or not self.gate:
+            return commands
+        return [PauseBranch(node.id, _question(plan), proposal_form(plan))]
+
+    def plan_of(self, rounds: Rounds, node: Node) -> Plan:
+        """What the planner's node proposes; `ValidationError` where it is wrong."""
+        assert node.outcome is not None
+        return read_plan_of(node.outcome, self._registry(), rounds.graph.nodes)
+
+    def checked(self, rounds: Rounds, node: Node, plan: Plan) -> list[AddNodes]:
+        """The command that adds a plan; `ValidationError` where the run would refuse it."""
+        specs = plan.specs_in(rounds.graph, root=node.id)
+        for spec in specs:
+            if spec.action == self.action:
+                raise ValidationError(
+                    f"step {spec.id!r}: {self.action!r} is the planner, which is asked again by itself once "
+                    f"the steps have ended: leave this step out",
+                    culprit=spec.id,
+                )
+        command = AddNodes(specs)
+        problem = rounds.graph.problem(command, node.id)
+        if problem is not None:
+            raise ValidationError(problem, culprit=node.id)
+        return [command]
+
+    def _decided(self, rounds: Rounds, node: Node, event: BranchResumed) -> list[Any]:
+        """Somebody has approved the proposal, perhaps with another plan in its place."""
+        try:
+            plan = self.plan_of(rounds, node)
+            given = event.answers.get("plan")
+            if given is not None and given != proposal_json(plan):
+                plan = self.edited(rounds, given)
+            return self.checked(rounds, node, plan) if plan else []
+        except DagError as wrong:
+            return [PauseBranch(node.id, str(wrong), proposal_form(plan))]
+
+    def edited(self, rounds: Rounds, given: Any) -> Plan:
+        """A plan that somebody gives in place of a proposal: a `Plan`, or its JSON."""
+        return (
+            given
+            if isinstance(given, Plan)
+            else Plan.from_json(given, self._registry(), nodes=rounds.graph.nodes)
+        )
+
+    def _refused(self, rounds: Rounds, node: Node, error: str) -> list[Any]:
+        """The plan is wrong: the action is told so, but not for ever."""
+        told = [*rounds.history(node), *refused(node, error)]
+        in_row = 1
+        for earlier in rounds.before(node):
+            if rounds.steps(earlier):
+                break
+            in_row += 1
+        if in_row <= MOST_REFUSED:
+            return [AddNodes([self._again(rounds, node, [node], told)])]
+        text = f"{node.id!r} gave a wrong plan, the {in_row}th in a row: {error}"
+        spec = NodeDef(
+            id=rounds.next_id(node), action=GIVE_UP, deps=(node.id,), inputs={"error": text}, try_count=1
+        )
+        return [AddNodes([spec])]
+
+    def _ended(self, rounds: Rounds, node: Node, event: Any) -> list[Any]:
+        """A step has ended, or what was to mend it: the next round begins once all have, or one failed."""
+        planner = rounds.planner_of(node) or rounds.mended_in(node)
+        if planner is None or planner.cut or rounds.next(planner) is not None:
+            return []
+        steps = rounds.steps(planner)
+        over = [one for one in steps if rounds.is_over(one, event)]
+        failed = [one.id for one in over if one.status is NodeStatus.FAILED]
+        if failed and not isinstance(event, CustomEvent):
+            # first what the failure means for the rest takes its course
+            return [EmitEvent(REPLAN, {"planner": planner.id, "failed": failed})]
+        if not failed and len(over) < len(steps):
+            return []
+        told = [*rounds.history(planner), *entries(steps)]
+        return [AddNodes([self._again(rounds, planner, over, told)])]
+
+    def _again(self, rounds: Rounds, node: Node, after: list[Node], history: list[Any]) -> NodeDef:
+        """The node of the next round, set as the one before."""
+        inputs = {**rounds.graph.inputs(node.id), HISTORY: history}
+        return replace(
+            node.spec,
+            id=rounds.next_id(node),
+            deps=tuple(one.id for one in after),
+            inputs=inputs,
+            when=When.ALL_DONE,
+            replaces=None,
+            parent=None,
+            item=None,
+        )
+
+
+class Rounds:
+    """What the graph of a run says of a planner's rounds."""
+
+    def __init__(self, action: str, graph: Any) -> None:
+        self.action, self.graph, self.name = action, graph, hook_name(action)
+
+    def node(self, id: str | None) -> Node | None:
+        """The node of that id, None where there is none (any more)."""
+        found: Node | None = self.graph.node(id) if id is not None and id in self.graph else None
+        return found
+
+    def is_own(self, node: Node) -> bool:
+        """Whether it is a planner's node, of any round."""
+        return bool(node.spec.action == self.action and node.spec.kind == "action")
+
+    def grown(self, node: Node) -> list[Node]:
+        """What this planner has added in answer to a node's events."""
+        found = [self.graph.node(id) for id in self.graph.grown(node.id)]
+        return [other for other in found if other.by == self.name and other.spec.parent is None]
+
+    def steps(self, planner: Node) -> list[Node]:
+        """The steps of a round."""
+        return [node for node in self.grown(planner) if not self._goes_on(node)]
+
+    def _goes_on(self, node: Node) -> bool:
+        """Whether what a planner added begins a round that is not the first, and is no step."""
+        return node.spec.action == GIVE_UP or (self.is_own(node) and HISTORY in node.spec.inputs)
+
+    def next(self, planner: Node) -> Node | None:
+        """The planner's node of the round after this one; None where that has not begun."""
+        sources = [planner]
+        for step in self.steps(planner):
+            menders = [self.graph.node(id) for id in self.graph.grown(step.id)]
+            sources += [step, *(node for node in menders if node.rescues == step.id)]
+        grown = (node for source in sources for node in self.grown(source))
+        return next((node for node in grown if self._goes_on(node)), None)
+
+    def planner_of(self, step: Node) -> Node | None:
+        """The planner's node in whose round a step is; None for no step."""
+        found = self.node(step.added_by) if step.by == self.name and not self._goes_on(step) else None
+        return found if found is not None and self.is_own(found) else None
+
+    def mended_in(self, node: Node) -> Node | None:
+        """The planner's node in whose round the step is that this node was made to mend."""
+        step = self.node(node.rescues)
+        return self.planner_of(step) if step is not None else None
+
+    def before(self, planner: Node) -> Iterator[Node]:
+        """The planner's nodes of the rounds before this one, the latest first."""
+        node: Node | None = planner
+        while node is not None and node.by == self.name:
+            source = self.node(node.added_by)
+            if source is not None and not self.is_own(source):
+                source = self.planner_of(source) or self.mended_in(source)
+            if source is None:
+                return
+            yield source
+            node = source
+
+    def history(self, planner: Node) -> list[Any]:
+        """What this node was told, as it is by now: the entries of the rounds before it."""
+        told = planner.spec.inputs.get(HISTORY)
+        return [self._as_it_is(entry) for entry in told] if isinstance(told, list | tuple) else []
+
+    def _as_it_is(self, entry: Any) -> Any:
+        """A step that had not ended when it was told of may have since."""
+        if isinstance(entry, dict) and "outputs" not in entry and "error" not in entry:
+            node = self.node(entry.get("id"))
+            if node is not None:
+                return entries([node])[0]
+        return entry
+
+    def next_id(self, planner: Node) -> str:
+        """The id of the next round's node: that of the first round, with a number."""
+        earlier = list(self.before(planner))
+        first, number = (earlier[-1] if earlier else planner).id, len(earlier) + 2
+        while f"{first}_{number}" in self.graph:
+            number += 1
+        return f"{first}_{number}"
+
+    def is_over(self, step: Node, event: Any) -> bool:
+        """Whether nothing more comes of a step: it has ended, and nobody is about to mend it."""
+        if step.status is not NodeStatus.FAILED:
+            return step.final
+        now = event.node.node_id
+        waiting = step.rescuers - {now}
+        if waiting:
+            return False
+        if now in step.rescuers:  # the last one that might mend it has just ended
+            outcome = getattr(event, "outcome", None)
+            if outcome is None or not outcome.success:
+                return True
+            return not (self.graph.node(now).spec.replaces == step.id or outcome.recovered)
+        return step.handled or not self.graph.has_handler(step.id)
+
+
+def proposal_json(plan: Plan) -> Any:
+    """A proposal as JSON values; None where it has no such form."""
+    import json
+
+    try:
+        return json.loads(plan.to_json(indent=None))
+    except ValidationError:
+        return None
+
+
+def proposal_form(plan: Plan) -> dict[str, Any]:
+    """What is asked about a proposal: whether to go on so, or with another plan."""
+    field: dict[str, Any] = {
+        "title": "plan",
+        "description": "The steps, to be changed before they are added.",
+    }
+    if (given := proposal_json(plan)) is not None:
+        field["default"] = given
+    schema = {"type": "object", "properties": {"plan": field}, "additionalProperties": False}
+    return {"question": _question(plan), "schema": schema}
+
+
+def _question(plan: Plan) -> str:
+    names = ", ".join(plan)
+    steps = f"{len(plan)} step{'s'[len(plan) == 1 :]}"
+    return f"Add {steps}? {names if len(names) <= 200 else shorten(names, 200)}"

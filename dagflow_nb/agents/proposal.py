@@ -1,0 +1,109 @@
+"""Plans that wait for a person: which there are, what they may take, and what is put in their place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.model import NodeDef
+from ..errors import DagError, InvalidState, ValidationError
+from ..hooks import Hook
+from ..runtime.growth import GraphView
+from .plan import Estimate, Plan
+from .planner import Planner, Rounds, proposal_json
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from ..core.graph import Node
+
+
+class Proposals:
+    """The plans of a run that wait to be approved, by the ids of their planner's nodes."""
+
+    def __init__(self, scheduler: Any, values: Any, hooks: Iterable[Hook]) -> None:
+        view = GraphView(scheduler, values)
+        planners = {hook.target.action: hook.target for hook in hooks if isinstance(hook.target, Planner)}
+        self._open: dict[str, tuple[Planner, Rounds, Node]] = {}
+        for id in list(scheduler.pauses) if planners else ():
+            node = scheduler.nodes.get(id)
+            planner = planners.get(node.spec.action) if node is not None else None
+            if planner is not None and planner.is_open(rounds := Rounds(planner.action, view), node):
+                self._open[id] = (planner, rounds, node)
+
+    def __iter__(self) -> Any:
+        return iter(self._open)
+
+    def plan(self, id: str) -> Plan:
+        """What is proposed."""
+        planner, rounds, node = self._open[id]
+        return planner.plan_of(rounds, node)
+
+    def only(self, run_id: str) -> str:
+        """The one that waits; `InvalidState` where it is none, or several."""
+        if len(self._open) != 1:
+            names = ", ".join(map(repr, self._open)) or "none"
+            raise InvalidState(
+                f"{len(self._open)} plans wait to be approved ({names}): "
+                + (
+                    "name one with branch=..."
+                    if self._open
+                    else "there is nothing to put another plan in place of"
+                ),
+                culprit=run_id,
+            )
+        return next(iter(self._open))
+
+    def checked(self, branch: str | None, answers: Mapping[str, Any]) -> dict[str, Any]:
+        """The answers, after a look at the plan among them that is to take a proposal's place.
+
+        `ValidationError` for one that is wrong.
+        """
+        for id in self._open if branch is None else [branch]:
+            if id not in self._open or answers.get("plan") is None:
+                continue
+            planner, rounds, node = self._open[id]
+            given = answers["plan"]
+            if given == proposal_json(self.plan(id)):
+                continue
+            try:
+                planner.checked(rounds, node, planner.edited(rounds, given))
+            except DagError as wrong:
+                raise ValidationError(str(wrong), culprit="plan", fields={"plan": str(wrong)}) from None
+        return dict(answers)
+
+
+def estimate(plan: Plan, metrics: DataFrame) -> Estimate:
+    """What a plan may take, by `flow.metrics()`: median times along its longest chain, mean usage."""
+    known = {row["action"]: row for row in metrics.to_dict("records") if row["runs"]}
+    ends: dict[str, float] = {}
+    tokens = cost = 0.0
+    left = dict(plan.steps)
+    while left:
+        ready = [id for id, step in left.items() if not any(dep in left for dep in step.deps)]
+        for id in ready or list(left):  # those of a cycle are refused where they are added
+            step = left.pop(id)
+            row = known.get(step.action)
+            median = row["median_duration"] if row is not None else None
+            begin = max((ends[dep] for dep in step.deps if dep in ends), default=0.0)
+            items = _items(step)
+            turns = math.ceil(items / step.limit) if step.limit else min(items, 1)
+            ends[id] = begin + (median if median is not None and median == median else 0.0) * turns
+            if row is not None:
+                tokens += row["tokens"] / row["runs"] * items
+                cost += row["cost"] / row["runs"] * items
+    unknown = tuple(dict.fromkeys(step.action for step in plan.steps.values() if step.action not in known))
+    if len(unknown) == len({step.action for step in plan.steps.values()}):
+        return Estimate(unknown=unknown)
+    return Estimate(max(ends.values(), default=0.0), tokens, cost, unknown)
+
+
+def _items(step: NodeDef) -> int:
+    """How often a step's action runs, as far as that is known: a list that a node will give counts as one."""
+    if step.kind != "map":
+        return 1
+    over = step.over
+    if isinstance(over, Mapping):
+        return math.prod(len(items) if isinstance(items, list | tuple) else 1 for items in over.values())
+    return len(over) if isinstance(over, list | tuple) else 1

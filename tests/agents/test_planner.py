@@ -1,0 +1,672 @@
+"""Planners: what an action returns becomes nodes, and it is asked again with what came of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from pydantic import BaseModel
+
+from dagflow_nb import (
+    DagFlow,
+    InvalidState,
+    NodeCtx,
+    NodeOutput,
+    NodeSpec,
+    OnFailure,
+    Plan,
+    ValidationError,
+    Workflow,
+    ref,
+)
+
+Script = Callable[[tuple[dict[str, Any], ...]], Any]
+
+
+def tools(flow: DagFlow) -> None:
+    """Two tools: one that doubles, and fails of 13, and one that adds up."""
+
+    @flow.tool
+    def double(n: int) -> int:
+        """Twice as much."""
+        if n == 13:
+            raise RuntimeError("unlucky")
+        return 2 * n
+
+    @flow.tool
+    def total(ns: list[int]) -> dict[str, int]:
+        """The sum."""
+        return {"total": sum(ns)}
+
+
+def agent(flow: DagFlow, script: Script, told: list[Any] | None = None, **planner: Any) -> Workflow:
+    """A workflow with one planner's node, whose action returns what the script says."""
+
+    @flow.action
+    def plan(goal: int = 3, history: tuple[dict[str, Any], ...] = ()) -> Any:
+        if told is not None:
+            told.append(list(history))
+        return script(history)
+
+    flow.planner(plan, **planner)
+    workflow = Workflow("agent", inputs={"goal": 3})
+    workflow.add("plan", goal=workflow.input("goal"))
+    return flow.add_workflow(workflow)
+
+
+def rounds(*answers: Any) -> Script:
+    """A script that returns one answer after the other, and then no step."""
+    left = list(answers)
+    return lambda history: left.pop(0) if left else {"answer": len(history)}
+
+
+def step(action: str = "double", **given: Any) -> dict[str, Any]:
+    named = {key: given.pop(key) for key in ("id", "after", "over") if key in given}
+    return {"action": action, **named, "inputs": given}
+
+
+@pytest.fixture
+def flow() -> Iterator[DagFlow]:
+    with DagFlow(":memory:", echo=False) as flow:
+        tools(flow)
+        yield flow
+
+
+def ids(run: Any) -> list[str]:
+    return [id for id in run.nodes()["node_id"] if "/" not in id]
+
+
+# --- rounds -------------------------------------------------------------------------------------
+
+
+def test_rounds_follow_each_other(flow: DagFlow) -> None:
+    """Steps follow the planner's node; it runs again as `ID_2`, ..., told of them, until there is none."""
+    told: list[Any] = []
+    first = {"steps": [step(id="a", n=1), step(id="b", n={"ref": "a.result"})]}
+    second = {"steps": [step("total", ns=[{"ref": "a.result"}, 5])]}
+    run = flow.run(agent(flow, rounds(first, second), told), view=False)
+    assert run.result == {"answer": 3}
+    assert ids(run) == ["plan", "a", "b", "plan_2", "total", "plan_3"]
+    needs = run.nodes().set_index("node_id")["dependencies"].map(list)
+    assert needs["a"] == ["plan"] and needs["plan_2"] == ["a", "b"] and needs["total"] == ["plan_2", "a"]
+    done = {"action": "double", "status": "completed"}
+    assert told[1] == [
+        {**done, "id": "a", "inputs": {"n": 1}, "outputs": {"result": 2}},
+        {**done, "id": "b", "inputs": {"n": {"ref": "a.result"}}, "outputs": {"result": 4}},
+    ]
+    assert told[2][:2] == told[1] and told[2][2]["outputs"] == {"total": 7}
+
+
+OPENAI = {"id": "c1", "type": "function", "function": {"name": "double", "arguments": '{"n": 4}'}}
+ANTHROPIC = {"type": "tool_use", "id": "c1", "name": "double", "input": {"n": 4}}
+MCP = {"name": "double", "arguments": {"n": 4}}
+
+
+class Message(BaseModel):
+    """As the libraries of the APIs give it."""
+
+    role: str = "assistant"
+    content: str | None = None
+    tool_calls: list[Any] = []
+
+
+def built() -> Plan:
+    plan = Plan()
+    plan.add("double", n=4)
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("answer", "call"),
+    [
+        (built(), None),
+        ({"plan": built(), "thoughts": "one"}, None),
+        ('{"steps": [{"action": "double", "inputs": {"n": 4}}]}', None),
+        ({"steps": [{"action": "double", "inputs": {"n": 4}}], "thoughts": "one"}, None),
+        ([OPENAI], "c1"),
+        ({"text": None, "messages": [], "tool_calls": [OPENAI]}, "c1"),
+        (Message(tool_calls=[OPENAI]), "c1"),
+        ([{"type": "function_call", "call_id": "c1", "name": "double", "arguments": '{"n": 4}'}], "c1"),
+        ([{"type": "text", "text": "let me see"}, ANTHROPIC], "c1"),
+        ({"role": "assistant", "content": [ANTHROPIC], "stop_reason": "tool_use"}, "c1"),
+        ([MCP], None),
+        (MCP, None),
+        ([{"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": MCP}], "7"),
+        ([NodeSpec("double", inputs={"n": 4})], None),
+        (NodeSpec("double", inputs={"n": 4}), None),
+        ({"text": '{"steps": [{"action": "double", "inputs": {"n": 4}}]}', "messages": []}, None),
+    ],
+)
+def test_all_forms_of_a_plan_are_taken(flow: DagFlow, answer: Any, call: str | None) -> None:
+    """A plan, its JSON, tool calls in each style, and specs give the same step; a call's id is told."""
+    told: list[Any] = []
+    flow.run(agent(flow, rounds(answer), told), view=False)
+    (entry,) = told[1]
+    assert (entry["id"], entry["inputs"], entry["outputs"]) == ("double", {"n": 4}, {"result": 8})
+    assert entry.get("tool_call_id") == call
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        [],
+        Plan(),
+        {"steps": []},
+        {"answer": 4},
+        42,
+        {"text": "{4}", "messages": [], "tool_calls": []},
+    ],
+)
+def test_nothing_to_do_ends_the_rounds(flow: DagFlow, answer: Any) -> None:
+    """What holds no step is an answer."""
+    run = flow.run(agent(flow, lambda history: answer), view=False)
+    assert run.success and ids(run) == ["plan"]
+
+
+def test_until_ends_the_rounds(flow: DagFlow) -> None:
+    """`until` is asked of each of the planner's outputs; the steps beside it are not added then."""
+    asked: list[Any] = []
+    enough = {"steps": [step(n=2)], "enough": True}
+
+    def until(outputs: Any) -> bool:
+        asked.append(outputs)
+        return "enough" in outputs
+
+    run = flow.run(agent(flow, rounds({"steps": [step(n=1)]}, enough), until=until), view=False)
+    assert ids(run) == ["plan", "double", "plan_2"] and len(asked) == 2
+
+
+def test_an_error_in_until_is_a_failing_hook(flow: DagFlow) -> None:
+    """It is told with its name, and the run goes on without steps."""
+    run = flow.run(agent(flow, rounds({"steps": [step(n=1)]}), until=lambda out: out["nowhere"]), view=False)
+    (event,) = run.events(kind="HookFailed")["data"]
+    assert event["hook"] == "planner 'plan'" and "nowhere" in event["error"]
+
+
+def test_maps_are_steps_too(flow: DagFlow) -> None:
+    """The next round begins once all items have ended, and is told their outputs as lists."""
+    told: list[Any] = []
+    plan = {"steps": [step(id="m", over={"n": [1, 2, 3]}), step("total", ns={"ref": "m.result"})]}
+    flow.run(agent(flow, rounds(plan), told), view=False)
+    assert told[1][0]["outputs"] == {"result": [2, 4, 6]} and told[1][0]["over"] == {"n": [1, 2, 3]}
+    assert told[1][1]["outputs"] == {"total": 12}
+
+
+def test_a_later_round_may_use_the_same_ids(flow: DagFlow) -> None:
+    """An id that is taken becomes the next free one, also in references; earlier steps may be referred to."""
+    again = {"steps": [step(id="a", n=1), step("total", id="t", ns=[{"ref": "a.result"}])]}
+    refs = [{"ref": "a.result"}, {"ref": "a_2.result"}, {"ref": "t.total"}]
+    last = {"steps": [step("total", id="sum", ns=refs)]}
+    run = flow.run(agent(flow, rounds(again, again, last)), view=False)
+    assert run.outputs["sum"]["total"] == 6 and {"a_2", "t_2"} <= set(ids(run))
+    assert list(run.nodes().set_index("node_id").loc["t_2", "dependencies"]) == ["a_2"]
+
+
+def test_outputs_in_history_are_references(flow: DagFlow) -> None:
+    """They are stored once, by the node that gave them."""
+    run = flow.run(agent(flow, rounds({"steps": [step(n=1)]})), view=False)
+    (entry,) = run._state()[0].nodes["plan_2"].spec.inputs["history"]
+    assert entry["outputs"] == {"result": type(ref("a"))("double", ("result",))}
+
+
+def test_a_planner_in_an_item_of_a_map_keeps_its_item(flow: DagFlow) -> None:
+    """Each item's planner goes on by itself, with the item's own input."""
+
+    @flow.action
+    def plan(goal: int, history: Any = ()) -> Any:
+        return {"reached": goal} if history else [NodeSpec("double", inputs={"n": goal})]
+
+    flow.planner(plan)
+    workflow = Workflow("many")
+    workflow.map("plan", over={"goal": [1, 2]})
+    run = flow.run(workflow, view=False)
+    assert run.outputs["plan/0_2"]["reached"] == 1 and run.outputs["plan/1_2"]["reached"] == 2
+
+
+def test_two_planners_do_not_meddle(flow: DagFlow) -> None:
+    """Each turns what its own action returns into steps; one may be a step of the other."""
+
+    @flow.action
+    def boss(history: Any = ()) -> Any:
+        return {"told": [e["status"] for e in history]} if history else {"steps": [step("worker", id="w")]}
+
+    @flow.action
+    def worker(history: Any = ()) -> Any:
+        return {"done": True} if history else {"steps": [step(n=3)]}
+
+    flow.planner(boss)
+    flow.planner(worker)
+    workflow = Workflow("both")
+    workflow.add("boss")
+    run = flow.run(workflow, view=False)
+    assert set(ids(run)) == {"boss", "w", "boss_2", "double", "w_2"}
+
+
+# --- failures -------------------------------------------------------------------------------------
+
+
+def test_a_failed_step_begins_the_next_round(flow: DagFlow) -> None:
+    """The planner hears of the error and of what was skipped for it, and the run tells that a node failed."""
+    told: list[Any] = []
+    bad = {"steps": [step(id="bad", n=13), step(id="late", n={"ref": "bad.result"})]}
+    run = flow.run(agent(flow, rounds(bad), told), view=False, raise_on_failure=False)
+    first, second = told[1]
+    assert first["status"] == "failed" and "unlucky" in first["error"] and "outputs" not in first
+    assert second["error"] == "it was skipped: its dependency 'bad' failed"
+    assert run.status == "failed" and run.result == {"answer": 2}
+
+
+def test_one_failure_is_enough(flow: DagFlow) -> None:
+    """The planner does not wait for the steps that still run, and hears of them later."""
+    told: list[Any] = []
+    gate = threading.Event()
+
+    @flow.action
+    def slow() -> dict[str, int]:
+        assert gate.wait(20)
+        return {"n": 1}
+
+    def script(history: Any) -> Any:
+        if not history:
+            return {"steps": [step("slow"), step(id="bad", n=13)]}
+        if len(history) == 2:
+            gate.set()
+            return {"steps": [step("total", ns=[{"ref": "slow.n"}])]}
+        return None
+
+    run = flow.run(agent(flow, script, told), view=False, raise_on_failure=False)
+    assert told[1][0]["status"] == "running" and not {"outputs", "error"} & set(told[1][0])
+    assert told[2][0]["outputs"] == {"n": 1} and run.outputs["total"]["total"] == 1
+
+
+def test_a_mended_failure_is_none(flow: DagFlow) -> None:
+    """A failure handler that recovers a step is waited for; a step of a later round may replace it, too."""
+    told: list[Any] = []
+
+    @flow.action
+    def mend(error: str, node_id: str) -> NodeOutput:
+        return NodeOutput.ok({"result": -1}, recovered=True)
+
+    flow.tool(name="careful", failure=mend)(flow.registry.need("double").fn)  # type: ignore[attr-defined]  # a function's
+    replacing = [NodeSpec("double", id="other", inputs={"n": 6}, replaces="bad")]
+    script = rounds({"steps": [step("careful", id="c", n=13)]}, {"steps": [step(id="bad", n=13)]}, replacing)
+    run = flow.run(agent(flow, script, told), view=False)
+    assert told[1][0]["status"] == "recovered" and told[1][0]["outputs"] == {"result": -1}
+    assert run.success and run.outputs["bad"]["result"] == 12
+
+
+def test_a_handler_that_does_not_mend_is_waited_for(flow: DagFlow) -> None:
+    """Only then the failure is told, once."""
+    told: list[Any] = []
+
+    @flow.action
+    def note(error: str) -> dict[str, bool]:
+        return {"noted": True}
+
+    flow.tool(name="careful", failure=note)(flow.registry.need("double").fn)  # type: ignore[attr-defined]  # a function's
+    workflow = agent(flow, rounds({"steps": [step("careful", n=13)]}), told)
+    run = flow.run(workflow, view=False, raise_on_failure=False)
+    assert [len(history) for history in told] == [0, 1] and "unlucky" in told[1][0]["error"]
+    assert "careful.on_failure" in ids(run)
+
+
+@pytest.mark.parametrize("policy", [OnFailure.STOP, OnFailure.PAUSE])
+def test_the_failure_policy_is_kept(flow: DagFlow, policy: OnFailure) -> None:
+    """A run that stops or pauses at a failure does so: the planner is not asked again meanwhile."""
+    told: list[Any] = []
+    workflow = agent(flow, rounds({"steps": [step(n=13)]}), told)
+    run = flow.run(workflow, view=False, config={"on_failure": policy}, raise_on_failure=False)
+    assert run.status == ("failed" if policy is OnFailure.STOP else "paused") and len(told) == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"steps": [{"action": "duoble"}]}, "did you mean 'double'"),
+        ("not JSON", "no JSON"),
+        ([OPENAI | {"function": {"name": "double", "arguments": "{"}}], "are no JSON"),
+        ([3, 4], "returns a Plan, its JSON, tool calls or NodeSpecs"),
+        ([NodeSpec("nowhere")], "'nowhere', which is not defined"),
+        ([NodeSpec("double", inputs={"n": ref("nowhere.n")})], "names no node"),
+        ({"steps": [step("plan")]}, "'plan' is the planner"),
+    ],
+)
+def test_a_wrong_plan_is_told_and_mended(flow: DagFlow, wrong: Any, text: str) -> None:
+    """The action runs again with the error in `history`; what it then gives counts."""
+    told: list[Any] = []
+    run = flow.run(agent(flow, rounds(wrong, {"steps": [step(n=1)]}), told), view=False)
+    assert ids(run) == ["plan", "plan_2", "double", "plan_3"] and run.success
+    (entry,) = told[1]
+    assert entry["status"] == "refused" and text in entry["error"]
+    assert told[2][0] == entry and told[2][1]["outputs"] == {"result": 2}
+    assert run.events(kind="CommandRejected").empty
+
+
+def test_refused_calls_are_told_each_with_its_id(flow: DagFlow) -> None:
+    """So that a message can answer each of them."""
+    told: list[Any] = []
+    calls = [OPENAI, OPENAI | {"id": "c2", "function": {"name": "double", "arguments": '{"m": 1}'}}]
+    flow.run(agent(flow, rounds(calls), told), view=False)
+    assert [(e["tool_call_id"], e["inputs"], e["status"]) for e in told[1]] == [
+        ("c1", {"n": 4}, "refused"),
+        ("c2", {"m": 1}, "refused"),
+    ]
+
+
+def test_wrong_plans_do_not_go_on_for_ever(flow: DagFlow) -> None:
+    """The fourth in a row fails the run, with what was wrong; good ones in between begin the count anew."""
+    wrong = {"steps": [{"action": "duoble"}]}
+    good = {"steps": [step(n=1)]}
+    run = flow.run(agent(flow, rounds(wrong, wrong, good, wrong, wrong, wrong, good)), view=False)
+    assert run.success
+    run = flow.run(agent(flow, lambda history: wrong), view=False, raise_on_failure=False)
+    assert ids(run) == ["plan", "plan_2", "plan_3", "plan_4", "plan_5"]
+    assert "'plan_4' gave a wrong plan, the 4th in a row" in str(run.error) and "duoble" in str(run.error)
+
+
+def test_a_planner_that_fails_fails_the_run(flow: DagFlow) -> None:
+    """What its action raises is no plan, and nothing is added."""
+
+    def script(history: Any) -> Any:
+        raise LookupError("no model")
+
+    run = flow.run(agent(flow, script), view=False, raise_on_failure=False)
+    assert run.status == "failed" and ids(run) == ["plan"]
+
+
+def test_a_cancelled_run_is_not_planned_further(flow: DagFlow) -> None:
+    """Neither is a cancelled branch."""
+    for branch in (None, "plan"):
+        started = threading.Event()
+
+        @flow.action
+        def wait(ctx: NodeCtx, started: Any = started) -> None:
+            started.set()
+            while not ctx.cancelled:
+                threading.Event().wait(0.01)
+
+        flow.registry.register(wait)
+        run = flow.start(agent(flow, rounds({"steps": [step("wait")]})), view=False, raise_on_failure=False)
+        assert started.wait(20)
+        run.cancel(branch).wait()
+        assert ids(run) == ["plan", "wait"]
+
+
+def test_budgets_apply(flow: DagFlow) -> None:
+    """A planner without an end is paused by `max_iterations` or `max_nodes`, and can be resumed."""
+    endless = agent(flow, lambda history: {"steps": [step(id="w", n=1)]})
+    run = flow.run(endless, view=False, config={"max_iterations": 6})
+    assert run.status == "paused" and ids(run)[-1] == "w_4"
+    run = flow.run(endless, view=False, config={"max_nodes": 4})
+    assert run.status == "paused" and "max_nodes" in str(run.waiting[0].reason)
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [(lambda goal: None, "history=()"), (lambda goal, history: None, "a default")],
+)
+def test_an_action_that_cannot_be_told_is_refused(flow: DagFlow, function: Any, text: str) -> None:
+    """The error says what to write."""
+    with pytest.raises(ValidationError, match=text) as raised:
+        flow.planner(flow.action(name="deaf")(function))
+    assert raised.value.culprit == "history"
+
+
+def test_wrong_use_is_refused(flow: DagFlow) -> None:
+    """An unknown action, and an `until` that cannot be called, are named; a planner made anew replaces."""
+    with pytest.raises(LookupError, match="nowhere"):
+        flow.planner("nowhere")
+    with pytest.raises(ValidationError, match="until"):
+        flow.planner(flow.action(name="p")(lambda history=(): None), until=3)  # type: ignore[arg-type]  # it is wrong
+    before = len(flow._session.hooks)
+    flow.planner("p")
+    flow.planner("p", gate=True)
+    assert len(flow._session.hooks) == before + 1
+
+
+# --- any planner ------------------------------------------------------------------------------------
+
+
+one_step = st.fixed_dictionaries(
+    {
+        "id": st.none() | st.sampled_from("abc"),
+        "n": st.sampled_from([1, 2, 13]),
+        "on": st.none() | st.integers(0, 3),
+    }
+)
+any_round = st.lists(one_step, min_size=1, max_size=3) | st.just("wrong")
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(any_round, max_size=5))
+def test_any_planner_ends_and_hears_of_everything(plans: list[Any]) -> None:
+    """Rounds of any plans, with failures and mistakes, end; the last is told of every step, in order."""
+    told: list[Any] = []
+
+    def written(given: Any) -> Any:
+        if given == "wrong":
+            return {"steps": [{"action": "nothing"}]}
+        plan = Plan()
+        for one in given:
+            name = one["id"] if one["id"] is not None and one["id"] not in plan else None
+            earlier = list(plan)
+            after = None if one["on"] is None or not earlier else earlier[one["on"] % len(earlier)]
+            plan.add("double", id=name, n=one["n"] if after is None else ref(f"{after}.result"))
+        return plan
+
+    with DagFlow(":memory:", echo=False) as flow:
+        tools(flow)
+        run = flow.run(agent(flow, rounds(*map(written, plans)), told), view=False, raise_on_failure=False)
+        assert run.status in ("completed", "failed")
+        grown = [id for id in ids(run) if not id.startswith("plan")]
+        last = [entry for entry in told[-1] if entry["status"] != "refused"]
+        assert [entry["id"] for entry in last] == grown
+        outputs = run.outputs
+        for entry in last:
+            has_ended = entry["status"] not in ("pending", "running")  # another one has failed before
+            assert ("outputs" in entry) + ("error" in entry) == has_ended
+            if "outputs" in entry:
+                assert entry["outputs"] == dict(outputs[entry["id"]])
+        assert run.events(kind=["HookFailed", "CommandRejected"]).empty
+
+
+# --- other processes --------------------------------------------------------------------------------
+
+
+def test_rounds_go_on_in_another_flow(tmp_path: Path) -> None:
+    """A flow that was closed between rounds is gone on with from the database, as if nothing had been."""
+    plans = [{"steps": [step(id="a", n=1)]}, {"steps": [step(id="a", n=2)]}]
+    stop = {"after": 1}
+
+    def script(history: Any) -> Any:
+        return (
+            plans[len(history)] if len(history) < len(plans) else {"outputs": [e["outputs"] for e in history]}
+        )
+
+    def open_flow() -> DagFlow:
+        flow = DagFlow(tmp_path / "runs.db", echo=False)
+        tools(flow)
+        workflow = agent(flow, script)
+
+        @flow.on_completed(node="plan*")
+        def hold(node: Any, ctx: Any) -> Any:
+            from dagflow_nb import PauseBranch
+
+            if len(ctx.graph.nodes) >= stop["after"]:
+                return PauseBranch(node.node_id)
+            return None
+
+        flow.add_workflow(workflow)
+        return flow
+
+    flow = open_flow()
+    run = flow.run("agent", view=False)
+    assert run.status == "paused"
+    for _ in range(5):
+        flow.close()
+        flow = open_flow()
+        stop["after"] += 2
+        run = flow.resume(view=False)
+        if run.status == "completed":
+            break
+    assert run.outputs["plan_3"]["outputs"] == [{"result": 2}, {"result": 4}]
+    assert ids(run) == ["plan", "a", "plan_2", "a_2", "plan_3"]
+    flow.close()
+
+
+def test_a_retried_step_begins_its_round_anew(flow: DagFlow) -> None:
+    """What was planned because it had failed is withdrawn, and the planner is told of its outputs."""
+    told: list[Any] = []
+    luck = {"bad": True}
+
+    @flow.tool
+    def risky() -> dict[str, int]:
+        if luck["bad"]:
+            raise RuntimeError("down")
+        return {"n": 1}
+
+    def script(history: Any) -> Any:
+        return {"n": len(history)} if history else {"steps": [step("risky")]}
+
+    run = flow.run(agent(flow, script, told), view=False, raise_on_failure=False)
+    assert run.status == "failed" and "error" in told[-1][0]
+    luck["bad"] = False
+    run = flow.retry(run, view=False)
+    assert run.success and told[-1][0]["outputs"] == {"n": 1} and ids(run) == ["plan", "risky", "plan_2"]
+
+
+def test_a_fork_is_planned_further(flow: DagFlow) -> None:
+    """A fork at a step has its rounds anew from there; the old run is as it was."""
+    told: list[Any] = []
+
+    def script(history: Any) -> Any:
+        return {"n": len(history)} if history else {"steps": [step(n=1)]}
+
+    run = flow.run(agent(flow, script, told), view=False)
+    fork = flow.fork(run, node="double", view=False)
+    assert fork.success and ids(fork) == ["plan", "double", "plan_2"] and len(told) == 3
+    assert fork.outputs["plan_2"]["n"] == 1 and fork.parent_run_id == run.run_id
+
+
+# --- the gate ---------------------------------------------------------------------------------------
+
+
+def gated(flow: DagFlow, told: list[Any] | None = None) -> Workflow:
+    def script(history: Any) -> Any:
+        return (
+            {"steps": [step(n=len(history) + 1)]}
+            if len(history) < 2
+            else {"done": [e["outputs"] for e in history]}
+        )
+
+    return agent(flow, script, told, gate=True)
+
+
+def test_a_gate_waits_for_each_plan(flow: DagFlow) -> None:
+    """The run pauses with the proposal and what it may take, and goes on when it is approved."""
+    run = flow.run(gated(flow), view=False)
+    assert run.status == "paused" and [waiting.branch_id for waiting in run.waiting] == ["plan"]
+    assert "Add 1 step? double" in str(run.waiting[0].reason)
+    assert run.proposal is not None and list(run.proposal) == ["double"]
+    assert run.proposal.estimate is not None and run.proposal.estimate.unknown == ("double",)
+    run.approve().wait()
+    assert run.status == "paused" and run.proposal is not None
+    assert run.proposal.estimate is not None and run.proposal.estimate.seconds is not None
+    assert "about" in repr(run.proposal) and "about" in run.proposal._repr_mimebundle_()["text/html"]
+    run.approve().wait()
+    assert run.status == "completed" and run.proposal is None
+    assert run.result == {"done": [{"result": 2}, {"result": 4}]}
+
+
+def test_another_plan_takes_the_place_of_the_proposal(flow: DagFlow) -> None:
+    """A `Plan`, with functions too, or its JSON; a wrong one is refused, and the run waits on."""
+    run = flow.run(gated(flow), view=False)
+    with pytest.raises(ValidationError, match="did you mean 'double'") as raised:
+        run.approve(plan={"steps": [{"action": "duoble"}]})  # type: ignore[arg-type]  # JSON is taken, too
+    assert "plan" in raised.value.fields and run.status == "paused"
+    plan = run.proposal
+    assert plan is not None
+    plan.add("double", id="more", n=20)
+    run.approve(plan).wait()
+    assert run.outputs["more"]["result"] == 40 and run.outputs["double"]["result"] == 2
+    assert dict(run._state()[0].human)["approved"] is True
+
+
+def test_a_rejected_plan_cancels_the_branch(flow: DagFlow) -> None:
+    """Nothing of it is added, and what comes after the planner's node is cancelled."""
+    for how in ("reject", "approved=False"):
+        workflow = gated(flow)
+        workflow.add("total", ns=[], after="plan")
+        run = flow.run(flow.add_workflow(workflow), view=False)
+        if how == "reject":
+            run.reject(reason="too dear").wait()
+        else:
+            run.resume(approved=False).wait()
+        assert ids(run) == ["plan", "total"] and run._state()[0].nodes["total"].status == "cancelled"
+        assert run.proposal is None
+        if how == "reject":
+            assert run.events(kind="BranchCancelled")["data"][0]["reason"] == "too dear"
+
+
+def test_a_proposal_survives_its_process(tmp_path: Path) -> None:
+    """It is there in another flow, which adds what is approved there."""
+    with DagFlow(tmp_path / "runs.db", echo=False) as flow:
+        tools(flow)
+        flow.run(gated(flow), view=False)
+    with DagFlow(tmp_path / "runs.db", echo=False) as flow:
+        tools(flow)
+        gated(flow)
+        run = flow.get()
+        assert run.status == "paused" and run.proposal is not None and list(run.proposal) == ["double"]
+        plan = Plan()
+        plan.add("double", n=100)
+        run.approve(plan=plan).wait()
+        assert run.outputs["double"]["result"] == 200 and run.proposal is not None
+
+
+def test_a_plan_that_its_process_built_survives(tmp_path: Path) -> None:
+    """A `Plan` that an action returned is stored with its node, not only its JSON."""
+
+    def open_flow() -> DagFlow:
+        flow = DagFlow(tmp_path / "runs.db", echo=False)
+        tools(flow)
+        agent(flow, lambda history: None if history else built(), gate=True)
+        return flow
+
+    with open_flow() as flow:
+        flow.run("agent", view=False)
+    with open_flow() as flow:
+        run = flow.resume(view=False)
+        assert run.success and run.outputs["double"]["result"] == 8
+
+
+def test_nobody_to_ask_takes_the_proposal(flow: DagFlow) -> None:
+    """With AUTOPILOT a proposal that nobody answered in time is approved as it is."""
+    late = {"human_wait_minutes": 1e-6, "human_timeout_action": "autopilot"}
+    run = flow.run(gated(flow), view=False, config=late)
+    while run.status == "paused":
+        run = flow.resume(run, view=False)
+    assert list(run.result) == ["done"]
+    assert all(event["automatic"] for event in run.events(kind="BranchResumed")["data"])
+
+
+def test_a_plan_without_a_proposal_is_refused(flow: DagFlow) -> None:
+    """`approve(plan=...)` says so where none waits."""
+    run = flow.start(agent(flow, lambda history: None), view=False)
+    run.wait()
+    assert run.proposal is None
+    with pytest.raises(InvalidState):
+        run.approve(Plan())
+
+
+def test_a_wrong_plan_never_reaches_the_gate(flow: DagFlow) -> None:
+    """It is told to the planner, as without a gate."""
+    workflow = agent(flow, rounds({"steps": [{"action": "duoble"}]}, {"steps": [step(n=1)]}), gate=True)
+    run = flow.run(workflow, view=False)
+    assert ids(run) == ["plan", "plan_2"] and run.waiting[0].branch_id == "plan_2"
