@@ -246,3 +246,19 @@ class DatabaseError(DagError):
     def __init__(self, message: str, *, path: str | None = None) -> None:
         self.path = self.culprit = path
         super().__init__(message)
+
+
+class ModelError(DagError):
+    """A language model gave no answer, and will not: `endpoint`, `model`, `status` (HTTP's, or None)."""
+
+    def __init__(self, message: str, *, endpoint: str, model: str, status: int | None = None) -> None:
+        self.endpoint, self.model, self.status, self.culprit = endpoint, model, status, model
+        super().__init__(message)
+
+
+class ModelUnavailable(ModelError):
+    """A language model gave no answer now: another attempt may get one."""
+
+
+class WrongModelAnswer(ModelError):
+    """A language model answered in another form than it was asked for: another attempt may get that."""

@@ -9,31 +9,15 @@ from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..errors import DagError
+from ..errors import ModelError, ModelUnavailable, WrongModelAnswer
 
 ENDPOINT = "https://api.openai.com/v1"
 _MOST_TOLD = 500  # characters of what an endpoint says
 _WORTH_ANOTHER = (408, 409, 425, 429)
 
 
-class ModelError(DagError):
-    """A language model gave no answer, and will not: `endpoint`, `model`, `status` (HTTP's, or None)."""
-
-    def __init__(self, text: str, *, endpoint: str, model: str, status: int | None = None) -> None:
-        self.endpoint, self.model, self.status, self.culprit = endpoint, model, status, model
-        super().__init__(text)
-
-
-class ModelUnavailable(ModelError):
-    """It gave no answer now: another attempt may get one."""
-
-
-class WrongAnswer(ModelError):
-    """It answered in another form than it was asked for: another attempt may get the right one."""
-
-
 # what the engine tries again; an attempt's timeout is a `TimeoutError`
-RETRY_ON = (ModelUnavailable, WrongAnswer, TimeoutError)
+RETRY_ON = (ModelUnavailable, WrongModelAnswer, TimeoutError)
 
 _clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, tuple[Any, AsyncGenerator[None]]]
 _clients = weakref.WeakKeyDictionary()

@@ -17,13 +17,10 @@ import pydantic
 
 from ..actions import NodeAction, NodeCtx
 from ..core.model import NodeOutput
-from ..errors import ValidationError, shorten
+from ..errors import ModelError, ModelUnavailable, ValidationError, WrongModelAnswer, shorten
 from .answer import Answer
 from .client import (
     ENDPOINT,
-    ModelError,
-    ModelUnavailable,
-    WrongAnswer,
     client_of_loop,
     explained,
     is_endpoint,
@@ -217,7 +214,7 @@ class LanguageModel(NodeAction):
             found = f"it refused: {answer.refusal}"
         elif answer.finish == "length":
             found = f"it was cut off at the most tokens that are allowed ({found})"
-        raise WrongAnswer(
+        raise WrongModelAnswer(
             f"model {self.model!r} did not answer as {self.output.__name__}: {found}; it wrote "
             f"{shorten(answer.text, 300)}",
             endpoint=self._endpoint,

@@ -26,8 +26,13 @@ from dagflow_nb import (
     TokenStreamed,
     Workflow,
 )
-from dagflow_nb.agents.client import ModelError, ModelUnavailable, WrongAnswer
-from dagflow_nb.errors import ActionNotFound, ValidationError
+from dagflow_nb.errors import (
+    ActionNotFound,
+    ModelError,
+    ModelUnavailable,
+    ValidationError,
+    WrongModelAnswer,
+)
 
 from .endpoint import Endpoint, asks, breaks_off, hangs, in_one, refuses, says, sends
 
@@ -168,7 +173,7 @@ def test_a_wrong_answer_is_tried_again(flow: DagFlow, serve: Callable[..., Endpo
     assert "cut off at the most tokens" in str(failed(flow))
     endpoint.answers = [says(refusal="That I do not say.")]
     error = failed(flow)
-    assert "it refused: That I do not say." in str(error) and isinstance(error.__cause__, WrongAnswer)
+    assert "it refused: That I do not say." in str(error) and isinstance(error.__cause__, WrongModelAnswer)
 
 
 def test_a_text_that_was_cut_off_is_kept_and_told(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
