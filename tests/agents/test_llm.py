@@ -54,19 +54,6 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def serve() -> Iterator[Callable[..., Endpoint]]:
-    running: list[Endpoint] = []
-
-    def start(*answers: Any) -> Endpoint:
-        running.append(Endpoint(*answers).__enter__())
-        return running[-1]
-
-    yield start
-    for endpoint in running:
-        endpoint.__exit__()
-
-
-@pytest.fixture
 def flow() -> Iterator[DagFlow]:
     with DagFlow(":memory:", config=DagConfig.of(AT_ONCE)) as flow:
         yield flow
@@ -597,19 +584,24 @@ def test_inputs_and_tools_that_there_are_not(flow: DagFlow) -> None:
 def test_the_documentation_is_so(
     tmp_path: Path, serve: Callable[..., Endpoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The example of its page runs as it stands, with a key and an endpoint from the environment."""
+    """The examples of its page run as they stand, with a key and an endpoint from the environment."""
     page = (Path(__file__).parents[2] / "notebooks" / "language_models.md").read_text()
-    (example,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    examples = re.findall(r"^```python\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
 
-    def answer(body: dict[str, Any]) -> Any:
+    def facts(body: dict[str, Any]) -> Any:
         name = body["messages"][-1]["content"]
         return says(f'{{"name": "{name}", "people": {len(name)}}}')
 
+    calls = [(f"c{n}", "people_in", {"city": city}) for n, city in enumerate(["Bern", "Basel"])]
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    monkeypatch.setenv("OPENAI_BASE_URL", serve(answer).url)
     names: dict[str, Any] = {}
-    exec(example, names)
+    monkeypatch.setenv("OPENAI_BASE_URL", serve(facts).url)
+    exec(examples[0], names)
     with names["flow"]:
         results = names["run"].outputs["facts"]["result"]
         assert [(city.name, city.people) for city in results] == [("Bern", 4), ("Basel", 5)]
+        monkeypatch.setenv("OPENAI_BASE_URL", serve(asks(*calls), says("Basel.")).url)
+        exec(examples[1], names)
+        assert names["run"].result["text"] == "Basel."
+        assert list(names["run"].nodes()["node_id"]) == ["agent", "people_in", "people_in_2", "agent_2"]
