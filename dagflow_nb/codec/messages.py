@@ -63,13 +63,13 @@ _all_settled = _SETTLED.issuperset
 
 def _is_settled(spec: Any) -> bool:
     """Whether nothing that a node's definition holds can be changed by anybody."""
-    inputs = spec.inputs
+    inputs, cache = spec.inputs, spec.cache
     return (
-        (inputs is EMPTY or not inputs or _all_settled(map(type, inputs.values())))
-        and spec.ask is None
+        (inputs is None or inputs is EMPTY or not inputs or _all_settled(map(type, inputs.values())))
         and type(spec.action) is str
-        and type(spec.cache) in SCALARS
-        and (type(spec) is NodeSpec or (spec.over is None and spec.result is None and spec.defaults is EMPTY))
+        and spec.ask is spec.over is None
+        and (cache is None or type(cache) in SCALARS)
+        and (type(spec) is NodeSpec or (spec.result is None and spec.defaults is EMPTY))
     )
 
 
@@ -93,12 +93,14 @@ def may_wait(message: Any) -> bool:
         # outputs and exceptions are not written
         outcome = message.outcome
         return outcome is not None and outcome.metadata is EMPTY
-    if kind is Answered:
-        for _, command in message.commands:
-            if type(command) is not AddNode or not _is_settled(command.spec):
-                return False
-        return message.settings is EMPTY
-    return kind is NodesAdded and are_settled(message.nodes)
+    if kind is NodesAdded:
+        return are_settled(message.nodes)
+    if kind is not Answered or message.settings is not EMPTY:
+        return False
+    for _, command in message.commands:
+        if type(command) is not AddNode or not _is_settled(command.spec):
+            return False
+    return True
 
 
 def dump_input(codec: Codec, input: Input) -> str:

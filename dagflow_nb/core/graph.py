@@ -185,7 +185,7 @@ class Graph:
         """
         nodes = self.nodes
         batch: dict[str, NodeDef] = {}
-        in_order = True
+        in_order, nested = True, False
         for spec in specs:
             id = spec.id
             if problem := node_id_problem(id):
@@ -197,8 +197,10 @@ class Graph:
             for dep in spec.deps:
                 if dep not in batch and dep not in nodes:
                     in_order = False
-            if spec.parent is not None and spec.parent not in batch:
-                in_order = False
+            if spec.parent is not None:
+                nested = True
+                if spec.parent not in batch:
+                    in_order = False
             batch[id] = spec
         if not in_order:
             # who comes before its dependencies may also wait for itself, or for nobody
@@ -208,7 +210,7 @@ class Graph:
                         raise DependencyNotFound(spec.id, dep, [*nodes, *batch])
             if cycle := find_cycle({id: spec.deps for id, spec in batch.items()}):
                 raise CycleError(cycle)
-        for spec in batch.values():
+        for spec in batch.values() if nested else ():
             if spec.parent is not None and (fault := _parent_fault(spec, batch)):
                 raise ValidationError(fault, culprit=spec.id)
         return list(batch.values())
@@ -251,16 +253,19 @@ class Graph:
         self._position = position
         self.version += 1
         for node in added:
-            spec, id, met_anyway = node.spec, node.id, node.met
-            deps = spec.deps if len(spec.deps) < 2 else dict.fromkeys(spec.deps)
+            spec = node.spec
+            deps = spec.deps
+            if len(deps) > 1:
+                deps = tuple(dict.fromkeys(deps))
             unmet = len(deps)
             for dep in deps:
                 other = nodes[dep]
                 dependants = other.dependants
-                (dependants if type(dependants) is dict else other.growing())[id] = None
-                if other.released or dep in met_anyway:
+                (dependants if type(dependants) is dict else other.growing())[spec.id] = None
+                if other.released or dep in node.met:
                     unmet -= 1
-            node.unmet = unmet
+            if unmet:
+                node.unmet = unmet
             if spec.parent is not None:
                 self._join(nodes[spec.parent], node)
         return added

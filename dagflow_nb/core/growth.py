@@ -112,7 +112,7 @@ def look_over(
         for spec in new:
             if spec.kind != "action" or spec.action not in actions or spec.replaces is not None:
                 _check(s, spec, actions)
-            if "/" in spec.id and spec.parent is None:
+            if "/" in spec.id:
                 nested = True
         if nested:
             _check_ids(s, new)
@@ -206,19 +206,18 @@ _SETTINGS = (
     "ask",
     "tags",
     "replaces",
+    "over",
+    "limit",
 )
-_settings_of, _define_as = (
-    attrgetter(*_SETTINGS),
-    maker(NodeDef, "id", "action", "deps", "inputs", *_SETTINGS),
-)
-_DEFAULTS, _USUAL = _settings_of(NodeSpec("usual")), _settings_of(NodeDef(id="usual", action="usual"))
+_settings_of = attrgetter(*_SETTINGS)
+_define_as = maker(NodeDef, "id", "action", "deps", "inputs", *_SETTINGS)
+_DEFAULTS = _settings_of(NodeSpec("usual"))
 _all_str = frozenset({str}).issuperset
 _all_plain = frozenset({str, int, float, bool, type(None)}).issuperset
 
 
 def _define(s: State, id: str, spec: NodeSpec, batch: Mapping[str, Any], answered: Node | None) -> NodeDef:
     is_usual = all(map(is_, _settings_of(spec), _DEFAULTS))
-    settings = _USUAL if is_usual else _checked(id, spec)
     deps = spec.deps
     if deps is None:
         deps = () if answered is None else (answered.id,)
@@ -234,7 +233,9 @@ def _define(s: State, id: str, spec: NodeSpec, batch: Mapping[str, Any], answere
             deps += tuple(target for target in refs if target != "inputs")
     if len(deps) > 1:
         deps = tuple(dict.fromkeys(deps))
-    made = _define_as(id, spec.action, deps, inputs, *settings)
+    if is_usual:
+        return _define_as(id, spec.action, deps, inputs)
+    made = _define_as(id, spec.action, deps, inputs, *_checked(id, spec))
     return made if spec.over is spec.limit is None else _as_map(made, spec, _Known(s.nodes, batch))
 
 

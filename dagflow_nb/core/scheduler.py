@@ -104,7 +104,7 @@ class Scheduler(State):
 
     def _move(self) -> None:
         """Settle what has ended, judge whose turn has come, start what may start, until all is quiet."""
-        settling, to_judge = self.settling, self.judging
+        settling, to_judge, slots, urgent = self.settling, self.judging, self.slots, self.urgent
         while True:
             while settling:
                 recovery.settle(self, settling.popleft())
@@ -115,7 +115,8 @@ class Scheduler(State):
                     judging.decide(self, to_judge.popleft())
                 if settling:
                     continue
-                judging.start_ready(self)
+                if slots.length or urgent.length:
+                    judging.start_ready(self)
             if self.busy or self.asks or finish.is_moving(self) or not finish.come_to_rest(self):
                 break
         if self.timers or self.rated or self.wake is not None:

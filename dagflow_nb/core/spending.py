@@ -47,7 +47,7 @@ def check(s: State) -> None:
     s.unchecked = False
     if s.ending is not None or s.finishing:
         return
-    pause = s.pauses.get(RUN)
+    pause = s.pauses.get(RUN) if s.pauses else None
     if (pause is None or pause.kind == "failure") and (found := s.usage.exceeded(s.budgets)) is not None:
         name, limit, used = found
         branches.pause_run(s, Pause("budget", s.now, f"{name} is used up: {used:g} of {limit:g}"))

@@ -149,12 +149,14 @@ class Asking:
         """Add commands for the scheduler to `answers`; False where that takes long, or where one is wrong."""
         growth = self._run.growth
         for command in found:
-            if _asks_a_person(command):
-                return False
-            try:
-                answers.append((hook, growth.ready(command)))
-            except Exception:
-                return False  # it is told by the task, which finds it again
+            if type(command) is not m.AddNode or not growth.is_ready(command.spec):
+                if _asks_a_person(command):
+                    return False
+                try:
+                    command = growth.ready(command)
+                except Exception:
+                    return False  # it is told by the task, which finds it again
+            answers.append((hook, command))
         return True
 
     async def _ask_all(self) -> None:

@@ -106,9 +106,17 @@ class Growth:
         self.find_workflow: Callable[[str], Workflow] | None = None
         self.find_action: Callable[[str], Any] | None = None
 
+    def is_ready(self, spec: NodeSpec) -> bool:
+        """Whether there is nothing in it but names and values already."""
+        action = spec.action
+        if type(action) is not str or action not in self._run.actions or spec.inputs:
+            return False
+        self._new_nodes[spec.id or action] = action
+        return spec.failure is spec.ask is spec.over is None
+
     def ready(self, command: Any) -> Any:
         """A command with nothing in it but names and values; raises `ValidationError`."""
-        if hasattr(command, "command_in"):  # a plan
+        if type(command) is not m.AddNode and hasattr(command, "command_in"):  # a plan
             command = command.command_in({*self._run.scheduler.nodes, *self._new_nodes})
         if isinstance(command, m.AddNode):
             spec = command.spec
@@ -147,11 +155,14 @@ class Growth:
 
     def _named(self, spec: NodeSpec) -> NodeSpec:
         """The spec of a node with the names of its functions, and without secrets."""
-        action, failure, ask = spec.action, spec.failure, spec.ask
+        if self.is_ready(spec):
+            return spec
+        action, failure, ask, inputs = spec.action, spec.failure, spec.ask, spec.inputs
         if not isinstance(action, str):
             action = self._register(action)
-        elif action not in self._run.actions:
+        else:
             self._know(action)
+        self._new_nodes[spec.id or action] = action
         if failure is not None:
             if not isinstance(failure, str):
                 failure = self._register(failure)
@@ -159,10 +170,8 @@ class Growth:
                 self._know(failure)
         if ask is not None:
             ask = as_form(ask)
-        inputs = spec.inputs
         if inputs:
             inputs = self._without_secrets(action, inputs)
-        self._new_nodes[spec.id or action] = action
         if spec.over is not None:
             spec = replace(spec, over=self._over_without_secrets(action, spec.over))
         if action is spec.action and failure is spec.failure and ask is spec.ask and inputs is spec.inputs:
