@@ -47,7 +47,7 @@ from .workers import Workers
 
 log = logging.getLogger("dagflow_nb")
 OVER = (RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED)
-MOST_INPUTS = 2000  # that share a unit of the store
+MOST_INPUTS = 5000  # that share a unit of the store: its nodes are made rows within 10 ms
 _is_on_loop = attrgetter("on_loop")
 TURN = 0.001  # seconds that a run goes on before others on its loop have their turn
 
