@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..actions import MISSING, FunctionAction, as_action
+from ..actions import MISSING, Action, FunctionAction, NodeAction, as_action
 from ..definitions import Definitions
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
@@ -88,9 +88,6 @@ class Agents(Definitions):
         from .llm import LanguageModel  # pydantic's models of messages come in only here
 
         given = () if tools is None else (tools,) if isinstance(tools, str) else tuple(tools)
-        for tool in given:
-            if not isinstance(tool, str) and as_action(tool).name not in self._session.registry:
-                self._define({}, tool, make=make_tool)
         session = self._session
         made = LanguageModel(
             name,
@@ -99,10 +96,21 @@ class Agents(Definitions):
             api_key=api_key,
             system=system,
             output=output,
-            tools=given,
+            tools=tuple(map(self._tool_name, given)),
             find=lambda tool: session.registry.need(tool),
         )
         return self._define({"retry_on": RETRY_ON}, made)
+
+    def _tool_name(self, tool: Any) -> str:
+        """The name of a tool; a plain function is registered, in place of an earlier one of that name."""
+        if isinstance(tool, str):
+            return tool
+        made = as_action(tool)
+        known = self._session.registry.get(made.name)
+        is_plain = not isinstance(tool, Action | NodeAction | type)
+        if known is None or (is_plain and getattr(known, "fn", None) is not tool):
+            self._define({}, tool, make=make_tool)
+        return made.name
 
     def planner(
         self, action: Any, *, until: Callable[[Mapping[str, Any]], Any] | None = None, gate: bool = False

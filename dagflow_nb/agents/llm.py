@@ -68,7 +68,7 @@ class LanguageModel(NodeAction):
         api_key: str | pydantic.SecretStr | None = None,
         system: str | None = None,
         output: type[pydantic.BaseModel] | None = None,
-        tools: tuple[Any, ...] = (),
+        tools: tuple[str, ...] = (),
         find: Callable[[str], NodeAction] | None = None,
     ) -> None:
         _check("model", model, isinstance(model, str) and bool(model), "a model's name")
@@ -125,7 +125,7 @@ class LanguageModel(NodeAction):
     async def execute(self, ctx: NodeCtx) -> NodeOutput:
         """Asks the model; `text`, `messages`, `tool_calls` and `result` are the outputs."""
         messages = conversation(ctx.inputs, self.system)
-        tools = self._offered()
+        tools = [schema(self._find.value(name), "openai") for name in self._tools]
         answer = await self._ask(ctx, messages, tools)
         calls = answer.calls()
         said: Message = {"role": "assistant", "content": answer.text or (None if calls else "")}
@@ -139,10 +139,10 @@ class LanguageModel(NodeAction):
         about = {"model": answer.model or self.model, "finish_reason": answer.finish, "usage": answer.usage}
         return NodeOutput.ok(outputs, metadata=about)
 
-    def _offered(self) -> list[dict[str, Any]]:
-        find = self._find.value
-        known = [find(tool) if isinstance(tool, str) else tool for tool in self._tools]
-        return [schema(tool, "openai") for tool in known]
+    @property
+    def offers(self) -> tuple[str, ...] | None:
+        """The names of the tools that the model is offered, None where it is offered none."""
+        return self._tools or None
 
     @property
     def _endpoint(self) -> str:

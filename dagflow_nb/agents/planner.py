@@ -113,7 +113,7 @@ class Planner(EventHook):
     def plan_of(self, rounds: Rounds, node: Node) -> Plan:
         """What the planner's node proposes; `ValidationError` where it is wrong."""
         assert node.outcome is not None
-        return read_plan_of(node.outcome, self._registry(), rounds.graph.nodes)
+        return read_plan_of(node.outcome, _offered(self._registry(), self.action), rounds.graph.nodes)
 
     def checked(self, rounds: Rounds, node: Node, plan: Plan) -> list[AddNodes]:
         """The command that adds a plan; `ValidationError` where the run would refuse it."""
@@ -319,3 +319,14 @@ def _question(plan: Plan) -> str:
     names = ", ".join(plan)
     steps = f"{len(plan)} step{'s'[len(plan) == 1 :]}"
     return f"Add {steps}? {names if len(names) <= 200 else shorten(names, 200)}"
+
+
+def _offered(registry: ActionRegistry, planner: str) -> ActionRegistry:
+    """The actions that a planner may use: the tools that its model is offered, if it is, else all."""
+    offers = getattr(getattr(registry.get(planner), "action", None), "offers", None)
+    if offers is None:
+        return registry
+    known = ActionRegistry()
+    for name in offers:
+        known.register(registry.need(name))
+    return known

@@ -207,6 +207,26 @@ def test_tools_are_offered_and_never_run(flow: DagFlow, serve: Callable[..., End
     assert endpoint.asked[1]["tools"] == endpoint.asked[0]["tools"]
 
 
+def test_a_tool_that_is_defined_again_is_the_new_one(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
+    """A cell that is run again replaces a plain function; what a decorator made keeps its settings."""
+    endpoint = serve(says("Yes."))
+
+    def make(text: str) -> Callable[..., str]:
+        def look_up(name: str) -> str:
+            return text
+
+        look_up.__doc__ = text
+        return look_up
+
+    decorated = flow.tool(retries=2)(make("decorated"))
+    for tool, about in ((decorated, "decorated"), (make("one"), "one"), (make("two"), "two")):
+        flow.llm("ask", "small", base_url=endpoint.url, tools=[tool])
+        flow.run(single(flow), view=False)
+        assert endpoint.asked[-1]["tools"][0]["function"]["description"] == about
+        kept = flow._session.registry.need("look_up")
+        assert kept.settings.try_count == (3 if tool is decorated else None)
+
+
 def test_history_is_what_was_done_since(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
     """Steps of tool calls are calls and answers, other steps words, errors told; `messages` has all of it."""
     endpoint = serve(says("Done."))

@@ -78,20 +78,28 @@ def test_a_model_asks_for_tools_until_it_has_the_answer(
 
 
 def test_a_model_is_told_of_what_went_wrong(serve: Callable[..., Endpoint]) -> None:
-    """A tool that fails, one that there is not, and arguments that do not fit come back as errors."""
+    """A tool that fails, one that there is not, one not offered, and arguments that do not fit."""
     endpoint = serve(
         asks(("c1", "look_up", {"name": "Atlantis"})),
         asks(("c2", "drown", {})),
+        asks(("c2b", "hidden", {})),
         asks(("c3", "add", {"x": "many", "y": 1})),
         says("I do not know."),
     )
     with DagFlow(":memory:") as flow:
+
+        @flow.tool
+        def hidden() -> None:
+            """No tool of this model."""
+            raise AssertionError("it was not offered")
+
         run = flow.run(agent(flow, endpoint), question="?", view=False, raise_on_failure=False)
-        assert run.outputs["ask_4"]["text"] == "I do not know."
+        assert run.outputs["ask_5"]["text"] == "I do not know."
     errors = [content for role, content in told(endpoint) if role == "tool"]
     assert errors[0] == "error: KeyError: 'Atlantis'"
     assert "no action 'drown'" in errors[1]
-    assert "'x'" in errors[2] and "'many'" in errors[2]
+    assert "no action 'hidden'" in errors[2] and "'add'" in errors[2]
+    assert "'x'" in errors[3] and "'many'" in errors[3]
 
 
 def test_a_person_may_approve_the_tools_first(serve: Callable[..., Endpoint], tmp_path: Path) -> None:
