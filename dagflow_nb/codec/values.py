@@ -69,13 +69,11 @@ _SHORT_INT = 2**63
 def short_json(value: Any) -> bytes | None:
     """The JSON of a plain value that most outputs are; None where it takes more to make it."""
     kind = type(value)
-    if kind is bool or value is None:
-        return _CONSTANTS[value]
-    if kind is int and -_SHORT_INT < value < _SHORT_INT:
-        return b"%d" % value
-    if kind is str and len(value) < 100 and value.isascii():
-        return encode_basestring(value).encode()
-    return None
+    if kind is str:
+        return encode_basestring(value).encode() if len(value) < 100 and value.isascii() else None
+    if kind is int:
+        return b"%d" % value if -_SHORT_INT < value < _SHORT_INT else None
+    return _CONSTANTS[value] if kind is bool or value is None else None
 
 
 class Codec:

@@ -108,9 +108,7 @@ class Piece(Unit):
         run, nodes = self._run, self._run.scheduler.nodes
         run.taken_out(self)
         changed = run.scheduler.changed
-        for id in changed:
-            node = nodes.get(id)
-            self.nodes[id] = None if node is None else node_row(node)
+        self.nodes = {id: None if (node := nodes.get(id)) is None else node_row(node) for id in changed}
         run.watch.changed(changed)
         changed.clear()
         run.workers.record_running(self)

@@ -5,7 +5,7 @@ Rules kept here:
   is null.
 - Several rows in one statement: SQLite works on it in one go, outside of Python's interpreter lock. Row by
   row the lock is handed over for each row, and a busy thread keeps it for 5 ms every time.
-- What all rows say is handed over once, and null not at all: for each None Python looks for an adapter.
+- What many rows all say is handed over once, and null not at all: for each None Python looks for an adapter.
 """
 
 from __future__ import annotations
@@ -33,29 +33,35 @@ COLUMNS = {
 _NAMES = {table: columns.split(", ")[1:] for table, columns in COLUMNS.items()}
 _APPENDED = frozenset({"journal", "events", "logs"})
 _CHUNKS = (64, 16, 4, 2, 1)
-_MANY = 16  # rows from which on it is worth a statement of its own that some of their values are the same
+_MANY = 16  # rows from which on it is worth a look which values they share
+_EVERY = [tuple(range(width)) for width in range(30)]
 
 
 def insert_rows(connection: Connection, table: str, run_id: str, rows: list[Row]) -> None:
     """Insert rows of a run (or, for tables that keep one state, replace them); all are equally long."""
     if not rows:
         return
-    columns, count = list(zip(*rows, strict=True)), len(rows)
-    once: list[int] = []
-    own = [0]
-    for i, column in enumerate(columns[1:], 1):
-        value = column[0]
-        shared = value is column[-1] and (value is None or count >= _MANY)
-        if not shared or column.count(value) < count:
-            own.append(i)
-        elif value is not None:
-            once.append(i)
-    given = (run_id, *[columns[i][0] for i in once])
-    values = chain.from_iterable(zip(*[columns[i] for i in own], strict=True))
-    for size, statement in _statements(table, tuple(once), tuple(own)):
+    count = len(rows)
+    once: tuple[int, ...] = ()
+    own = _EVERY[len(rows[0])]
+    given: tuple[Any, ...] = (run_id,)
+    values = chain.from_iterable(rows)
+    if count >= _MANY:
+        columns = list(zip(*rows, strict=True))
+        same = [i for i in own[1:] if _is_one(columns[i])]
+        once = tuple([i for i in same if columns[i][0] is not None])
+        own = tuple([i for i in own if i not in same])
+        given = (run_id, *[columns[i][0] for i in once])
+        values = chain.from_iterable(zip(*[columns[i] for i in own], strict=True))
+    for size, statement in _statements(table, once, own):
         while count >= size:
             connection.execute(statement, (*given, *islice(values, size * len(own))))
             count -= size
+
+
+def _is_one(column: tuple[Any, ...]) -> bool:
+    value = column[0]
+    return value is column[-1] and column.count(value) == len(column)
 
 
 @lru_cache(maxsize=256)
