@@ -195,7 +195,10 @@ class Run(Looking):
 
     def _proposals(self) -> Proposals:
         scheduler, values, _ = self._state()
-        return Proposals(scheduler, values, () if scheduler.status in OVER else self._flow._session.hooks)
+        session = self._flow._session
+        return Proposals(
+            scheduler, values, () if scheduler.status in OVER else session.hooks, session.registry
+        )
 
     def snapshot(self) -> Snapshot:
         """The run as it stands, for views."""

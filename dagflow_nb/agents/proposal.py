@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class Proposals:
     """The plans of a run that wait to be approved, by the ids of their planner's nodes."""
 
-    def __init__(self, scheduler: Any, values: Any, hooks: Iterable[Hook]) -> None:
-        view = GraphView(scheduler, values)
+    def __init__(self, scheduler: Any, values: Any, hooks: Iterable[Hook], actions: Iterable[str]) -> None:
+        view = GraphView(scheduler, values, actions=actions)
         planners = {hook.target.action: hook.target for hook in hooks if isinstance(hook.target, Planner)}
         self._open: dict[str, tuple[Planner, Rounds, Node]] = {}
         for id in list(scheduler.pauses) if planners else ():

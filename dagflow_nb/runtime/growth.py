@@ -28,8 +28,15 @@ if TYPE_CHECKING:
 class GraphView:
     """The run's graph as hooks see it: read-only, and always as it is now."""
 
-    def __init__(self, scheduler: Scheduler, values: Values, growth: Growth | None = None) -> None:
-        self._scheduler, self._values, self._growth = scheduler, values, growth
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        values: Values,
+        growth: Growth | None = None,
+        actions: Iterable[str] = (),
+    ) -> None:
+        """`growth`: of a run that goes on here; of another one `actions`: the names of those it might use."""
+        self._scheduler, self._values, self._growth, self._actions = scheduler, values, growth, actions
 
     @property
     def nodes(self) -> list[str]:
@@ -75,13 +82,15 @@ class GraphView:
 
     def problem(self, command: m.AddNodes, answered: str) -> str | None:
         """Why nodes would be refused that are added in answer to this node's end; None if they would not."""
-        growth, scheduler = self._growth, self._scheduler
-        known: dict[str, Any] = dict(scheduler.settings)
+        growth, scheduler, specs = self._growth, self._scheduler, command.specs
+        known: dict[str, Any] = {**scheduler.settings, **dict.fromkeys(self._actions)}
         try:
             if growth is not None:
-                command = growth.ready(command)
+                specs = growth.ready(command).specs
                 known |= growth.actions()
-            look_over(scheduler, tuple(command.specs), self.node(answered), {}, known)
+            else:
+                specs = [spec if isinstance(spec.action, str) else _by_name(spec, known) for spec in specs]
+            look_over(scheduler, tuple(specs), self.node(answered), {}, known)
         except DagError as refused:
             return str(refused)
         return None
@@ -91,6 +100,13 @@ class GraphView:
 
     def __len__(self) -> int:
         return len(self._scheduler.nodes)
+
+
+def _by_name(spec: NodeSpec | NodeDef, known: dict[str, Any]) -> NodeSpec | NodeDef:
+    """A spec with the name of its function or sub-workflow, which is known then."""
+    action = spec.action if isinstance(spec.action, Workflow) else as_action(spec.action)
+    known[action.name] = None
+    return replace(spec, action=action.name)
 
 
 class Growth:

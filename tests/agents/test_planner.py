@@ -593,8 +593,17 @@ def test_another_plan_takes_the_place_of_the_proposal(flow: DagFlow) -> None:
     plan = run.proposal
     assert plan is not None
     plan.add("double", id="more", n=20)
+
+    def half(n: int) -> float:
+        return n / 2
+
+    plan.add(half, n=ref("more.result"))
     run.approve(plan).wait()
-    assert run.outputs["more"]["result"] == 40 and run.outputs["double"]["result"] == 2
+    assert (
+        run.outputs["more"]["result"] == 40
+        and run.outputs["half"]["result"] == 20
+        and run.outputs["double"]["result"] == 2
+    )
     assert dict(run._state()[0].human)["approved"] is True
 
 

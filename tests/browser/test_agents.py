@@ -1,0 +1,67 @@
+"""Agents in JupyterLab: the example notebook's graph that grows, and a plan that is changed and approved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "03_agents.ipynb"
+
+GATE = """
+from dagflow_nb import DagFlow, Workflow
+
+flow = DagFlow("sqlite:agents.db")
+
+@flow.tool
+def double(n: int) -> int:
+    return 2 * n
+
+@flow.action
+def think(history=()):
+    return {"answer": history[-1]["outputs"]} if history else {"steps": [{"action": "double", "inputs": {"n": 4}}]}
+
+flow.planner(think, gate=True)
+agent = Workflow("agent")
+agent.add(think)
+"""
+
+
+def test_a_plan_is_changed_and_approved(notebook):
+    """The details of the planner's node hold the plan as JSON; a wrong one is refused there, a good one runs."""
+    nb = notebook(GATE, "run = flow.run(agent)", "print(run.wait().status, run.result)")
+    nb.run(0)
+    nb.run(1)
+    nb.page.wait_for_selector(".dagflow-view[data-run-status=paused]")
+    details = nb.view.locator(".dagflow-details[data-node=think]")
+    details.get_by_text("Add 1 step? double").first.wait_for()
+    field = details.get_by_label("plan")
+    assert '"n": 4' in field.input_value()
+    nb.view.scroll_into_view_if_needed()
+    nb.shot("agents-asked")
+
+    field.fill('{"steps": [{"action": "duoble", "inputs": {"n": 5}}]}')
+    nb.button("Approve").click()
+    details.get_by_text("did you mean 'double'?").wait_for()
+    nb.shot("agents-refused")
+    field.fill('{"steps": [{"action": "double", "inputs": {"n": 5}}]}')
+    nb.button("Approve").click()
+
+    nb.page.wait_for_selector(".dagflow-view[data-run-status=completed]")
+    for node in ("think", "double", "think_2"):
+        nb.node(node, "completed").wait_for(state="attached")
+    nb.shot("agents-approved")
+    nb.run(2)
+    assert "completed {'answer': {'result': 10}}" in nb.text(2)
+
+
+def test_the_example_notebook_in_the_browser(shipped):
+    """All its cells run; the graphs of planner and gate are there, the proposal as a picture."""
+    nb = shipped(NOTEBOOK)
+    nb.wait_idle()
+    cells = nb.page.locator(".jp-CodeCell")
+    for cell in range(cells.count()):
+        nb.run(cell)
+        assert "Traceback" not in nb.text(cell), nb.text(cell)
+        if cell in (3, 7, 12, 13):
+            nb.page.wait_for_timeout(1000)
+            nb.shot(f"agents-notebook-{cell}")
+    assert nb.node("think_4", "completed").count() >= 1
