@@ -42,7 +42,7 @@ LAYERS = [
             "threads",
             "workflow",
         ],
-        *["agents.plan", "agents.steps"],
+        *["agents.plan", "agents.plan_schema", "agents.steps"],
     ],
     ["fingerprint", "history", "hooks", "store"],
     ["runtime"],

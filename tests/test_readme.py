@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first example runs as it stands, grows by the node its hook adds, and gives what it says."""
-    (example,) = blocks("python")
+    example, _ = blocks("python")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(compile(example, "README.md", "exec"), names)
@@ -28,6 +28,17 @@ def test_the_example_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert run.status == "completed"  # type: ignore[attr-defined]
         assert run.outputs["validate"]["valid_data"] == ["a", "b"]  # type: ignore[attr-defined]
         assert set(run.nodes()["node_id"]) == {"fetch", "validate", "refetch"}  # type: ignore[attr-defined]
+
+
+def test_the_agent_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second example runs as it stands, and its planner gives what it says."""
+    _, example = blocks("python")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(example, "README.md", "exec"), names)
+    with names["flow"]:  # type: ignore[attr-defined]  # a DagFlow
+        said = re.findall(r"^run.result  # (.+)$", example, flags=re.MULTILINE)
+        assert [repr(names["run"].result)] == said  # type: ignore[attr-defined]  # a Run
 
 
 def test_the_table_of_dependencies_is_complete() -> None:

@@ -11,7 +11,8 @@ from ..definitions import Definitions
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
 from ..runtime.session import Session
-from .planner import HISTORY, KINDS, Planner, planner_gave_up
+from .planner import KINDS, Planner, planner_gave_up
+from .rounds import HISTORY
 from .tools import Tools, make_tool
 
 if TYPE_CHECKING:

@@ -136,7 +136,7 @@ class Plan:
         `registry`: an `ActionRegistry` or `flow.tools`, of whose actions the names and inputs are told, too;
         without it actions and inputs are open.
         """
-        from .steps import plan_schema
+        from .plan_schema import plan_schema
 
         return plan_schema(registry)
 

@@ -9,7 +9,7 @@ end (or, where the plan was refused, to the planner's own) with an input `histor
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -32,11 +32,10 @@ from ..hooks import EventHook, HookContext
 from .history import entries, refused
 from .plan import Plan
 from .reading import read_plan_of
+from .rounds import GIVE_UP, HISTORY, Rounds, hook_name
 
 KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
-HISTORY = "history"
 REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
-GIVE_UP = "planner_gave_up"  # the action of the node that fails in the planner's place
 MOST_REFUSED = 3
 """How many plans in a row may be wrong; the next one is the last."""
 _ENDED_WITH = ("run", "deadline")  # the causes of a cancellation that ends the run
@@ -45,11 +44,6 @@ _ENDED_WITH = ("run", "deadline")  # the causes of a cancellation that ends the 
 def planner_gave_up(error: str) -> None:
     """Fails: a planner has given one wrong plan after the other."""
     raise ValidationError(error, culprit="plan")
-
-
-def hook_name(action: str) -> str:
-    """What the planner of an action is called among the hooks."""
-    return f"planner {action!r}"
 
 
 class Planner(EventHook):
@@ -195,102 +189,6 @@ class Planner(EventHook):
             parent=None,
             item=None,
         )
-
-
-class Rounds:
-    """What the graph of a run says of a planner's rounds."""
-
-    def __init__(self, action: str, graph: Any) -> None:
-        self.action, self.graph, self.name = action, graph, hook_name(action)
-
-    def node(self, id: str | None) -> Node | None:
-        """The node of that id, None where there is none (any more)."""
-        found: Node | None = self.graph.node(id) if id is not None and id in self.graph else None
-        return found
-
-    def is_own(self, node: Node) -> bool:
-        """Whether it is a planner's node, of any round."""
-        return bool(node.spec.action == self.action and node.spec.kind == "action")
-
-    def grown(self, node: Node) -> list[Node]:
-        """What this planner has added in answer to a node's events."""
-        found = [self.graph.node(id) for id in self.graph.grown(node.id)]
-        return [other for other in found if other.by == self.name and other.spec.parent is None]
-
-    def steps(self, planner: Node) -> list[Node]:
-        """The steps of a round."""
-        return [node for node in self.grown(planner) if not self._goes_on(node)]
-
-    def _goes_on(self, node: Node) -> bool:
-        """Whether what a planner added begins a round that is not the first, and is no step."""
-        return node.spec.action == GIVE_UP or (self.is_own(node) and HISTORY in node.spec.inputs)
-
-    def next(self, planner: Node) -> Node | None:
-        """The planner's node of the round after this one; None where that has not begun."""
-        sources = [planner]
-        for step in self.steps(planner):
-            menders = [self.graph.node(id) for id in self.graph.grown(step.id)]
-            sources += [step, *(node for node in menders if node.rescues == step.id)]
-        grown = (node for source in sources for node in self.grown(source))
-        return next((node for node in grown if self._goes_on(node)), None)
-
-    def planner_of(self, step: Node) -> Node | None:
-        """The planner's node in whose round a step is; None for no step."""
-        found = self.node(step.added_by) if step.by == self.name and not self._goes_on(step) else None
-        return found if found is not None and self.is_own(found) else None
-
-    def mended_in(self, node: Node) -> Node | None:
-        """The planner's node in whose round the step is that this node was made to mend."""
-        step = self.node(node.rescues)
-        return self.planner_of(step) if step is not None else None
-
-    def before(self, planner: Node) -> Iterator[Node]:
-        """The planner's nodes of the rounds before this one, the latest first."""
-        node: Node | None = planner
-        while node is not None and node.by == self.name:
-            source = self.node(node.added_by)
-            if source is not None and not self.is_own(source):
-                source = self.planner_of(source) or self.mended_in(source)
-            if source is None:
-                return
-            yield source
-            node = source
-
-    def history(self, planner: Node) -> list[Any]:
-        """What this node was told, as it is by now: the entries of the rounds before it."""
-        told = planner.spec.inputs.get(HISTORY)
-        return [self._as_it_is(entry) for entry in told] if isinstance(told, list | tuple) else []
-
-    def _as_it_is(self, entry: Any) -> Any:
-        """A step that had not ended when it was told of may have since."""
-        if isinstance(entry, dict) and "outputs" not in entry and "error" not in entry:
-            node = self.node(entry.get("id"))
-            if node is not None:
-                return entries([node])[0]
-        return entry
-
-    def next_id(self, planner: Node) -> str:
-        """The id of the next round's node: that of the first round, with a number."""
-        earlier = list(self.before(planner))
-        first, number = (earlier[-1] if earlier else planner).id, len(earlier) + 2
-        while f"{first}_{number}" in self.graph:
-            number += 1
-        return f"{first}_{number}"
-
-    def is_over(self, step: Node, event: Any) -> bool:
-        """Whether nothing more comes of a step: it has ended, and nobody is about to mend it."""
-        if step.status is not NodeStatus.FAILED:
-            return step.final
-        now = event.node.node_id
-        waiting = step.rescuers - {now}
-        if waiting:
-            return False
-        if now in step.rescuers:  # the last one that might mend it has just ended
-            outcome = getattr(event, "outcome", None)
-            if outcome is None or not outcome.success:
-                return True
-            return not (self.graph.node(now).spec.replaces == step.id or outcome.recovered)
-        return step.handled or not self.graph.has_handler(step.id)
 
 
 def proposal_json(plan: Plan) -> Any:

@@ -11,7 +11,8 @@ from ..errors import DagError, InvalidState, ValidationError
 from ..hooks import Hook
 from ..runtime.growth import GraphView
 from .plan import Estimate, Plan
-from .planner import Planner, Rounds, proposal_json
+from .planner import Planner, proposal_json
+from .rounds import Rounds
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -137,9 +137,11 @@ class Tools:
         found = self._all()
         if not found:
             return f"<div>{escape(repr(self)[1:-1])}</div>"
+        cell = "<td style='text-align:left'>"
         rows = "".join(
-            f"<tr><td><code>{escape(Action(action)._line())}</code></td>"
-            f"<td>{escape(shorten_text(' '.join(describe(action).split()), 200))}</td></tr>"
+            f"<tr>{cell}<code>{escape(Action(action)._line())}</code></td>"
+            f"{cell}{escape(shorten_text(' '.join(describe(action).split()), 200))}</td></tr>"
             for action in found.values()
         )
-        return f"<table class='dagflow-tools'><tr><th>tool</th><th>what it does</th></tr>{rows}</table>"
+        head = cell.replace("td", "th") + "tool</th>" + cell.replace("td", "th") + "what it does</th>"
+        return f"<table class='dagflow-tools'><tr>{head}</tr>{rows}</table>"

@@ -17,7 +17,9 @@ def double(n: int) -> int:
 
 @flow.action
 def think(history=()):
-    return {"answer": history[-1]["outputs"]} if history else {"steps": [{"action": "double", "inputs": {"n": 4}}]}
+    if history:
+        return {"answer": history[-1]["outputs"]}
+    return {"steps": [{"action": "double", "inputs": {"n": 4}}]}
 
 flow.planner(think, gate=True)
 agent = Workflow("agent")
@@ -26,7 +28,7 @@ agent.add(think)
 
 
 def test_a_plan_is_changed_and_approved(notebook):
-    """The details of the planner's node hold the plan as JSON; a wrong one is refused there, a good one runs."""
+    """The planner's node has the plan in its details: a wrong one is refused there, a good one runs."""
     nb = notebook(GATE, "run = flow.run(agent)", "print(run.wait().status, run.result)")
     nb.run(0)
     nb.run(1)

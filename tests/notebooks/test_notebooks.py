@@ -163,3 +163,33 @@ def test_control(tmp_path: Path, kernel: AsyncKernelManager) -> None:
     for source in (*shown, "flow.run(rescued)", "run = flow.run(two)", "run.pause, kwargs"):
         html = [output.get("data", {}).get("text/html", "") for output in outputs(notebook, source)]
         assert any("svg" in text for text in html), source
+
+
+def test_agents(tmp_path: Path, kernel: AsyncKernelManager) -> None:
+    """The third notebook: tools, plans and their mistakes, a planner's rounds, a budget, and a gate."""
+    notebook = execute(NOTEBOOKS / "03_agents.ipynb", tmp_path, kernel)
+
+    assert "list_modules(package)" in outputs(notebook, "def rank(")[0].data["text/html"]
+    assert "'input_schema'" in text(notebook, "flow.tools.schemas(")
+    assert text(notebook, "counts = plan.map(") == "<Plan: list_modules, count_undocumented, rank>"
+    wrong = printed(notebook, "Plan.from_json(wrong").splitlines()
+    assert wrong[0] == "4 things are wrong with this plan:" and "did you mean 'list_modules'?" in wrong[1]
+
+    # rounds: a tool call, a mistake that is mended, a plan with a map, the answer
+    (result,) = [cell for cell in notebook.cells if cell.source == "run.result"]
+    answer = result.outputs[0].data["text/plain"]
+    assert re.fullmatch(r"\{'answer': 'json\.\w+ has \d+ functions without a docstring'\}", answer)
+    nodes = text(notebook, 'str.contains("/")')
+    assert re.search(r"think_3\s+think\s+completed\s+think_2", nodes) and "think_4" in nodes
+    told = text(notebook, "pd.DataFrame(told)")
+    assert "call_1" in told and re.search(r"think_2\s+think\s+refused", told)
+    assert printed(notebook, "def stubborn(") == "paused - max_iterations is used up: 7 of 6\n"
+
+    # the gate: two proposals, the second one changed; and a no
+    assert printed(notebook, "run.approve().wait()") == "paused - Add 2 steps? count, order\n"
+    assert re.match(r"completed - email\.(message|parser|header) has", printed(notebook, "fewer = Plan()"))
+    assert "nobody uses" in text(notebook, "run.reject(reason=")
+
+    for source in ('flow.run(agent, goal="json")', "gate=True", "counts = plan.map(", "run.graph()"):
+        html = [output.get("data", {}).get("text/html", "") for output in outputs(notebook, source)]
+        assert any("svg" in shown for shown in html), source

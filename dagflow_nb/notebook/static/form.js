@@ -35,6 +35,7 @@ class Field {
       this.input = h("textarea", { ...attributes, rows: 3, ...hint });
       if (preset !== undefined && preset !== null) {
         this.input.value = kind === "json" ? JSON.stringify(preset, null, 1) : preset;
+        this.input.rows = Math.min(12, Math.max(3, this.input.value.split("\n").length));
       }
     } else {
       const step = { integer: 1, number: "any", datetime: 1, time: 1 }[kind];
