@@ -67,7 +67,8 @@ class Agents(Definitions):
         endpoint; None: `OPENAI_BASE_URL`, else OpenAI's. `api_key`: None takes `OPENAI_API_KEY`; an endpoint
         of your own may need none. The key is in no database, log, repr or error. `system`: what the model is
         told first. `output`: a pydantic model that the answer has to be. `tools`: what the model is offered,
-        as names of actions or as functions (plain ones are registered); `flow.tools`: all that there are.
+        as names of actions or as functions (plain ones are registered); `flow.tools`: all that there are. A
+        planner of it runs these and no other action.
 
         Inputs: `prompt` (a text), or `messages` (a conversation, such as the output `messages` of an earlier
         node), or both; `history` (steps that a planner has run). Outputs: `text`; `messages`, the whole
