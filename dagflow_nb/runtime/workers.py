@@ -270,6 +270,9 @@ class Workers:
         if own is None or own.attempt != message.attempt or own.result is None:
             return
         del self._under_way[id]
+        own.task = (
+            None  # its context has this attempt: a circle, which the garbage collector would have to find
+        )
         run = self._run
         if own.lines is not None or self._outbox:
             self._last_lines(own, unit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import weakref
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -318,3 +319,25 @@ def test_what_belongs_to_a_task_belongs_to_one_attempt() -> None:
         run = flow.run(workflow, view=False, config={"timeout_seconds": 10})
         assert [run.outputs[f"n{n}"] for n in range(4)] == [{"kept": [n], "had": False} for n in range(4)]
     assert sorted(ended) == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_attempt_that_has_ended_leaves_nothing_to_the_garbage_collector(waits: bool) -> None:
+    """Its task is gone as soon as nobody needs it: nothing holds itself in a circle."""
+    tasks: list[weakref.ref[Any]] = []
+
+    async def step() -> int:
+        tasks.append(weakref.ref(asyncio.current_task()))
+        if waits:
+            await asyncio.sleep(0)
+        return sum(task() is not None for task in tasks)
+
+    workflow = Workflow("chain")
+    for i in range(9):
+        workflow.add(step, id=f"n{i}", after=[f"n{i - 1}"] if i else [])
+    with DagFlow(":memory:", echo=False) as flow:
+        gc.disable()
+        try:
+            assert flow.run(workflow, view=False).result < 4
+        finally:
+            gc.enable()
