@@ -50,10 +50,6 @@ def _asks_a_person(command: Any) -> bool:
     return bool(getattr(command, "form", None) or any(getattr(spec, "ask", None) for spec in specs))
 
 
-def _is_plan(command: Any) -> bool:
-    return hasattr(command, "command_in")
-
-
 def _forget_cancellation() -> None:
     """A hook has cancelled the task in which it was asked: others are asked in it all the same."""
     task = asyncio.current_task()
@@ -161,8 +157,11 @@ class Asking:
 
     async def _ask_all(self) -> None:
         run, asked = self._run, 0
+        changing: int | None = None  # the event that was answered last, if by commands
         while self.waiting:
             event = self.waiting.popleft()
+            if changing is not None and self.post == self._post:
+                await run.taken_in(changing)  # who is asked next sees what it has changed
             ctx = self._context
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
@@ -185,8 +184,6 @@ class Asking:
                     except SomeFailed as some:
                         found = some.answers
                         failed += [(f"{name}: ", error) for name, error in some.errors]
-                    if any(map(_is_plan, found)):
-                        await asyncio.sleep(0)  # it is made for the graph with what was answered just before
                     if any(map(_asks_a_person, found)):
                         await asyncio.to_thread(load_checker)
                     answers += [(hook.name, run.growth.ready(command)) for command in found]
@@ -210,6 +207,7 @@ class Asking:
             now = run.clock.now()
             answer = m.Answered(event.seq, now, tuple(answers), tuple(failures), run.growth.new_settings())
             self.post(*first, answer)
+            changing = event.seq if answers else None
             asked += 1
             if asked % AT_ONCE == 0:
                 await asyncio.sleep(0)

@@ -157,6 +157,11 @@ class RunCoordinator:
         scheduler = self.scheduler
         return not self._inbox and len(scheduler.asks) == held and scheduler.busy == waiting
 
+    async def taken_in(self, seq: int) -> None:
+        """Wait until the answer to event `seq`, which has been posted, is applied, or the run is left."""
+        while seq in self.scheduler.asks and self._capturing:
+            await asyncio.sleep(0)
+
     async def room(self) -> None:
         """Wait until there is room for one more result."""
         while self.is_full():

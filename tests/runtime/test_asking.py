@@ -43,6 +43,29 @@ def test_hooks_are_asked_in_the_order_of_events_and_of_definition() -> None:
         assert asked == expected
 
 
+def test_a_hook_sees_what_was_answered_before() -> None:
+    """What a hook answers to one event is in the graph when it is asked about the next one."""
+    with DagFlow(":memory:", echo=False, strict=True) as flow:
+
+        @flow.on_completed(action="act")
+        async def add_once(ctx: Any, node: Any) -> Any:
+            return None if "more" in ctx.graph.nodes else NodeSpec("more", inputs={"by": node.node_id})
+
+        @flow.action
+        async def more(by: str) -> str:
+            return by
+
+        workflow, act_at_once = Workflow("w"), flow.action(name="act")(_act_at_once)
+        for i in range(20):
+            workflow.add(act_at_once, id=f"n{i}")
+        run = flow.run(workflow, view=False)
+        assert run.success and run.outputs["more"]["result"] == "n0" and len(run.outputs) == 21
+
+
+async def _act_at_once() -> int:
+    return 1
+
+
 def test_an_object_hook_has_a_beginning_and_an_end() -> None:
     """`on_start` once before the first node, `handle` for the events, `on_complete` with the success."""
     seen: list[Any] = []
