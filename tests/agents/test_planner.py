@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ from dagflow_nb import (
     NodeOutput,
     NodeSpec,
     OnFailure,
+    PauseBranch,
     Plan,
     ValidationError,
     Workflow,
@@ -496,8 +499,6 @@ def test_rounds_go_on_in_another_flow(tmp_path: Path) -> None:
 
         @flow.on_completed(node="plan*")
         def hold(node: Any, ctx: Any) -> Any:
-            from dagflow_nb import PauseBranch
-
             if len(ctx.graph.nodes) >= stop["after"]:
                 return PauseBranch(node.node_id)
             return None
@@ -518,6 +519,52 @@ def test_rounds_go_on_in_another_flow(tmp_path: Path) -> None:
     assert run.outputs["plan_3"]["outputs"] == [{"result": 2}, {"result": 4}]
     assert ids(run) == ["plan", "a", "plan_2", "a_2", "plan_3"]
     flow.close()
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from dagflow_nb import DagFlow, Workflow
+
+folder = Path(sys.argv[1])
+flow = DagFlow(folder / "runs.db", echo=False, config={"durability": "sync"})
+
+@flow.tool
+def work(n: int) -> int:
+    with open(folder / "work.log", "a") as log:
+        log.write(f"{n} ")
+    if n == 2 and not (folder / "killed").exists():
+        (folder / "killed").touch()
+        os.kill(os.getpid(), 9)
+    return 10 * n
+
+@flow.action
+def plan(history=()):
+    rounds = [[1], [2, 3], [4]]
+    done = len(history)
+    if done == 4:
+        return {"done": [entry["outputs"]["result"] for entry in history]}
+    return {"steps": [{"action": "work", "inputs": {"n": n}} for n in rounds[[0, 1, 1, 2][done]]]}
+
+flow.planner(plan)
+agent = Workflow("agent")
+agent.add(plan)
+flow.add_workflow(agent)
+run = flow.resume(view=False) if (folder / "killed").exists() else flow.run("agent", view=False)
+print(run.status, run.result["done"], sorted(run.nodes()["node_id"]))
+"""
+
+
+def test_rounds_survive_a_process_that_is_killed(tmp_path: Path) -> None:
+    """Another process goes on in the middle of a round: what was done is not done again, all is told."""
+    for _ in range(2):
+        program = [sys.executable, "-c", KILLED, str(tmp_path)]
+        ended = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    nodes = ["plan", "plan_2", "plan_3", "plan_4", "work", "work_2", "work_3", "work_4"]
+    assert ended.stdout.strip() == f"completed [10, 20, 30, 40] {nodes}"
+    log = (tmp_path / "work.log").read_text().split()
+    assert log.count("1") == log.count("4") == 1 and log.count("2") == 2
 
 
 def test_a_retried_step_begins_its_round_anew(flow: DagFlow) -> None:
