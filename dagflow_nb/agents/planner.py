@@ -61,18 +61,16 @@ class Planner(EventHook):
 
     async def handle(self, ctx: HookContext, event: Any) -> list[Any]:
         """What is to be added about an event, if anything."""
-        await asyncio.sleep(0)  # what was answered just before is in the graph then
         rounds = Rounds(self.action, ctx.graph)
         if isinstance(event, BranchResumed):
             node = rounds.node(event.branch_id)
-            return (
-                self._decided(rounds, node, event) if node is not None and self.is_open(rounds, node) else []
-            )
-        node = rounds.node(event.node.node_id) if event.node is not None else None
-        if node is None or node.cause in _ENDED_WITH:
+        else:
+            node = rounds.node(event.node.node_id) if event.node is not None else None
+        if node is None or node.cause in _ENDED_WITH or not rounds.concern(node):
             return []
-        if node.spec.parent is not None and not rounds.is_own(node):  # a part of a step
-            return []
+        await asyncio.sleep(0)  # what was answered just before is in the graph then
+        if isinstance(event, BranchResumed):
+            return self._decided(rounds, node, event) if self.is_open(rounds, node) else []
         if isinstance(event, CustomEvent):
             return self._ended(rounds, node, event) if event.name == REPLAN else []
         if rounds.is_own(node):

@@ -38,6 +38,10 @@ class Rounds:
         """Whether it is a planner's node, of any round."""
         return bool(node.spec.action == self.action and node.spec.kind == "action")
 
+    def concern(self, node: Node) -> bool:
+        """Whether a node has to do with these rounds: a planner's, a step, or what was to mend one."""
+        return self.is_own(node) or (self.planner_of(node) or self.mended_in(node)) is not None
+
     def grown(self, node: Node) -> list[Node]:
         """What this planner has added in answer to a node's events."""
         found = [self.graph.node(id) for id in self.graph.grown(node.id)]
