@@ -31,6 +31,7 @@ _RECORDS = (*EVENTS, HookContext, NodeRef, NodeOutput, NodeDef, NodeSpec)
 FIELDS = frozenset((kind, field.name) for kind in _RECORDS for field in fields(kind)) | {
     (NodeCompleted, "outputs")
 }
+FIELD_NAMES = frozenset(name for _, name in FIELDS)
 _INERT = ATOMS | SEQUENCES | DICTS  # as an attribute of a class these are found as they are
 _MOST = 100  # keys of a dict that are looked over
 _PACKAGE = sys.modules[__name__.partition(".")[0]]
@@ -84,8 +85,6 @@ class Names:
         """The value at the end of the way, `MISSING` or `REFUSED`."""
         value = self.value(way.root)
         for is_attribute, key in way.steps:
-            if value is MISSING or value is REFUSED:
-                return value
             value = attribute(value, key) if is_attribute else item(value, key)
         return value
 
@@ -101,6 +100,8 @@ def default_of(function: FunctionType, name: str) -> Any:
 
 def attribute(value: Any, name: str) -> Any:
     """`value.name`, where no code but the interpreter's own is asked for it; else `REFUSED`."""
+    if value is MISSING or value is REFUSED:
+        return value
     kind = type(value)
     if (kind, name) in FIELDS:
         return getattr(value, name)
@@ -136,6 +137,8 @@ def _is_silent(kind: type, name: str, setter: str | None = None) -> bool:
 
 def item(value: Any, key: Any) -> Any:
     """`value[key]` of a plain container, for a text or a number; else `REFUSED`."""
+    if value is MISSING or value is REFUSED:
+        return value
     kind = type(value)
     if kind in DICTS:
         # keys that are somebody's objects might be compared with this one

@@ -27,7 +27,18 @@ from types import FunctionType, MethodType
 from typing import Any
 
 from ..core.frozen import compiled
-from .looks import FIELDS, MISSING, REFUSED, Way, attribute, builtins_of, can_set, default_of, item
+from .looks import (
+    FIELD_NAMES,
+    FIELDS,
+    MISSING,
+    REFUSED,
+    Way,
+    attribute,
+    builtins_of,
+    can_set,
+    default_of,
+    item,
+)
 from .reading import Reader, Unproved
 
 
@@ -91,10 +102,10 @@ class Proof:
         if way.steps:
             of, (is_attribute, key) = self._go(Way(way.root, way.steps[:-1])), way.steps[-1]
             place = f"value_{len(self._places)}"
-            step = f"{'attribute' if is_attribute else 'item'}({of}, {self._constant(key)})"
-            if is_attribute:
+            step = f"{'attribute' if is_attribute else 'item'}({of}, {key!r})"
+            if is_attribute and key in FIELD_NAMES:
                 step = f"{of}.{key} if (type({of}), {key!r}) in FIELDS else {step}"
-            self._lines.append(f"{place} = {of} if {of} is MISSING or {of} is REFUSED else {step}")
+            self._lines.append(f"{place} = {step}")
         else:
             place = f"value_{len(self._places)}"
             self._lines += self._begin(place, way.root)
