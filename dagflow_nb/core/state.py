@@ -322,18 +322,7 @@ class State:
 
     def send(self, event: Any, final: Node | None, node: Node | None) -> None:
         """Send an event that has been made, and ask the hooks about it if any of them listens."""
-        about = final or node
-        asks = self.listens(event)
-        if asks:
-            self.asked.append(event.seq)
-            chain = 0 if isinstance(event, _NEW_CHAIN) else self.chain
-            if chain > MAX_CHAIN:
-                asks = False
-                self.too_many_answers()
-            elif about is not None and about.id in self.quiet:
-                asks = False
-            else:
-                self.asks[event.seq] = Ask(event, about.id if about else None, final is not None, chain)
+        asks = self.listens(event) and self._may_ask(event, final, node)
         if final is not None:
             final.ended = event.seq
             if not asks:
@@ -341,6 +330,19 @@ class State:
         self.effects.append(event)
         if asks:
             self.effects.append(m.AskHooks(event))
+
+    def _may_ask(self, event: Any, final: Node | None, node: Node | None) -> bool:
+        """Whether the hooks that listen are to be asked; then their answer is waited for."""
+        about = final or node
+        self.asked.append(event.seq)
+        chain = 0 if isinstance(event, _NEW_CHAIN) else self.chain
+        if chain > MAX_CHAIN:
+            self.too_many_answers()
+            return False
+        if about is not None and about.id in self.quiet:
+            return False
+        self.asks[event.seq] = Ask(event, about.id if about else None, final is not None, chain)
+        return True
 
     def too_many_answers(self) -> None:
         """A chain of answers goes on and on: the run pauses, and says why once."""

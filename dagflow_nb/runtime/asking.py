@@ -72,6 +72,7 @@ class Asking:
         run = coordinator
         # for each kind of event the hooks that it may concern, and whether it does so in any case
         self._concerned: dict[type, list[tuple[Hook, bool]]] = {}
+        self._unheard: set[type] = set()  # of these nobody wants to hear, whatever they say
         self._context = HookContext(run.run_id, run.dag_name, run.app_data, run.cache, run.growth.view)
         self.waiting: deque[Any] = deque()
         self._task: asyncio.Task[None] | None = None
@@ -81,6 +82,8 @@ class Asking:
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
         kind = type(event)
+        if kind in self._unheard:
+            return False
         if kind is m.NodeCompleted and event.outcome.metadata is not EMPTY and _wishes_of(event):
             return True
         hooks = self._concerned.get(kind)
@@ -97,6 +100,8 @@ class Asking:
             sure = kind is not m.HookFailed
             found = [(hook, sure and outlook is True) for hook, outlook in outlooks if outlook is not False]
             self._concerned[kind] = found
+            if not found and kind not in (m.NodeCompleted, m.CommandRejected):  # these may be heard without
+                self._unheard.add(kind)
         return found
 
     def _wants(self, hook: Hook, event: Any) -> bool:
