@@ -34,13 +34,17 @@ _NAMES = {table: columns.split(", ")[1:] for table, columns in COLUMNS.items()}
 _APPENDED = frozenset({"journal", "events", "logs"})
 _CHUNKS = (64, 16, 4, 2, 1)
 _MANY = 16  # rows from which on it is worth a look which values they share
+_MOST = 4096  # rows that are laid out in one go, in which no other thread of Python's runs
 _EVERY = [tuple(range(width)) for width in range(30)]
 
 
 def insert_rows(connection: Connection, table: str, run_id: str, rows: list[Row]) -> None:
     """Insert rows of a run (or, for tables that keep one state, replace them); all are equally long."""
-    if not rows:
-        return
+    for at in range(0, len(rows), _MOST):
+        _insert(connection, table, run_id, rows[at : at + _MOST])
+
+
+def _insert(connection: Connection, table: str, run_id: str, rows: list[Row]) -> None:
     count = len(rows)
     once: tuple[int, ...] = ()
     own = _EVERY[len(rows[0])]

@@ -205,7 +205,7 @@ def insert_artifacts(connection: Connection, run_id: str, rows: Iterable[Row]) -
     """Insert or replace artifacts of a run; big values go where they are stored once."""
     small: list[Row] = []
     ordered = _in_order(list(rows))
-    if all(map(INLINE.__ge__, map(_size, ordered))) and Kept not in set(map(type, map(_data, ordered))):
+    if max(map(_size, ordered), default=0) <= INLINE and Kept not in set(map(type, map(_data, ordered))):
         small, ordered = ordered, []
     for row in ordered:
         data = row[3]

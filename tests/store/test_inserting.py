@@ -42,7 +42,7 @@ def test_rows_are_what_was_written(drawn: list[tuple[Any, ...]], alike: list[int
     assert found == [("r", *row) for row in rows]
 
 
-@pytest.mark.parametrize("count", [1, 2, 16, 100])
+@pytest.mark.parametrize("count", [1, 2, 16, 100, 5000])
 def test_rows_that_say_the_same_are_kept_apart(count: int) -> None:
     """A table without a key of its own may get equal rows: all of them are there, in their order."""
     line = (None, None, 5.0, "INFO", "log", "again")
