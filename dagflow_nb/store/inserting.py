@@ -50,9 +50,8 @@ def _insert(connection: Connection, table: str, run_id: str, rows: list[Row]) ->
     own = _EVERY[len(rows[0])]
     given: tuple[Any, ...] = (run_id,)
     values = chain.from_iterable(rows)
-    if count >= _MANY:
-        columns = list(zip(*rows, strict=True))
-        same = [i for i in own[1:] if _is_one(columns[i])]
+    columns = list(zip(*rows, strict=True)) if count >= _MANY else []
+    if same := [i for i, column in enumerate(columns) if i and _is_one(column)]:
         once = tuple([i for i in same if columns[i][0] is not None])
         own = tuple([i for i in own if i not in same])
         given = (run_id, *[columns[i][0] for i in once])
