@@ -5,7 +5,7 @@
 """
 
 from .base import ClassAction, NodeAction, PreparedAction, prepared, settings_of
-from .binding import ENGINE_INPUTS, MISSING
+from .binding import ENGINE_INPUTS, HISTORY, MISSING
 from .context import Channel, NodeCtx
 from .conversion import InputError, MissingInput, convert
 from .function import FunctionAction
@@ -18,6 +18,7 @@ from .wrapper import TRACER, Action, as_action, make_action
 
 __all__ = [
     "ENGINE_INPUTS",
+    "HISTORY",
     "MISSING",
     "TRACER",
     "Action",

@@ -31,6 +31,7 @@ class _Missing(Enum):
 
 MISSING: Final = _Missing.MISSING
 ENGINE_INPUTS: Final = frozenset({"human_input", "error", "node_id", "inputs"})
+HISTORY: Final = "history"  # what planners are told: passed, as those are, where a parameter has that name
 _UNRESOLVED: Final = object()  # no value has this as its type
 _CONTEXT = re.compile(r"['\"]?(?:\w+\.)*NodeCtx['\"]?(?:\s*\|\s*None)?")
 
@@ -113,7 +114,7 @@ class Binder:
 
     def _bind_rest(self, bound: dict[str, Any], ctx: NodeCtx, action: str) -> None:
         for name, value in ctx.inputs.items():
-            if name in self.parameters or name in ENGINE_INPUTS:
+            if name in self.parameters or name in ENGINE_INPUTS or name == HISTORY:
                 continue
             if self.extra is None or name in self.contexts:
                 problem = f"node {ctx.node_id!r}: {self.unknown(name, action)}"

@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ..actions import MISSING, Action, FunctionAction, NodeAction, as_action
+from ..actions import Action, NodeAction, as_action
 from ..definitions import Definitions
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
 from ..runtime.session import Session
 from .planner import KINDS, Planner, planner_gave_up
-from .rounds import HISTORY
 from .tools import Tools, make_tool
 
 if TYPE_CHECKING:
@@ -129,17 +128,17 @@ class Agents(Definitions):
 
         `history` is a list of dicts, one for each step of all rounds, in order: `id`, `action`, `inputs`
         (with references as `{"ref": "step.key"}`), `status`, and `outputs`, or `error` where it did not end
-        well; `over` for a map, `tool_call_id` for a tool call. The action needs a parameter `history` with a
-        default, such as `history=()`. A plan that is wrong is told in `history` (`status` is `"refused"`,
-        `error` says all that is wrong); after three in a row the fourth fails the run. A round is two links
-        of the chain that `max_iterations` counts. A step that failed has failed: a run in which one did ends
-        as `failed`, unless a failure handler, or a later step with `replaces`, mended it.
+        well; `over` for a map, `tool_call_id` for a tool call. It is passed to a parameter of that name,
+        which needs a default (`history=()`) for the first time, and is in `ctx.inputs`. A plan that is wrong
+        is told in `history` (`status` is `"refused"`, `error` says all that is wrong); after three in a row
+        the fourth fails the run. A round is two links of the chain that `max_iterations` counts. A step that
+        failed has failed: a run in which one did ends as `failed`, unless a failure handler, or a later step
+        with `replaces`, mended it.
 
         With `gate=True` each plan waits for a person: the run pauses, with `run.proposal`, until
         `run.approve()`, `run.approve(plan=edited)` or `run.reject()`, or the buttons in the live view.
 
-        Returns the hook. Another planner for the same action replaces it. `ValidationError` for what is no
-        action, or one that takes no `history`.
+        Returns the hook. Another planner for the same action replaces it.
 
         >>> from dagflow_nb import DagFlow, Plan, Workflow
         >>> flow = DagFlow(":memory:", echo=False)
@@ -184,17 +183,4 @@ def _planner_action(session: Session, action: Any) -> str:
         name = made.name
         if name not in session.registry:
             session.registry.register(made)
-    known = session.registry.need(name)
-    if not isinstance(known, FunctionAction):
-        return name  # a class takes all inputs
-    if not known.takes(HISTORY) and known.input_schema["additionalProperties"] is False:
-        raise ValidationError(
-            f"a planner's action is told what has been done: write def {name}(..., history=())",
-            culprit=HISTORY,
-        )
-    if known.takes(HISTORY) and known.default_of(HISTORY) is MISSING:
-        raise ValidationError(
-            f"the first time there is no history yet: give it a default, def {name}(..., history=())",
-            culprit=HISTORY,
-        )
     return name

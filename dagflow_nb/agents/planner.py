@@ -9,11 +9,12 @@ end (or, where the plan was refused, to the planner's own) with an input `histor
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ..actions import ActionRegistry
+from ..actions import HISTORY, ActionRegistry
 from ..core.graph import Node
 from ..core.messages import (
     AddNodes,
@@ -32,7 +33,7 @@ from ..hooks import EventHook, HookContext
 from .history import entries, refused
 from .plan import Plan
 from .reading import read_plan_of
-from .rounds import GIVE_UP, HISTORY, Rounds, hook_name
+from .rounds import GIVE_UP, Rounds, hook_name
 
 KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
 REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
@@ -109,15 +110,14 @@ class Planner(EventHook):
 
     def checked(self, rounds: Rounds, node: Node, plan: Plan) -> list[AddNodes]:
         """The command that adds a plan; `ValidationError` where the run would refuse it."""
-        specs = plan.specs_in(rounds.graph, root=node.id)
-        for spec in specs:
-            if spec.action == self.action:
+        for step in plan.steps.values():
+            if step.action == self.action:
                 raise ValidationError(
-                    f"step {spec.id!r}: {self.action!r} is the planner, which is asked again by itself once "
+                    f"step {step.id!r}: {self.action!r} is the planner, which is asked again by itself once "
                     f"the steps have ended: leave this step out",
-                    culprit=spec.id,
+                    culprit=step.id,
                 )
-        command = AddNodes(specs)
+        command = AddNodes(plan.specs_in(rounds.graph, root=node.id))
         problem = rounds.graph.problem(command, node.id)
         if problem is not None:
             raise ValidationError(problem, culprit=node.id)
@@ -152,7 +152,10 @@ class Planner(EventHook):
             in_row += 1
         if in_row <= MOST_REFUSED:
             return [AddNodes([self._again(rounds, node, [node], told)])]
-        text = f"{node.id!r} gave a wrong plan, the {in_row}th in a row: {error}"
+        text = (
+            f"{node.id!r} gave a wrong plan, the {in_row}th in a row: {error} "
+            f"(mend its action, then go on with flow.retry(node={node.id!r}))"
+        )
         spec = NodeDef(
             id=rounds.next_id(node), action=GIVE_UP, deps=(node.id,), inputs={"error": text}, try_count=1
         )
@@ -191,8 +194,6 @@ class Planner(EventHook):
 
 def proposal_json(plan: Plan) -> Any:
     """A proposal as JSON values; None where it has no such form."""
-    import json
-
     try:
         return json.loads(plan.to_json(indent=None))
     except ValidationError:

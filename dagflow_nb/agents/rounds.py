@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..actions import HISTORY
 from ..core.graph import Node
 from ..core.model import NodeStatus
 from .history import entries
 
-HISTORY = "history"
 GIVE_UP = "planner_gave_up"  # the action of the node that fails in the planner's place
 
 

@@ -371,6 +371,10 @@ def test_wrong_plans_do_not_go_on_for_ever(flow: DagFlow) -> None:
     run = flow.run(agent(flow, lambda history: wrong), view=False, raise_on_failure=False)
     assert ids(run) == ["plan", "plan_2", "plan_3", "plan_4", "plan_5"]
     assert "'plan_4' gave a wrong plan, the 4th in a row" in str(run.error) and "duoble" in str(run.error)
+    assert str(run.error).endswith("flow.retry(node='plan_4'))")
+    agent(flow, lambda history: None if history[-1]["status"] == "completed" else good)
+    run = flow.retry(run, "plan_4", view=False)
+    assert run.success and ids(run) == ["plan", "plan_2", "plan_3", "plan_4", "double", "plan_5"]
 
 
 def test_a_planner_that_fails_fails_the_run(flow: DagFlow) -> None:
@@ -410,15 +414,26 @@ def test_budgets_apply(flow: DagFlow) -> None:
     assert run.status == "paused" and "max_nodes" in str(run.waiting[0].reason)
 
 
-@pytest.mark.parametrize(
-    ("function", "text"),
-    [(lambda goal: None, "history=()"), (lambda goal, history: None, "a default")],
-)
-def test_an_action_that_cannot_be_told_is_refused(flow: DagFlow, function: Any, text: str) -> None:
-    """The error says what to write."""
-    with pytest.raises(ValidationError, match=text) as raised:
-        flow.planner(flow.action(name="deaf")(function))
-    assert raised.value.culprit == "history"
+def test_history_is_passed_where_it_is_wanted(flow: DagFlow) -> None:
+    """An action without such a parameter finds it in its context, or does without it."""
+    seen: list[Any] = []
+
+    @flow.action
+    def by_context(ctx: NodeCtx) -> Any:
+        seen.append(ctx.inputs.get("history"))
+        return None if len(seen) == 2 else {"steps": [step(n=1)]}
+
+    @flow.action
+    def deaf() -> Any:
+        seen.append(None)
+        return None if len(seen) == 4 else {"steps": [step(n=2)]}
+
+    for action in (by_context, deaf):
+        flow.planner(action)
+        workflow = Workflow(action.name)
+        workflow.add(action)
+        assert len(ids(flow.run(workflow, view=False))) == 3
+    assert [entry["outputs"] for entry in seen[1]] == [{"result": 2}]
 
 
 def test_wrong_use_is_refused(flow: DagFlow) -> None:
