@@ -8,7 +8,6 @@ end (or, where the plan was refused, to the planner's own) with an input `histor
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -69,7 +68,6 @@ class Planner(EventHook):
             node = rounds.node(event.node.node_id) if event.node is not None else None
         if node is None or node.cause in _ENDED_WITH or not rounds.concern(node):
             return []
-        await asyncio.sleep(0)  # what was answered just before is in the graph then
         if isinstance(event, BranchResumed):
             return self._decided(rounds, node, event) if self.is_open(rounds, node) else []
         if isinstance(event, CustomEvent):
