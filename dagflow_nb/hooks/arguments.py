@@ -5,16 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from operator import attrgetter
 from typing import Any, get_args
 
-from ..core.frozen import compiled
 from ..core.messages import Event, ExecutionEvent, NodeLog, NodeProgress, TokenStreamed
 from ..errors import ValidationError, did_you_mean
 from .context import HookContext
 
 KINDS: tuple[type[Event], ...] = get_args(ExecutionEvent)
 QUIET = frozenset({NodeProgress, NodeLog, TokenStreamed})  # these are shown, hooks are not asked about them
-_Of = Callable[[HookContext, Any], tuple[tuple[Any, ...], dict[str, Any]]]
 _ALWAYS = ("ctx", "event", "outputs", "run_id", "seq", "at")
 
 
@@ -28,7 +27,7 @@ class Arguments:
         self._everything: tuple[str, ...] = ()
         self._first: list[tuple[str, Any]] = []
         self._named: list[tuple[str, Any]] = []
-        self._of: dict[type[Event], _Of] = {}
+        self._plans: dict[type[Event], Any] = {}
         for name, parameter in _parameters(function):
             if parameter.kind is parameter.VAR_KEYWORD:
                 self._everything = tuple(allowed)
@@ -53,27 +52,29 @@ class Arguments:
     def of(self, ctx: HookContext, event: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments by position and by name; a field that the event lacks takes the default, or None."""
         kind = type(event)
-        of = self._of.get(kind)
-        if of is None:
-            of = self._of[kind] = self._for_events_of(kind)
-        return of(ctx, event)
+        plan = self._plans.get(kind)
+        if plan is None:
+            plan = self._plans[kind] = self._plan(kind)
+        named = plan[0].copy()
+        if "ctx" in named:
+            named["ctx"] = ctx
+        if "event" in named:
+            named["event"] = event
+        for name, get in plan[1]:
+            named[name] = get(event)
+        if not self._first:
+            return (), named
+        return tuple([named.pop(name) for name, _ in self._first]), named
 
-    def _for_events_of(self, kind: type[Event]) -> _Of:
-        names: dict[str, Any] = {}
-
-        def place(name: str, default: Any) -> str:
-            if name in ("ctx", "event"):
-                return name
-            if any(name in vars(base) for base in kind.__mro__):
-                return f"event.{name}"
-            names[f"default_{name}"] = None if default is inspect.Parameter.empty else default
-            return f"default_{name}"
-
-        first = "".join(f"{place(name, default)}, " for name, default in self._first)
-        named = [*self._named, *((name, None) for name in self._everything)]
-        pairs = ", ".join(f"{name!r}: {place(name, default)}" for name, default in named)
-        of: _Of = compiled(["def of(ctx, event):", f"return ({first}), {{{pairs}}}"], names, "of")
-        return of
+    def _plan(self, kind: type[Event]) -> tuple[dict[str, Any], list[tuple[str, Callable[[Any], Any]]]]:
+        """All arguments for events of a kind, as far as they are known before; and what gets the others."""
+        everything = [(name, inspect.Parameter.empty) for name in self._everything]
+        known = {
+            name: None if default is inspect.Parameter.empty else default
+            for name, default in (*self._first, *self._named, *everything)
+        }
+        fields = [name for name in known if any(name in vars(base) for base in kind.__mro__)]
+        return known, [(name, attrgetter(name)) for name in fields]
 
 
 def _parameters(function: Callable[..., Any]) -> Iterator[tuple[str, inspect.Parameter]]:
