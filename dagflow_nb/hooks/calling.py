@@ -17,7 +17,7 @@ from .quick import Proof, prove
 QUICK = 0.0005
 # seconds after which a hook that may be called on the loop is called in a thread the next time
 SLOW = 0.001
-# the call at which a function is read: until then that takes longer than what it saves
+# the call in a thread at which a function is read: until then that takes longer than what it saves
 READ_AT = 10
 _THREADS = Threads("dagflow-hook")
 
@@ -54,6 +54,17 @@ class Plain:
         self.is_proved = False
         self._calls = itertools.count(1)
         self._proof: Proof | None = None
+        self._is_read = False
+
+    def read(self) -> None:
+        """Read the function before a run needs it; once, as it may be a long one that is no good."""
+        if not self._is_read:
+            self._is_read = True
+            self._prove()
+
+    def _prove(self) -> None:
+        self._proof = prove(self._function)
+        self.is_proved = self._proof is not None and self._seconds < SLOW
 
     def may(self, first: tuple[Any, ...], named: dict[str, Any]) -> bool:
         """Whether a call with these arguments provably only looks and decides, so that `call` may be used."""
@@ -72,7 +83,7 @@ class Plain:
 
     def _call_in_thread(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:
         if next(self._calls) == READ_AT:
-            self._proof = prove(self._function)
+            self._prove()  # names that it uses may have been defined meanwhile
         return self.call(first, named)
 
     def call(self, first: tuple[Any, ...], named: dict[str, Any]) -> Any:

@@ -35,6 +35,11 @@ class HookSet:
         with self._lock:
             self._hooks = tuple(old for old in self._hooks if old is not hook)
 
+    def read(self, dag_name: str) -> None:
+        """Read the source of the hooks that runs of this workflow may ask."""
+        for hook in self._hooks:
+            hook.read(dag_name)
+
     def copy(self) -> HookSet:
         """A set of its own with the same hooks."""
         new = HookSet()

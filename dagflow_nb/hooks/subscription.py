@@ -114,6 +114,11 @@ class Hook:
             self._failed_when[event.run_id, event.seq] = error
             return True
 
+    def read(self, dag_name: str) -> None:
+        """Read the function's source before a run of this workflow asks it."""
+        if isinstance(self._call, Plain) and (self._dag is None or self._dag(dag_name)):
+            self._call.read()
+
     @property
     def is_proved(self) -> bool:
         """Whether it is worth asking at once."""

@@ -1,5 +1,4 @@
-"""What runs share: one database, its actions, hooks and workflows. Used by `DagFlow` on its background
-loop and by `DagExecutor` on the caller's."""
+"""What runs share: a database, actions, hooks, workflows; for `DagFlow`'s own loop and `DagExecutor`'s."""
 
 from __future__ import annotations
 
@@ -100,6 +99,7 @@ class Session:
         self.workflows[workflow.name] = workflow
         self._take_functions(workflow)
         prepare.read_sources(self._outline(workflow.name, specs).kinds, self.registry)
+        self.hooks.read(workflow.name)
         return workflow
 
     def add_workflows(self, workflows: list[Workflow]) -> list[Workflow]:

@@ -453,14 +453,21 @@ def test_errors_and_yields_are_the_same_on_the_loop(on_loop: list[bool]) -> None
     assert on_loop == [False, True, True]
 
 
-def test_growth_by_a_proved_hook_is_growth(on_loop: list[bool]) -> None:
-    """A run in which a `def` hook adds one node after the other; only its first call is made in a thread."""
+@pytest.mark.parametrize("late", [False, True])
+def test_growth_by_a_proved_hook_is_growth(on_loop: list[bool], late: bool) -> None:
+    """A run in which a `def` hook adds one node after the other; where it was not there yet when the workflow
+    was added, its first call is made in a thread."""
     flow = DagFlow("sqlite::memory:", echo=False)
     count = 0
+    workflow = dagflow_nb.Workflow("growing")
+    workflow.add("step", id="n0")
 
     @flow.action
     def step():
         return {"ok": True}
+
+    if late:
+        flow.add_workflow(workflow)
 
     @flow.on_completed(action="step")
     def grow(event):
@@ -469,16 +476,15 @@ def test_growth_by_a_proved_hook_is_growth(on_loop: list[bool]) -> None:
         if count < 10 and event.outputs["ok"]:
             return NodeSpec("step", id=f"n{count}", deps=[event.node.node_id])
 
-    workflow = dagflow_nb.Workflow("growing")
-    workflow.add(step, id="n0")
-    flow.add_workflow(workflow)
+    if not late:
+        flow.add_workflow(workflow)
 
     async def main() -> Any:
         return await flow.run_async("growing", view=False)
 
     run = asyncio.run(main())
     assert run.status == "completed" and len(run.outputs) == 10
-    assert on_loop == [False] + [True] * 9
+    assert on_loop == [not late] + [True] * 9
     flow.close()
 
 
