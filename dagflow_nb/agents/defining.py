@@ -11,6 +11,7 @@ from ..definitions import Definitions
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
 from ..runtime.session import Session
+from ..workflow.builder import Workflow
 from .planner import KINDS, Planner, planner_gave_up
 from .tools import Tools, make_tool
 
@@ -175,6 +176,12 @@ class Agents(Definitions):
 
 def _planner_action(session: Session, action: Any) -> str:
     """The name of a planner's action, which is registered if it was not."""
+    if isinstance(action, Workflow):
+        raise ValidationError(
+            f"a planner is an action, and {action.name!r} is a workflow: give the action that says what is "
+            f"to be done next",
+            culprit=action.name,
+        )
     if isinstance(action, str):
         session.registry.need(action)
         name = action

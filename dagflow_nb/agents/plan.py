@@ -10,16 +10,13 @@ import functools
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, cast
+from typing import Any, Concatenate, ParamSpec, cast
 
 from ..core.messages import AddNodes
 from ..core.model import NodeDef, NodeSpec, Ref, iter_refs, map_refs
 from ..errors import ValidationError
 from ..workflow.builder import Workflow
 from ..workflow.handles import NodeHandle
-
-if TYPE_CHECKING:
-    from ..actions import ActionRegistry
 
 P = ParamSpec("P")
 
@@ -101,9 +98,7 @@ class Plan:
         return tuple(self._workflow.nodes.values()), tuple(self._unnamed)
 
     @classmethod
-    def from_json(
-        cls, given: str | Mapping[str, Any], registry: ActionRegistry, *, nodes: Iterable[str] = ()
-    ) -> Plan:
+    def from_json(cls, given: str | Mapping[str, Any], registry: Any, *, nodes: Iterable[str] = ()) -> Plan:
         """The plan that a text (or what it stands for, as a dict) describes.
 
         The form is that of `json_schema()`: `{"steps": [{"action", "id", "after", "inputs"}]}`, of which only
@@ -130,7 +125,7 @@ class Plan:
         return read_plan(given, registry, nodes)
 
     @staticmethod
-    def json_schema(registry: Iterable[str] | None = None) -> dict[str, Any]:
+    def json_schema(registry: Any = None) -> dict[str, Any]:
         """The JSON schema of what `from_json` reads, for a language model that is to answer in that form.
 
         `registry`: an `ActionRegistry` or `flow.tools`, of whose actions the names and inputs are told, too;

@@ -6,7 +6,9 @@ from copy import deepcopy
 from typing import Any
 
 from ..actions import ENGINE_INPUTS
+from ..errors import ValidationError, shorten
 
+GIVE_UP = "planner_gave_up"  # the action of the node that fails in a planner's place: no plan has it
 _REFERENCE: dict[str, Any] = {
     "type": "object",
     "description": "What another step gives: its output of that key, or with its id alone what it returned.",
@@ -29,15 +31,30 @@ _OVER = {
 }
 
 
+def known_actions(registry: Any) -> Any:
+    """What has the actions that a plan may use: a registry, the tools of a flow, or a flow itself.
+
+    `ValidationError` for anything else.
+    """
+    found = getattr(registry, "registry", registry)
+    if not hasattr(found, "need"):
+        raise ValidationError(
+            f"a plan's actions come from an ActionRegistry: give flow.registry, or flow.tools for tools "
+            f"only, not {shorten(registry)}",
+            culprit="registry",
+            value=registry,
+        )
+    return found
+
+
 def plan_schema(registry: Any = None) -> dict[str, Any]:
     """The JSON schema of a plan; with the actions of a registry, or of `flow.tools`, each by its inputs."""
     definitions: dict[str, Any] = {"reference": deepcopy(_REFERENCE)}
     if registry is None:
         items = _step_schema({"type": "string"}, dict(_INPUTS), [])
     else:
-        actions = {
-            name: registry.need(name) if hasattr(registry, "need") else registry[name] for name in registry
-        }
+        known = known_actions(registry)
+        actions = {name: known.need(name) for name in known if name != GIVE_UP}
         items = {"anyOf": [_of_action(name, action, definitions) for name, action in actions.items()]}
     return {
         "type": "object",

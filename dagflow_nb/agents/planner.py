@@ -31,8 +31,9 @@ from ..errors import DagError, ValidationError, shorten
 from ..hooks import EventHook, HookContext
 from .history import entries, refused
 from .plan import Plan
+from .plan_schema import GIVE_UP
 from .reading import read_plan_of
-from .rounds import GIVE_UP, Rounds, hook_name
+from .rounds import Rounds, hook_name
 
 KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
 REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
@@ -58,6 +59,9 @@ class Planner(EventHook):
     ) -> None:
         self.action, self._registry, self.until, self.gate = action, registry, until, gate
         self.__name__ = hook_name(action)
+
+    def __repr__(self) -> str:
+        return f"<planner of {self.action!r}{', with a gate' if self.gate else ''}>"
 
     async def handle(self, ctx: HookContext, event: Any) -> list[Any]:
         """What is to be added about an event, if anything."""
@@ -109,10 +113,10 @@ class Planner(EventHook):
     def checked(self, rounds: Rounds, node: Node, plan: Plan) -> list[AddNodes]:
         """The command that adds a plan; `ValidationError` where the run would refuse it."""
         for step in plan.steps.values():
-            if step.action == self.action:
+            if step.action in (self.action, GIVE_UP):
                 raise ValidationError(
-                    f"step {step.id!r}: {self.action!r} is the planner, which is asked again by itself once "
-                    f"the steps have ended: leave this step out",
+                    f"step {step.id!r}: {step.action!r} is of the planner, which is asked again by itself "
+                    f"once the steps have ended: leave this step out",
                     culprit=step.id,
                 )
         command = AddNodes(plan.specs_in(rounds.graph, root=node.id))

@@ -14,8 +14,7 @@ from ..actions import HISTORY
 from ..core.graph import Node
 from ..core.model import NodeStatus
 from .history import entries
-
-GIVE_UP = "planner_gave_up"  # the action of the node that fails in the planner's place
+from .plan_schema import GIVE_UP
 
 
 def hook_name(action: str) -> str:

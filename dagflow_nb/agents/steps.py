@@ -19,6 +19,7 @@ from ..core.model import NodeDef, Ref, iter_refs, map_refs, with_edges
 from ..errors import ValidationError, did_you_mean, shorten
 from ..workflow.check import problems
 from .plan import Plan, after_of
+from .plan_schema import known_actions
 
 _FORM = '{"steps": [{"action": "NAME", "id": "ID", "after": ["ID"], "inputs": {"NAME": VALUE}}]}'
 _SETTINGS = ("when", "timeout", "try_count", "on_failure", "failure", "cache", "executor", "tags")
@@ -29,6 +30,7 @@ _DEFAULTS = {field.name: field.default for field in fields(NodeDef)}
 
 def read_plan(given: Any, registry: Any, nodes: Iterable[str] = ()) -> Plan:
     """The plan; raises a `ValidationError` that tells all that is wrong."""
+    registry = known_actions(registry)
     plan, wrong = Plan(), _Mistakes()
     for number, step in enumerate(_steps_of(given), 1):
         with wrong.noted(number, step):
@@ -164,7 +166,7 @@ def _with_refs(value: Any) -> Any:
 
 def _check_inputs(registry: Any, name: str, inputs: dict[str, Any], over: Any, note: Any) -> None:
     """Note inputs that are missing, that nobody takes, and values that are known not to fit."""
-    action = registry.need(name) if hasattr(registry, "need") else registry[name]
+    action = registry.need(name)
     given = [{**inputs, **(over if isinstance(over, Mapping) else {})}]
     if isinstance(over, list):
         given = [{**inputs, **row} for row in over if isinstance(row, Mapping)]

@@ -130,6 +130,8 @@ class Tools:
             raise ActionNotFound(name, found)
         return found[name]
 
+    need = __getitem__
+
     def __repr__(self) -> str:
         return f"<tools: {', '.join(self) or 'none yet: define one with @flow.tool'}>"
 

@@ -252,6 +252,19 @@ def test_a_mistake_names_its_step_and_what_to_write(
     assert type(raised.value) is kind
 
 
+def test_the_actions_come_from_a_registry(flow: DagFlow) -> None:
+    """Also from a flow or its tools, which are fewer; anything else is refused with what to give."""
+    flow.tool(name="only")(lambda x: x)
+    for source in (flow, flow.registry, flow.tools):
+        assert list(Plan.from_json({"steps": [{"action": "only", "inputs": {"x": 1}}]}, source)) == ["only"]
+        assert Plan.json_schema(source)["properties"]
+    with pytest.raises(ValidationError, match="there is no action 'make'"):
+        Plan.from_json({"steps": [{"action": "make", "inputs": {"rows": []}}]}, flow.tools)
+    for wrong in (None, ["make"], "make"):
+        with pytest.raises(ValidationError, match=r"give flow\.registry"):
+            Plan.from_json({"steps": []}, wrong)
+
+
 def test_several_mistakes_are_told_together() -> None:
     """Each in a line of its own; a step with a mistake brings no further one to those that name it."""
     steps = [

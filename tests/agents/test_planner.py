@@ -337,7 +337,8 @@ def test_the_failure_policy_is_kept(flow: DagFlow, policy: OnFailure) -> None:
         ([3, 4], "returns a Plan, its JSON, tool calls or NodeSpecs"),
         ([NodeSpec("nowhere")], "'nowhere', which is not defined"),
         ([NodeSpec("double", inputs={"n": ref("nowhere.n")})], "names no node"),
-        ({"steps": [step("plan")]}, "'plan' is the planner"),
+        ({"steps": [step("plan")]}, "'plan' is of the planner"),
+        ({"steps": [step("planner_gave_up", error="no")]}, "'planner_gave_up' is of the planner"),
     ],
 )
 def test_a_wrong_plan_is_told_and_mended(flow: DagFlow, wrong: Any, text: str) -> None:
@@ -442,9 +443,11 @@ def test_wrong_use_is_refused(flow: DagFlow) -> None:
         flow.planner("nowhere")
     with pytest.raises(ValidationError, match="until"):
         flow.planner(flow.action(name="p")(lambda history=(): None), until=3)  # type: ignore[arg-type]  # it is wrong
+    with pytest.raises(ValidationError, match="'w' is a workflow"):
+        flow.planner(Workflow("w"))
     before = len(flow._session.hooks)
     flow.planner("p")
-    flow.planner("p", gate=True)
+    assert repr(flow.planner("p", gate=True)) == "<planner of 'p', with a gate>"
     assert len(flow._session.hooks) == before + 1
 
 
