@@ -24,8 +24,9 @@ class Outline:
         self.specs = specs
         found: dict[Any, NodeDef] = {}
         for spec in specs:
-            plain = spec.kind == "action" and spec.inputs is EMPTY and spec.cache is None and spec.ask is None
-            found.setdefault((spec.action, spec.failure, spec.executor) if plain else spec.id, spec)
+            plain = spec.kind == "action" and spec.inputs is EMPTY and spec.defaults is EMPTY
+            alike = plain and spec.cache is None and spec.ask is None
+            found.setdefault((spec.action, spec.failure, spec.executor) if alike else spec.id, spec)
         self.kinds = list(found.values())
         self.edges = Edges(specs)
         self._text: str | None = None
