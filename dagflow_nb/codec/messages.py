@@ -158,17 +158,21 @@ def _short_answer(answered: Answered) -> str | None:
         return None
     text = f"[{seq},{at!r}"
     for by, command in answered.commands:
-        if type(command) is not AddNode or command.dag_name is not None or type(command.spec) is not NodeSpec:
+        if type(command) is not AddNode or command.dag_name is not None:
             return None
         spec = command.spec
+        if type(spec) is not NodeSpec or not _is_usual_spec(spec):
+            return None
         action, id, deps = spec.action, spec.id, spec.deps
-        plain = type(by) is type(action) is str and (id is None or type(id) is str)
-        if not plain or not _is_usual_spec(spec):
+        if not type(by) is type(action) is str or not (id is None or type(id) is str):
             return None
-        if deps is not None and not (type(deps) is tuple and all_str(map(type, deps))):
+        if deps is None:
+            after = "null"
+        elif type(deps) is tuple and all_str(map(type, deps)):
+            after = json_of_ids(deps)
+        else:
             return None
-        named = "null" if id is None else _quoted(id)
-        text += f",[{_quoted(by)},{_quoted(action)},{named},{'null' if deps is None else json_of_ids(deps)}]"
+        text += f",[{_quoted(by)},{_quoted(action)},{'null' if id is None else _quoted(id)},{after}]"
     return f"{text}]" if text.isascii() else None
 
 
@@ -234,16 +238,16 @@ def dump_event(codec: Codec, event: Event) -> str:
 
 
 def _short_growth(added: NodesAdded) -> str | None:
-    by, rows = added.added_by, []
+    by, nodes = added.added_by, ""
     for node in added.nodes:
         row = _short_def(node)
         if row is None:
             return None
         id, action, deps = row
-        rows.append(f"[{_quoted(id)},{_quoted(action)},{json_of_ids(deps)}]")
-    if type(by) is not str or not rows:
+        nodes += f",[{_quoted(id)},{_quoted(action)},{json_of_ids(deps)}]"
+    if type(by) is not str or not nodes:
         return None
-    text = f'{{"nodes":[{",".join(rows)}],"added_by":{_quoted(by)}}}'
+    text = f'{{"nodes":[{nodes[1:]}],"added_by":{_quoted(by)}}}'
     return text if text.isascii() else None
 
 

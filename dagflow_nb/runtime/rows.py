@@ -131,6 +131,8 @@ class Piece(Unit):
             elif kind is m.NodeCompleted:
                 text = dump_event(codec, event)
                 events[i] = (event.seq, event.at, "NodeCompleted", event.node.node_id, text)
+            elif kind is m.NodesAdded:
+                events[i] = (event.seq, event.at, "NodesAdded", None, dump_event(codec, event))
             elif kind is not tuple:
                 events[i] = event_row(event, dump_event(codec, event))
         rows: list[Any] = []
