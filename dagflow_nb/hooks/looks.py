@@ -36,7 +36,7 @@ _INERT = ATOMS | SEQUENCES | DICTS  # as an attribute of a class these are found
 _MOST = 100  # keys of a dict that are looked over
 _PACKAGE = sys.modules[__name__.partition(".")[0]]
 # what a class says of itself, whatever its metaclass makes of the question
-_mro = type.__dict__["__mro__"].__get__
+mro_of = _mro = type.__dict__["__mro__"].__get__
 _vars = type.__dict__["__dict__"].__get__
 builtins_of = attrgetter("__builtins__")  # of a function; not every typeshed knows it
 
@@ -133,6 +133,15 @@ def _is_silent(kind: type, name: str, setter: str | None = None) -> bool:
         if "__getattribute__" in names or "__getattr__" in names or (setter is not None and setter in names):
             return False
     return found is MISSING or type(found) is MemberDescriptorType or type(found) in _INERT
+
+
+def layers(kind: type, name: str) -> dict[str, Any] | None:
+    """What has to stay as it is for `attribute` to find `name` in a class's objects themselves: what it is
+    made of (`mro`), and that the names there (`vars`) are others. None where it is found in another way."""
+    names = [_vars(base) for base in _mro(kind) if base is not object]
+    if kind in ATOMS or (kind, name) in FIELDS or not names or any(name in one for one in names):
+        return None
+    return {"mro": _mro(kind), "vars": names} if _is_silent(kind, name) else None
 
 
 def item(value: Any, key: Any) -> Any:

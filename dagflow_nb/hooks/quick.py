@@ -23,7 +23,7 @@ the next time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import FunctionType, MethodType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from ..core.frozen import compiled
@@ -32,12 +32,15 @@ from .looks import (
     FIELDS,
     MISSING,
     REFUSED,
+    Names,
     Way,
     attribute,
     builtins_of,
     can_set,
     default_of,
     item,
+    layers,
+    mro_of,
 )
 from .reading import Reader, Unproved
 
@@ -55,6 +58,7 @@ class Proof:
         self._names: dict[str, Any] = {
             "FIELDS": FIELDS,
             "MISSING": MISSING,
+            "ModuleType": ModuleType,
             "REFUSED": REFUSED,
             "attribute": attribute,
             "can_set": can_set,
@@ -63,9 +67,12 @@ class Proof:
             "function": function,
             "given": given,
             "item": item,
+            "mro_of": mro_of,
             "parameters": code.co_varnames[: code.co_argcount],
         }
         self._places: dict[Way, str] = {}  # the variable that has the value at the end of a way
+        self._silent: dict[str, tuple[str, list[str]]] = {}  # that says whether its class is silent
+        self._now = Names(function, dict(zip(self._names["parameters"], given, strict=False)))
         self._lines = [
             "def holds(first, named):",
             f"if first{' or given' if given else ''}: named = dict(zip(parameters, given + first)) | named",
@@ -102,15 +109,42 @@ class Proof:
         if way.steps:
             of, (is_attribute, key) = self._go(Way(way.root, way.steps[:-1])), way.steps[-1]
             place = f"value_{len(self._places)}"
-            step = f"{'attribute' if is_attribute else 'item'}({of}, {key!r})"
-            if is_attribute and key in FIELD_NAMES:
-                step = f"{of}.{key} if (type({of}), {key!r}) in FIELDS else {step}"
+            step = self._attribute(way, of, key) if is_attribute else f"item({of}, {key!r})"
             self._lines.append(f"{place} = {step}")
         else:
             place = f"value_{len(self._places)}"
             self._lines += self._begin(place, way.root)
         self._places[way] = place
         return place
+
+    def _attribute(self, way: Way, of: str, key: str) -> str:
+        """What looks an attribute up: first where it lies as things are now, else wherever it may."""
+        step = f"attribute({of}, {key!r})"
+        value = self._now.follow(Way(way.root, way.steps[:-1]))
+        kind = type(value)
+        if kind is ModuleType:
+            names = self._constant(value.__dict__)
+            same = f"{of} is {self._constant(value)} and type({of}) is ModuleType"
+            return f"{names}.get({key!r}, REFUSED) if {same} else {step}"
+        if value is not MISSING and value is not REFUSED and (found := layers(kind, key)) is not None:
+            silent, names_of = self._silence(of, kind, found)
+            absent = " and ".join(f"{key!r} not in {names}" for names in names_of)
+            return f"getattr({of}, {key!r}, MISSING) if {silent} and {absent} else {step}"
+        return f"{of}.{key} if (type({of}), {key!r}) in FIELDS else {step}" if key in FIELD_NAMES else step
+
+    def _silence(self, of: str, kind: type, found: dict[str, Any]) -> tuple[str, list[str]]:
+        """The variable that says whether the class is the one it was and has nothing to say about attributes,
+        and the names of its layers."""
+        if of not in self._silent:
+            name, kind_name = f"silent_{of}", self._constant(kind)
+            names_of = [self._constant(names) for names in found["vars"]]
+            hooks = [
+                f"'{hook}' in {names}" for names in names_of for hook in ("__getattribute__", "__getattr__")
+            ]
+            same = f"type({of}) is {kind_name} and mro_of({kind_name}) is {self._constant(found['mro'])}"
+            self._lines.append(f"{name} = {same} and not ({' or '.join(hooks)})")
+            self._silent[of] = name, names_of
+        return self._silent[of]
 
     def _begin(self, place: str, name: str) -> list[str]:
         """Lines that find what a name stands for in a call, as `Names.value` does."""

@@ -303,6 +303,7 @@ def test_carrying_an_object_is_no_look_at_it() -> None:
 def test_a_proof_is_about_the_values_of_the_moment() -> None:
     """What is bound to something else after the definition is looked at again before each call."""
     function = define("if w.executed < n:\n    return NodeSpec('a')")
+    RAN.clear()
     proof, names = quick.prove(function), function.__globals__
     assert proof is not None and proof.holds((), arguments())
     for name, other in {"n": SPY, "w": Dynamic(), "NodeSpec": lambda *_: None}.items():
@@ -319,8 +320,34 @@ def test_a_proof_is_about_the_values_of_the_moment() -> None:
         assert not proof.holds((), arguments())
     finally:
         del Plain.executed  # type: ignore[attr-defined]
+    for name in ("__getattr__", "__getattribute__"):
+        setattr(Plain, name, _spy(name))
+        try:
+            assert not proof.holds((), arguments())
+        finally:
+            delattr(Plain, name)
+        assert proof.holds((), arguments())
+    assert not RAN
     function.__code__ = define("return helper()").__code__
     assert not proof.holds((), arguments())
+
+
+def test_a_module_that_has_got_another_class_is_no_plain_one() -> None:
+    """Its attributes may be anybody's code then."""
+
+    class Spying(types.ModuleType):
+        @property
+        def limit(self) -> int:
+            RAN.append("property")
+            return 1
+
+    module = types.ModuleType("module")
+    module.limit = 3  # type: ignore[attr-defined]
+    proof = quick.prove(define("if module.limit > 2:\n    return NodeSpec('a')", module=module))
+    RAN.clear()
+    assert proof is not None and proof.holds((), arguments())
+    module.__class__ = Spying
+    assert not proof.holds((), arguments()) and not RAN
 
 
 def test_a_builtin_of_another_meaning_is_no_builtin() -> None:
