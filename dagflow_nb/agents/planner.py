@@ -25,10 +25,12 @@ from ..core.messages import (
     NodeFailed,
     NodeSkipped,
     PauseBranch,
+    ResumeBranch,
 )
-from ..core.model import NodeDef, NodeStatus, When
+from ..core.model import Form, NodeDef, NodeStatus, When
 from ..errors import DagError, ValidationError, shorten
 from ..hooks import EventHook, HookContext
+from ..hooks.calling import caller
 from .history import entries, refused
 from .plan import Plan
 from .plan_schema import GIVE_UP
@@ -39,6 +41,7 @@ KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, C
 REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
 MOST_REFUSED = 3
 """How many plans in a row may be wrong; the next one is the last."""
+_TITLE = "plan"
 _ENDED_WITH = ("run", "deadline")  # the causes of a cancellation that ends the run
 
 
@@ -57,7 +60,8 @@ class Planner(EventHook):
         until: Callable[[Any], Any] | None,
         gate: bool,
     ) -> None:
-        self.action, self._registry, self.until, self.gate = action, registry, until, gate
+        self.action, self._registry, self.gate = action, registry, gate
+        self._until = None if until is None else caller(until)  # the user's: it must not hold the loop
         self.__name__ = hook_name(action)
 
     def __repr__(self) -> str:
@@ -73,29 +77,28 @@ class Planner(EventHook):
         if node is None or node.cause in _ENDED_WITH or not rounds.concern(node):
             return []
         if isinstance(event, BranchResumed):
-            return self._decided(rounds, node, event) if self.is_open(rounds, node) else []
+            is_open = self.is_open(rounds, node) and node.id not in node.pauses
+            is_open = is_open and not await self._is_done(node)
+            return self._decided(rounds, node, event) if is_open else []
         if isinstance(event, CustomEvent):
             return self._ended(rounds, node, event) if event.name == REPLAN else []
         if rounds.is_own(node):
-            planned = isinstance(event, NodeCompleted) and event.outcome.success
-            return self._planned(rounds, node) if planned else []
+            ended = isinstance(event, NodeCompleted) and event.outcome.success
+            is_next = ended and not rounds.grown(node) and not await self._is_done(node)
+            return self._planned(rounds, node) if is_next else []
         return self._ended(rounds, node, event)
 
     def is_open(self, rounds: Rounds, node: Node) -> bool:
-        """Whether this is a planner's node whose plan waits to be approved."""
+        """Whether this is a planner's node that has ended well and of whose plan nothing was added yet."""
         done = node.outcome is not None and node.outcome.success and node.final and not node.cut
-        return (
-            self.gate and done and rounds.is_own(node) and not rounds.grown(node) and not self._is_done(node)
-        )
+        return self.gate and done and rounds.is_own(node) and not rounds.grown(node)
 
-    def _is_done(self, node: Node) -> bool:
+    async def _is_done(self, node: Node) -> bool:
         assert node.outcome is not None
-        return self.until is not None and bool(self.until(node.outcome.outputs))
+        return self._until is not None and bool(await self._until(node.outcome.outputs))
 
     def _planned(self, rounds: Rounds, node: Node) -> list[Any]:
         """A planner's node has given a plan, a wrong one, or none."""
-        if rounds.grown(node) or self._is_done(node):
-            return []
         try:
             plan = self.plan_of(rounds, node)
             commands = self.checked(rounds, node, plan) if plan else []
@@ -103,7 +106,9 @@ class Planner(EventHook):
             return self._refused(rounds, node, str(wrong))
         if not commands or not self.gate:
             return commands
-        return [PauseBranch(node.id, _question(plan), proposal_form(plan))]
+        # somebody may have paused this very branch: now it waits for an answer
+        first = [ResumeBranch(node.id)] if node.id in node.pauses else []
+        return [*first, PauseBranch(node.id, _question(plan), proposal_form(plan))]
 
     def plan_of(self, rounds: Rounds, node: Node) -> Plan:
         """What the planner's node proposes; `ValidationError` where it is wrong."""
@@ -205,13 +210,19 @@ def proposal_json(plan: Plan) -> Any:
 def proposal_form(plan: Plan) -> dict[str, Any]:
     """What is asked about a proposal: whether to go on so, or with another plan."""
     field: dict[str, Any] = {
-        "title": "plan",
+        "title": _TITLE,
         "description": "The steps, to be changed before they are added.",
     }
     if (given := proposal_json(plan)) is not None:
         field["default"] = given
     schema = {"type": "object", "properties": {"plan": field}, "additionalProperties": False}
     return {"question": _question(plan), "schema": schema}
+
+
+def asks_for_plan(form: Form | None) -> bool:
+    """Whether a form is that of a proposal."""
+    schema = form.schema if form is not None else None
+    return schema is not None and schema.get("properties", {}).get("plan", {}).get("title") == _TITLE
 
 
 def _question(plan: Plan) -> str:

@@ -11,7 +11,7 @@ from ..errors import DagError, InvalidState, ValidationError
 from ..hooks import Hook
 from ..runtime.growth import GraphView
 from .plan import Estimate, Plan
-from .planner import Planner, proposal_json
+from .planner import Planner, asks_for_plan, proposal_json
 from .rounds import Rounds
 
 if TYPE_CHECKING:
@@ -27,10 +27,13 @@ class Proposals:
         view = GraphView(scheduler, values, actions=actions)
         planners = {hook.target.action: hook.target for hook in hooks if isinstance(hook.target, Planner)}
         self._open: dict[str, tuple[Planner, Rounds, Node]] = {}
-        for id in list(scheduler.pauses) if planners else ():
+        for id, pause in list(scheduler.pauses.items()) if planners else ():
             node = scheduler.nodes.get(id)
             planner = planners.get(node.spec.action) if node is not None else None
-            if planner is not None and planner.is_open(rounds := Rounds(planner.action, view), node):
+            if node is None or planner is None or not asks_for_plan(pause.form):
+                continue
+            rounds = Rounds(planner.action, view)
+            if planner.is_open(rounds, node):
                 self._open[id] = (planner, rounds, node)
 
     def __iter__(self) -> Any:

@@ -185,6 +185,23 @@ def test_until_ends_the_rounds(flow: DagFlow) -> None:
     assert ids(run) == ["plan", "double", "plan_2"] and len(asked) == 2
 
 
+def test_until_does_not_hold_the_loop(flow: DagFlow) -> None:
+    """A slow one is asked in a thread, an `async def` is awaited."""
+    threads: list[str] = []
+
+    def slow(outputs: Any) -> bool:
+        threads.append(threading.current_thread().name)
+        return True
+
+    async def on_loop(outputs: Any) -> bool:
+        return True
+
+    for until in (slow, on_loop):
+        run = flow.run(agent(flow, lambda history: {"steps": [step(n=1)]}, until=until), view=False)
+        assert ids(run) == ["plan"]
+    assert threads[0].startswith("dagflow-hook")
+
+
 def test_an_error_in_until_is_a_failing_hook(flow: DagFlow) -> None:
     """It is told with its name, and the run goes on without steps."""
     run = flow.run(agent(flow, rounds({"steps": [step(n=1)]}), until=lambda out: out["nowhere"]), view=False)
@@ -647,6 +664,26 @@ def test_a_gate_waits_for_each_plan(flow: DagFlow) -> None:
     run.approve().wait()
     assert run.status == "completed" and run.proposal is None
     assert run.result == {"done": [{"result": 2}, {"result": 4}]}
+
+
+def test_a_branch_that_was_paused_by_hand_is_asked_about_too(flow: DagFlow) -> None:
+    """What was paused while the planner ran waits for an answer then: nothing is added unasked."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def script(history: Any) -> Any:
+        if not history:
+            started.set()
+            assert go_on.wait(20)
+        return None if history else {"steps": [step(n=1)]}
+
+    run = flow.start(agent(flow, script, gate=True), view=False)
+    assert started.wait(20)
+    run.pause("plan", reason="lunch")
+    go_on.set()
+    run.wait()
+    assert run.status == "paused" and run.proposal is not None and ids(run) == ["plan"]
+    run.approve().wait()
+    assert run.success and ids(run) == ["plan", "double", "plan_2"]
 
 
 def test_another_plan_takes_the_place_of_the_proposal(flow: DagFlow) -> None:
