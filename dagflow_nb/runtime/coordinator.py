@@ -268,12 +268,12 @@ class RunCoordinator:
             return
         self.taken += 1
         kept: Any = message
-        if type(message) is m.GroupOpened and message.children:
-            kept = replace(message, children=())  # they are made anew from the count
-        waits = may_wait(kept)
+        waits = may_wait(message)
         if not waits or scheduler.asked:
             asked = ",".join(map(str, scheduler.asked)) or None
             scheduler.asked.clear()
+            if type(message) is m.GroupOpened and message.children:
+                kept = replace(message, children=())  # they are made anew from the count
             kept = kept if waits else dump_input(self.codec, kept)
             kept = (self.taken, message.at, type(message).__name__, kept, asked)
         unit.journal.append(kept)
