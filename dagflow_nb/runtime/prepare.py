@@ -153,6 +153,21 @@ def check_executors(
     return found
 
 
+def no_workflow(given: Any) -> ValidationError:
+    """The error for what is to be run and is neither a workflow nor a name."""
+    name = getattr(given, "name", None) or getattr(given, "__name__", shorten(given))
+    if callable(given):
+        text = (
+            f"{name!r} is no workflow but an action or a function: make a workflow of it, such as "
+            f"wf = Workflow('w'); wf.add({name}); flow.run(wf)"
+        )
+    elif hasattr(given, "command_in"):
+        text = f"{name} adds nodes to a run: run.apply(plan), or return it from a hook or a planner"
+    else:
+        text = f"a Workflow, or the name of one, is run, not {name}"
+    return ValidationError(text, culprit=name, value=given)
+
+
 def check_given(inputs: Any, cache: Any) -> None:
     """What a run is given is of the right kind."""
     if inputs is not None and not (isinstance(inputs, Mapping) and all(isinstance(k, str) for k in inputs)):

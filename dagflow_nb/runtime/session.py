@@ -147,14 +147,8 @@ class Session:
                 self.add_workflow(workflow)
             return workflow
         found = self.workflows.get(workflow) if isinstance(workflow, str) else None
-        if found is None and not isinstance(workflow, str) and callable(workflow):
-            name = getattr(workflow, "name", None) or getattr(workflow, "__name__", "action")
-            raise ValidationError(
-                f"{name!r} is no workflow but an action or a function: make a workflow of it, such as "
-                f"wf = Workflow('w'); wf.add({name}); flow.run(wf)",
-                culprit=name,
-                value=workflow,
-            )
+        if found is None and not isinstance(workflow, str):
+            raise prepare.no_workflow(workflow)
         if found is None:
             raise DagNotFound(str(workflow), self.workflows)
         return found
