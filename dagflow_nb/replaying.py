@@ -152,7 +152,7 @@ class Player:
                 coordinator.post(*messages)
 
         coordinator.asking.post = post
-        coordinator.asking.at_once = lambda event: None  # type: ignore[method-assign]
+        coordinator.asking.at_once = lambda event: None  # type: ignore[method-assign]  # of this one only
 
     async def _drive(self, coordinator: RunCoordinator) -> None:
         while not coordinator.done.done():

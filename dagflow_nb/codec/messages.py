@@ -75,7 +75,7 @@ def _is_settled(spec: Any) -> bool:
 
 def are_settled(specs: Iterable[NodeDef]) -> bool:
     """Whether nothing that these definitions hold can be changed by anybody."""
-    for spec in specs:  # noqa: SIM110
+    for spec in specs:  # noqa: SIM110  # mostly one, and `all` makes a generator for it
         if not _is_settled(spec):
             return False
     return True

@@ -82,7 +82,7 @@ def pack_fields(fields: Fields, record: Any, packer: Packer) -> dict[str, Any]:
     packed: dict[str, Any] = {}
     values = fields.values(record)
     # most of them are the default itself: a record has many fields, and a graph many records
-    for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905
+    for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905  # equally long
         if field.simple and field.is_default(value):
             continue
         name = field.name
@@ -104,7 +104,7 @@ def pack_plainly(fields: Fields, record: Any, depth: int = 0) -> dict[str, Any] 
     long."""
     packed: dict[str, Any] = {}
     values = fields.values(record)
-    for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905
+    for field, value in compress(zip(fields, values), map(operator.is_not, values, fields.defaults)):  # noqa: B905  # equally long
         kind = type(value)
         if kind in SCALARS:
             if not (field.simple and field.is_default(value)):

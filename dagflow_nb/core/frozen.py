@@ -30,7 +30,7 @@ def quick(cls: type[T]) -> type[T]:
     >>> Point(1.0)
     Point(x=1.0, y=0.0)
     """
-    own = sorted((field for field in fields(cls) if field.init), key=_is_named)  # type: ignore[arg-type]
+    own = sorted((field for field in fields(cls) if field.init), key=_is_named)  # type: ignore[arg-type]  # T is a dataclass
     usual = cls.__init__
     names = {"_become": _become, "_cls": cls, "_twin": _twin_of(cls), "_usual": usual}
     parameters, values, after_star = ["self"], [], False
@@ -50,7 +50,7 @@ def quick(cls: type[T]) -> type[T]:
     made = compiled(lines, names, "__init__")
     made.__qualname__, made.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     made.__annotations__ = usual.__annotations__
-    cls.__init__ = made  # type: ignore[method-assign]
+    cls.__init__ = made  # type: ignore[method-assign]  # that is the point
     return cls
 
 
@@ -60,7 +60,7 @@ def maker(cls: type[T], *given: str) -> Callable[..., T]:
     The other fields, and those `given` that are left out, have their defaults; nothing is checked.
     """
     names: dict[str, Any] = {"_become": _become, "_cls": cls, "_twin": _twin_of(cls)}
-    defaults = {field.name: _default(field, names) for field in fields(cls)}  # type: ignore[arg-type]
+    defaults = {field.name: _default(field, names) for field in fields(cls)}  # type: ignore[arg-type]  # T is a dataclass
     lines = [f"def make({', '.join(name + defaults[name] for name in given)}):", "made = _twin()"]
     lines += [f"made.{name} = {'' if name in given else '_default_'}{name}" for name in defaults]
     made: Callable[..., T] = compiled([*lines, "_become(made, _cls)", "return made"], names, "make")

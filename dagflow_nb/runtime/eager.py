@@ -43,7 +43,7 @@ class Starter:
         if "call_soon" in self._attributes:
             return loop.create_task(coroutine, context=context)
         self._context, self._step = context, None
-        loop.call_soon = self._take  # type: ignore[assignment,method-assign]
+        loop.call_soon = self._take  # type: ignore[assignment,method-assign]  # until the task is made
         try:
             task = asyncio.Task(coroutine, loop=loop, context=context)
         finally:
