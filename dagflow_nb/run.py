@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .agents.plan import Plan
 from .agents.proposal import Proposals, estimate
+from .agents.rounds import in_last_round
 from .answers import check_answers_of, commands_in, need_node
 from .core import messages as m
 from .core.model import Ref, RunStatus, map_refs
@@ -23,6 +24,7 @@ from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
 from .runtime.forking import Wanted
+from .runtime.growth import GraphView
 from .runtime.keying import Refresh
 from .runtime.recovery import Loaded
 from .runtime.snapshot import Snapshot, Waiting
@@ -135,13 +137,14 @@ class Run(Looking):
     @property
     def result(self) -> Any:
         """What the workflow returns: the structure its function returned, else what its leaf returned, else
-        `{leaf id: what it returned}`; None for what has not ended well."""
+        `{leaf id: what it returned}`; of a planner what it returned last; None for what did not end well."""
         scheduler, values, extra = self._state()
         if extra.get("result") is not None:
+            graph = GraphView(scheduler, values)
 
             def find(ref: Any) -> Any:
                 try:
-                    return values.lookup(ref)
+                    return values.lookup(in_last_round(ref, graph))
                 except MissingReference:
                     return None
 

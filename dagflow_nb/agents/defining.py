@@ -132,9 +132,10 @@ class Agents(Definitions):
         well; `over` for a map, `tool_call_id` for a tool call. It is passed to a parameter of that name,
         which needs a default (`history=()`) for the first time, and is in `ctx.inputs`. A plan that is wrong
         is told in `history` (`status` is `"refused"`, `error` says all that is wrong); after three in a row
-        the fourth fails the run. A round is two links of the chain that `max_iterations` counts. A step that
-        failed has failed: a run in which one did ends as `failed`, unless a failure handler, or a later step
-        with `replaces`, mended it.
+        the fourth fails the run. A round is two links of the chain that `max_iterations` counts. The error of
+        a tool call that fails is its answer: the others are waited for, its node is `recovered`, and the
+        model hears of it. Another step that failed has failed: a run in which one did ends as `failed`,
+        unless a failure handler, or a later step with `replaces`, mended it.
 
         With `gate=True` each plan waits for a person: the run pauses, with `run.proposal`, until
         `run.approve()`, `run.approve(plan=edited)` or `run.reject()`, or the buttons in the live view.

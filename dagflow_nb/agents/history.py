@@ -38,7 +38,9 @@ def _entry(node: Node) -> dict[str, Any]:
         entry["over"] = _shown(spec.over)
     if (call := call_id(spec)) is not None:
         entry["tool_call_id"] = call
-    if node.status in SUCCESS_STATES and outcome is not None:
+    if node.status is NodeStatus.RECOVERED and outcome is not None and is_call(spec) and node.error:
+        entry["error"] = node.error
+    elif node.status in SUCCESS_STATES and outcome is not None:
         entry["outputs"] = {key: Ref(node.id, (key,)) for key in outcome.outputs}
     elif node.status is NodeStatus.FAILED:
         entry["error"] = node.error or "it failed"
@@ -70,7 +72,12 @@ def refused(node: Node, error: str) -> list[dict[str, Any]]:
 
 def call_id(spec: NodeDef) -> str | None:
     """The id of the tool call that a step was; None for another step."""
-    return next((tag.removeprefix(CALL) for tag in spec.tags if tag.startswith(CALL)), None)
+    return next((tag.removeprefix(f"{CALL}:") for tag in spec.tags if tag.startswith(f"{CALL}:")), None)
+
+
+def is_call(spec: NodeDef) -> bool:
+    """Whether a step was a tool call."""
+    return any(tag.partition(":")[0] == CALL for tag in spec.tags)
 
 
 def _shown(value: Any) -> Any:

@@ -26,12 +26,13 @@ from ..core.messages import (
     NodeSkipped,
     PauseBranch,
     ResumeBranch,
+    SetNodeOutputs,
 )
 from ..core.model import Form, NodeDef, NodeStatus, When
 from ..errors import DagError, ValidationError, shorten
 from ..hooks import EventHook, HookContext
 from ..hooks.calling import caller
-from .history import entries, refused
+from .history import entries, is_call, refused
 from .plan import Plan
 from .plan_schema import GIVE_UP
 from .reading import read_plan_of
@@ -175,6 +176,9 @@ class Planner(EventHook):
             return []
         steps = rounds.steps(planner)
         over = [one for one in steps if rounds.is_over(one, event)]
+        if calls := [one for one in over if one.status is NodeStatus.FAILED and is_call(one.spec)]:
+            # what went wrong is the call's answer: models are told so, and mend it themselves
+            return [SetNodeOutputs(one.id, {"error": one.error}) for one in calls]
         failed = [one.id for one in over if one.status is NodeStatus.FAILED]
         if failed and not isinstance(event, CustomEvent):
             # first what the failure means for the rest takes its course

@@ -16,7 +16,7 @@ from ..core.model import NodeOutput, NodeSpec
 from ..errors import ValidationError, shorten
 from .plan import Plan
 
-CALL = "tool_call:"  # before the call's id, as a tag of its node
+CALL = "tool_call"  # the tag of a node that is a tool call; with a colon before the call's id, if it has one
 _BLOCKS = frozenset({"text", "thinking", "redacted_thinking", "reasoning", "message"})
 _SETTINGS = (
     "when",
@@ -164,8 +164,8 @@ def _step_of(call: Call, number: int) -> dict[str, Any]:
             f"step {number}: the arguments of the call of {call.name!r} are no JSON ({bad}): write an object",
             culprit=call.name,
         ) from None
-    step = {"action": call.name, "inputs": inputs}
-    return step if call.id is None else {**step, "tags": [f"{CALL}{call.id}"]}
+    tag = CALL if call.id is None else f"{CALL}:{call.id}"
+    return {"action": call.name, "inputs": inputs, "tags": [tag]}
 
 
 def _of_specs(specs: Iterable[NodeSpec]) -> Plan:

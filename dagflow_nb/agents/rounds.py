@@ -12,7 +12,7 @@ from typing import Any
 
 from ..actions import HISTORY
 from ..core.graph import Node
-from ..core.model import NodeStatus
+from ..core.model import NodeStatus, Ref
 from .history import entries
 from .plan_schema import GIVE_UP
 
@@ -20,6 +20,17 @@ from .plan_schema import GIVE_UP
 def hook_name(action: str) -> str:
     """What the planner of an action is called among the hooks."""
     return f"planner {action!r}"
+
+
+def in_last_round(ref: Ref, graph: Any) -> Ref:
+    """Where a reference to a planner's node leads once it has been asked again: to its latest round."""
+    if ref.target not in graph:
+        return ref
+    node = graph.node(ref.target)
+    rounds = Rounds(node.spec.action, graph)
+    while (later := rounds.next(node)) is not None:
+        node = later
+    return Ref(node.id, ref.path)
 
 
 class Rounds:

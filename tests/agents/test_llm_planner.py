@@ -93,8 +93,8 @@ def test_a_model_is_told_of_what_went_wrong(serve: Callable[..., Endpoint]) -> N
             """No tool of this model."""
             raise AssertionError("it was not offered")
 
-        run = flow.run(agent(flow, endpoint), question="?", view=False, raise_on_failure=False)
-        assert run.outputs["ask_5"]["text"] == "I do not know."
+        run = flow.run(agent(flow, endpoint), question="?", view=False)
+        assert run.success and run.result["text"] == "I do not know."
     errors = [content for role, content in told(endpoint) if role == "tool"]
     assert errors[0] == "error: KeyError: 'Atlantis'"
     assert "no action 'drown'" in errors[1]

@@ -282,6 +282,38 @@ def test_a_failed_step_begins_the_next_round(flow: DagFlow) -> None:
     assert run.status == "failed" and run.result == {"answer": 2}
 
 
+def test_the_error_of_a_tool_call_is_its_answer(flow: DagFlow) -> None:
+    """The other calls are waited for, the planner is told of all, and the run ends well."""
+    told: list[Any] = []
+    asked = [
+        {"id": f"c{n}", "type": "function", "function": {"name": "double", "arguments": f'{{"n": {n}}}'}}
+        for n in (1, 13, 2)
+    ]
+    anonymous = {"method": "tools/call", "params": {"name": "double", "arguments": {"n": 13}}}
+    workflow = agent(flow, rounds(asked, [anonymous]), told)
+    run = flow.run(workflow, view=False, config={"on_failure": "stop"})
+    assert run.success and run.result == {"answer": 4}
+    assert [(e["tool_call_id"], e.get("outputs"), e.get("error")) for e in told[1]] == [
+        ("c1", {"result": 2}, None),
+        ("c13", None, "RuntimeError: unlucky"),
+        ("c2", {"result": 4}, None),
+    ]
+    assert told[2][3]["error"] == "RuntimeError: unlucky" and "tool_call_id" not in told[2][3]
+    failed = run.nodes().query("status == 'recovered'")
+    assert list(failed["error"]) == ["RuntimeError: unlucky"] * 2
+    assert run.attempts().query("status == 'failed'").shape[0] == 2
+
+
+def test_the_result_of_a_planner_is_what_it_returned_last(flow: DagFlow) -> None:
+    """Also where the workflow's function returned its handle, or a part of what it gives."""
+    workflow = agent(
+        flow, lambda history: {"steps": [step(n=1)]} if len(history) < 2 else {"answer": len(history)}
+    )
+    workflow.result = {"all": ref("plan"), "answer": ref("plan.answer")}
+    assert flow.run(workflow, view=False).result == {"all": {"answer": 2}, "answer": 2}
+    assert flow.get().result == {"all": {"answer": 2}, "answer": 2}
+
+
 def test_one_failure_is_enough(flow: DagFlow) -> None:
     """The planner does not wait for the steps that still run, and hears of them later."""
     told: list[Any] = []
