@@ -2,23 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
 from ..actions import NodeCtx
 from ..errors import shorten
 
+_DONE = re.compile(rb"[\r\n]data: ?\[DONE\]")  # JSON has no line break inside: no text looks like it
+_LONGEST = 13  # of its bytes, those that may have come in the piece before
+
 
 class Answer:
-    """An answer as it arrives, piece by piece."""
+    """An answer as it arrives, piece by piece.
+
+    `begun`: something came; `whole`: the endpoint has said that nothing more comes.
+    """
 
     def __init__(self) -> None:
-        self.begun = False
+        self.begun = self.whole = False
         self.text = self.refusal = ""
         self.finish: str | None = None
         self.model: str | None = None
         self.usage: dict[str, Any] = {}
         self._calls: dict[int, dict[str, str]] = {}
+
+    def watch(self, response: Any) -> None:
+        """Listen for `[DONE]` in a stream, which the client keeps to itself."""
+        read = response.aiter_bytes
+
+        async def reading(*args: Any, **kwargs: Any) -> AsyncIterator[bytes]:
+            before = b"\n"
+            async for piece in read(*args, **kwargs):
+                self.whole = self.whole or _DONE.search(before + piece) is not None
+                before = (before + piece)[-_LONGEST:]
+                yield piece
+
+        response.aiter_bytes = reading
 
     def take(self, chunk: Any, ctx: NodeCtx) -> None:
         """One more piece."""
@@ -59,6 +80,7 @@ class Answer:
         if error or not isinstance(body, dict) or not body.get("choices"):
             raise ValueError(f"it sent no answer but {shorten(error or body)}")
         whole = ChatCompletion.construct(**body)
+        self.whole = True
         self.model, self.finish = whole.model, whole.choices[0].finish_reason
         self.usage = whole.usage.model_dump(exclude_none=True) if whole.usage is not None else {}
         message = whole.choices[0].message

@@ -68,7 +68,7 @@ class Agents(Definitions):
         of your own may need none. The key is in no database, log, repr or error. `system`: what the model is
         told first. `output`: a pydantic model that the answer has to be. `tools`: what the model is offered,
         as names of actions or as functions (plain ones are registered); `flow.tools`: all that there are. A
-        planner of it runs these and no other action.
+        planner of it runs these and no other action, without `tools=` none.
 
         Inputs: `prompt` (a text), or `messages` (a conversation, such as the output `messages` of an earlier
         node), or both; `history` (steps that a planner has run). Outputs: `text`; `messages`, the whole
@@ -77,9 +77,10 @@ class Agents(Definitions):
         Outside of a workflow `await ask("Hello?")` gives the outputs as a dict.
 
         A node tries again, as often as its `try_count` says, where the endpoint cannot be reached, is busy
-        (429), fails (5xx) or breaks off, and where an answer is no `output`; not where the request is
-        refused. A timeout or cancellation of the attempt ends the request. A wrong argument is a
-        `ValidationError`.
+        (429), fails (5xx) or breaks off (its stream ends without `finish_reason` and `[DONE]`), and where an
+        answer is no `output`; not where the request is refused, or a content filter held the answer back. A
+        text that reached the most tokens allowed is an answer, with a warning in the log. A timeout or
+        cancellation of the attempt ends the request. A wrong argument is a `ValidationError`.
 
         >>> from dagflow_nb import DagFlow
         >>> with DagFlow(":memory:") as flow:
@@ -122,10 +123,12 @@ class Agents(Definitions):
         `action`: its name, function, or what `@flow.action` returned. It returns the next steps: a `Plan`,
         the plan's JSON (as text, or as a dict with `steps`), tool calls in the form of OpenAI, Anthropic or
         MCP (as a list, or under `tool_calls` or `content`, as `flow.llm` gives them), or a list of
-        `NodeSpec`s. They come after its node. Once they have ended, or as soon as one has failed, the action
-        runs again as `ID_2`, `ID_3`, ..., with the same inputs and `history`, until it returns no step, or
-        `until(outputs)` holds of what it gave. `run.result` is then what it returned last. What the workflow
-        has after the planner's node does not wait for the steps: what is to come last belongs into the plan.
+        `NodeSpec`s. A function of yours may name any action that is registered, a `flow.llm` only the tools
+        that it is offered. The steps come after its node. Once they have ended, or as soon as one has failed,
+        the action runs again as `ID_2`, `ID_3`, ..., with the same inputs and `history`, until it returns no
+        step, or `until(outputs)` holds of what it gave. `run.result` is then what it returned last. What the
+        workflow has after the planner's node does not wait for the steps: what is to come last belongs into
+        the plan.
 
         `history` is a list of dicts, one for each step of all rounds, in order: `id`, `action`, `inputs`
         (with references as `{"ref": "step.key"}`), `status`, and `outputs`, or `error` where it did not end

@@ -133,16 +133,17 @@ class LanguageModel(NodeAction):
             said["tool_calls"] = calls
         result = self._read(answer) if self.output is not None and not calls else None
         if answer.finish in (None, "length"):
-            why = "it had reached the most tokens that are allowed" if answer.finish else "no end was sent"
+            reached = "it had reached the most tokens that are allowed"
+            why = reached if answer.finish else "no finish_reason was sent"
             ctx.log(f"the answer may have been cut off: {why}", "WARNING")
         outputs = dict(zip(_OUTPUTS, (answer.text, [*messages, said], calls, result), strict=True))
         about = {"model": answer.model or self.model, "finish_reason": answer.finish, "usage": answer.usage}
         return NodeOutput.ok(outputs, metadata=about)
 
     @property
-    def offers(self) -> tuple[str, ...] | None:
-        """The names of the tools that the model is offered, None where it is offered none."""
-        return self._tools or None
+    def offers(self) -> tuple[str, ...]:
+        """The names of the tools that the model is offered: a planner of it may use these alone."""
+        return self._tools
 
     @property
     def _endpoint(self) -> str:
@@ -185,6 +186,7 @@ class LanguageModel(NodeAction):
                     # an endpoint that does not stream
                     answer.take_whole(json.loads(await stream.response.aread()), ctx)
                 else:
+                    answer.watch(stream.response)
                     async for chunk in stream:
                         answer.take(chunk, ctx)
         except Exception as error:
@@ -197,8 +199,15 @@ class LanguageModel(NodeAction):
         finally:
             if answer.usage:
                 ctx.report_usage(tokens=answer.tokens())
-        if answer.finish is None and answer.is_empty():
-            raise ModelUnavailable(f"model {self.model!r} at {endpoint} broke off its answer", **place)
+        who = f"model {self.model!r} at {endpoint}"
+        wrote = "" if answer.is_empty() else f"; it wrote {shorten(answer.text, 300)}"
+        if answer.finish is None and (answer.is_empty() or not answer.whole):
+            raise ModelUnavailable(
+                f"{who} broke off its answer (neither a finish_reason nor [DONE] came){wrote}", **place
+            )
+        if answer.finish == "content_filter":
+            text = f"{who}: its content filter held the answer back: ask for something else, or another model"
+            raise ModelError(f"{text}{wrote}", **place)
         return answer
 
     def _read(self, answer: Answer) -> pydantic.BaseModel:

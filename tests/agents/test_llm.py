@@ -328,13 +328,44 @@ def test_an_endpoint_need_not_stream(flow: DagFlow, serve: Callable[..., Endpoin
     assert (outputs["text"], outputs["tool_calls"]) == ("", [call])
 
 
-def test_an_answer_without_an_end_is_taken_and_told(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
-    """Some endpoints send no `finish_reason`: the log says that something may be missing."""
+@pytest.mark.parametrize(
+    "end", [[b"data: [DONE]\n\n"], [b"data:[DO", b"NE]\n\n"], [b": still here\r\ndata: [DONE]\r\n\r\n"]]
+)
+def test_an_answer_without_a_reason_for_its_end_is_taken_and_told(
+    flow: DagFlow, serve: Callable[..., Endpoint], end: list[bytes]
+) -> None:
+    """Some endpoints send no `finish_reason` before `[DONE]`: the log says that something may be missing."""
     _, _, parts = says("Yes.")
-    flow.llm("ask", "small", base_url=serve(sends(*parts[:2])).url)
+    flow.llm("ask", "small", base_url=serve(sends(*parts[:2], *end)).url)
     run = flow.run(single(flow), view=False)
     assert run.outputs["ask"]["text"] == "Yes."
-    assert "may have been cut off: no end was sent" in run.logs()["message"].str.cat()
+    assert "may have been cut off: no finish_reason was sent" in run.logs()["message"].str.cat()
+
+
+def test_a_stream_that_just_ends_is_no_answer(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:
+    """Neither `finish_reason` nor `[DONE]` came, only in its words: it is tried again, and never kept."""
+    _, _, parts = says("Hel", "lo [DONE]\ndata: [DONE]")
+    endpoint = serve(sends(*parts[:3]))
+    flow.llm("ask", "small", base_url=endpoint.url)
+    wf = Workflow("w")
+    wf.add("ask", prompt="Hello?", cache=True)
+    run = flow.run(wf, view=False, raise_on_failure=False)
+    assert run.status == "failed" and len(endpoint.asked) == 3
+    assert "broke off its answer" in str(run.error) and "it wrote 'Hello [DONE]" in str(run.error)
+    endpoint.answers = [says("Hello.")]
+    assert flow.run(wf, view=False).outputs["ask"]["text"] == "Hello."
+
+
+@pytest.mark.parametrize("words", ["", "It is done by"])
+def test_an_answer_that_is_held_back_is_an_error(
+    flow: DagFlow, serve: Callable[..., Endpoint], words: str
+) -> None:
+    """A content filter ended it: that is said, and not tried again."""
+    endpoint = serve(says(words, finish="content_filter"))
+    flow.llm("ask", "small", base_url=endpoint.url)
+    error = failed(flow)
+    assert "its content filter held the answer back" in str(error) and words in str(error)
+    assert type(error.__cause__) is ModelError and len(endpoint.asked) == 1
 
 
 def test_it_is_a_function_too(serve: Callable[..., Endpoint]) -> None:

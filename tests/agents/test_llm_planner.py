@@ -102,6 +102,31 @@ def test_a_model_is_told_of_what_went_wrong(serve: Callable[..., Endpoint]) -> N
     assert "'x'" in errors[3] and "'many'" in errors[3]
 
 
+@pytest.mark.parametrize("tools", [None, []])
+@pytest.mark.parametrize("plan", [False, True])
+def test_a_model_that_is_offered_nothing_runs_nothing(
+    serve: Callable[..., Endpoint], tools: Any, plan: bool
+) -> None:
+    """Without `tools=` no action runs that it asks for, as a call or as a plan: it is told so."""
+    steps = json.dumps({"steps": [{"action": "wipe_disk"}]})
+    endpoint = serve(says(steps) if plan else asks(("c1", "wipe_disk", {})), says("Then not."))
+    ran = []
+    with DagFlow(":memory:") as flow:
+
+        @flow.action
+        def wipe_disk() -> None:
+            ran.append("all")
+
+        ask = flow.llm("ask", "small", base_url=endpoint.url, tools=tools)
+        flow.planner(ask)
+        wf = Workflow("agent")
+        wf.add(ask, prompt="?")
+        run = flow.run(wf, view=False)
+        assert run.result["text"] == "Then not." and ran == []
+        assert run.nodes()["node_id"].tolist() == ["ask", "ask_2"]
+    assert "wipe_disk" in told(endpoint)[-1][1] and "no action" in told(endpoint)[-1][1]
+
+
 def test_a_person_may_approve_the_tools_first(serve: Callable[..., Endpoint], tmp_path: Path) -> None:
     """With a gate the run waits with what the model asked for, and goes on in another session."""
     endpoint = serve(asks(("c1", "add", {"x": 1, "y": 2})), says("3"))
