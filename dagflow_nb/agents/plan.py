@@ -181,48 +181,32 @@ class Plan:
 
     # --- for a run --------------------------------------------------------------------------------
 
-    def command_in(self, nodes: Container[str]) -> AddNodes:
-        """The command that adds the steps to a run of these nodes: all of them or none."""
-        return AddNodes(self.specs_in(nodes))
+    def command_in(self, nodes: Container[str], root: str | None = None) -> AddNodes:
+        """The command that adds the steps to a run of these nodes: all of them or none.
 
-    def specs_in(self, nodes: Container[str], root: str | None = None) -> tuple[NodeSpec, ...]:
-        """The steps for a run that has these nodes, with free ids in place of those that nobody chose.
-
-        `root`: the node that the first steps come after in any case; then all taken ids are replaced.
+        What nobody chose of their ids is left to be settled when they are added. `root`: the node that the
+        first steps come after in any case; then all ids that are taken are replaced.
         """
-        ids = self._free_ids(nodes, self.steps if root is not None else self._unnamed)
 
         def bound(ref: Ref) -> Ref:
             with suppress(ValidationError):  # whoever adds it says what there is
-                ref = ref.bind(_Both(ids, nodes))
-            return Ref(ids.get(ref.target, ref.target), ref.path)
+                ref = ref.bind(_Both(self.steps, nodes))
+            return ref
 
-        return tuple(self._spec(step, ids, bound, root) for step in self.steps.values())
+        free = {id: self.steps[id].action for id in self._unnamed}
+        if root is not None:
+            free = {id: free.get(id, id) for id in self.steps}
+        return AddNodes([self._spec(step, bound, root) for step in self.steps.values()], free=free)
 
-    def _free_ids(self, nodes: Container[str], may_change: Container[str]) -> dict[str, str]:
-        ids = {id: id for id in self.steps}
-        taken = set(ids)
-        for id in self.steps:
-            if id not in nodes or id not in may_change:
-                continue
-            name, n = self.steps[id].action if id in self._unnamed else id, 2
-            while f"{name}_{n}" in taken or f"{name}_{n}" in nodes:
-                n += 1
-            ids[id] = f"{name}_{n}"
-            taken.add(ids[id])
-        return ids
-
-    def _spec(
-        self, step: NodeDef, ids: Mapping[str, str], bound: Callable[[Ref], Ref], root: str | None
-    ) -> NodeSpec:
+    def _spec(self, step: NodeDef, bound: Callable[[Ref], Ref], root: str | None) -> NodeSpec:
         functions, workflows = self._workflow.functions, self._workflow.workflows
         inner = step.kind == "workflow" or step.result is not None
-        after: tuple[str, ...] | None = tuple(ids.get(id, id) for id in after_of(step))
-        if not any(dep in ids for dep in step.deps):
+        after: tuple[str, ...] | None = after_of(step)
+        if not any(dep in self.steps for dep in step.deps):
             after = (root, *(after or ())) if root is not None else after or None
         return NodeSpec(
             (workflows if inner else functions).get(step.action, step.action),
-            ids[step.id],
+            step.id,
             after,
             map_refs(dict(step.inputs), bound),
             step.timeout,

@@ -125,7 +125,7 @@ class Planner(EventHook):
                     f"once the steps have ended: leave this step out",
                     culprit=step.id,
                 )
-        command = AddNodes(plan.specs_in(rounds.graph, root=node.id))
+        command = plan.command_in(rounds.graph, root=node.id)
         problem = rounds.graph.problem(command, node.id)
         if problem is not None:
             raise ValidationError(problem, culprit=node.id)
@@ -159,15 +159,18 @@ class Planner(EventHook):
                 break
             in_row += 1
         if in_row <= MOST_REFUSED:
-            return [AddNodes([self._again(rounds, node, [node], told)])]
+            return [self._again(rounds, node, [node], told)]
         text = (
             f"{node.id!r} gave a wrong plan, the {in_row}th in a row: {error} "
             f"(mend its action, then go on with flow.retry(node={node.id!r}))"
         )
-        spec = NodeDef(
-            id=rounds.next_id(node), action=GIVE_UP, deps=(node.id,), inputs={"error": text}, try_count=1
-        )
-        return [AddNodes([spec])]
+        return [self._give_up(rounds, node, text)]
+
+    def _give_up(self, rounds: Rounds, node: Node, text: str) -> AddNodes:
+        """The node that fails in the place of the next round's."""
+        id, name = rounds.next_id(node)
+        spec = NodeDef(id=id, action=GIVE_UP, deps=(node.id,), inputs={"error": text}, try_count=1)
+        return AddNodes([spec], free={id: name})
 
     def _ended(self, rounds: Rounds, node: Node, event: Any) -> list[Any]:
         """A step has ended, or what was to mend it: the next round begins once all have, or one failed."""
@@ -186,14 +189,15 @@ class Planner(EventHook):
         if not failed and len(over) < len(steps):
             return []
         told = [*rounds.history(planner), *entries(steps)]
-        return [AddNodes([self._again(rounds, planner, over, told)])]
+        return [self._again(rounds, planner, over, told)]
 
-    def _again(self, rounds: Rounds, node: Node, after: list[Node], history: list[Any]) -> NodeDef:
-        """The node of the next round, set as the one before."""
+    def _again(self, rounds: Rounds, node: Node, after: list[Node], history: list[Any]) -> AddNodes:
+        """What adds the node of the next round, set as the one before."""
         inputs = {**rounds.graph.inputs(node.id), HISTORY: history}
-        return replace(
+        id, name = rounds.next_id(node)
+        spec = replace(
             node.spec,
-            id=rounds.next_id(node),
+            id=id,
             deps=tuple(one.id for one in after),
             inputs=inputs,
             when=When.ALL_DONE,
@@ -201,6 +205,7 @@ class Planner(EventHook):
             parent=None,
             item=None,
         )
+        return AddNodes([spec], free={id: name})
 
 
 def proposal_json(plan: Plan) -> Any:

@@ -109,13 +109,13 @@ class Rounds:
                 return entries([node])[0]
         return entry
 
-    def next_id(self, planner: Node) -> str:
-        """The id of the next round's node: that of the first round, with a number."""
-        earlier = list(self.before(planner))
-        first, number = (earlier[-1] if earlier else planner).id, len(earlier) + 2
-        while f"{first}_{number}" in self.graph:
-            number += 1
-        return f"{first}_{number}"
+    def next_id(self, planner: Node) -> tuple[str, str]:
+        """The id of the next round's node, and the first round's, which it is with a number."""
+        first, number = planner.id, 1
+        if planner.by == self.name and self._goes_on(planner):
+            first, _, counted = planner.id.rpartition("_")
+            number = int(counted)
+        return f"{first}_{number + 1}", first
 
     def is_over(self, step: Node, event: Any) -> bool:
         """Whether nothing more comes of a step: it has ended, and nobody is about to mend it."""

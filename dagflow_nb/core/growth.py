@@ -25,6 +25,7 @@ from .model import (
     NodeSpec,
     NodeStatus,
     OnFailure,
+    Ref,
     When,
     iter_refs,
     map_refs,
@@ -59,10 +60,10 @@ class _Known:
         return id in self._batch or id in self._nodes
 
 
-def grow(s: State, specs: tuple[Any, ...], context: Context) -> None:
-    """Add a batch of nodes, all or none."""
+def grow(s: State, specs: tuple[Any, ...], context: Context, free: Mapping[str, str] = EMPTY) -> None:
+    """Add a batch of nodes, all or none; `free`: see `AddNodes`."""
     names: dict[str, int] = {}
-    new = look_over(s, specs, context.node, names, s.settings)
+    new = look_over(s, specs, context.node, names, s.settings, free)
     if not new:
         return
     answered, event = context.node, context.event
@@ -101,12 +102,15 @@ def look_over(
     answered: Node | None,
     names: dict[str, int],
     actions: Container[str],
+    free: Mapping[str, str] = EMPTY,
 ) -> list[NodeDef]:
     """The definitions of a batch, those that are new; raises where it does not fit, and changes nothing.
 
-    `names`: see `complete`; `actions`: the names of those there are.
+    `names`: see `complete`; `actions`: the names of those there are; `free`: see `AddNodes`.
     """
     try:
+        if free:
+            specs = _with_free_ids(s, specs, free, names)
         new = s.graph.check(complete(s, specs, answered, names))
         nested = False
         for spec in new:
@@ -191,6 +195,51 @@ def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, i
         id = f"{action}_{n}"
     names[action] = n
     return id
+
+
+def _with_free_ids(
+    s: State, specs: tuple[Any, ...], free: Mapping[str, str], names: dict[str, int]
+) -> tuple[Any, ...]:
+    """The batch with free ids in place of those that nobody chose and that are taken by now."""
+    taken = {spec.id: spec for spec in specs}
+    new: dict[str, str] = {}
+    for id, name in free.items():
+        if id in s.nodes:
+            known = names if id in taken and taken[id].action == name else {}
+            new[id] = _free_id(s, name, taken, known)
+            taken[new[id]] = taken.get(id)
+    if not new:
+        return specs
+    for spec in specs:
+        head, is_child, rest = (spec.id or "").partition("/")
+        if is_child and head in new:
+            new[spec.id] = f"{new[head]}/{rest}"
+    new |= {f"{id}/inputs": f"{other}/inputs" for id, other in new.items()}  # what children are given
+    return tuple(_renamed(spec, new) for spec in specs)
+
+
+def _renamed(spec: Any, new: Mapping[str, str]) -> Any:
+    """A node of a batch under its new id, with the new ids of those that it names."""
+
+    def moved(value: Any) -> Any:
+        return map_refs(value, lambda r: Ref(new.get(r.target, r.target), r.path))
+
+    def listed(ids: Any) -> Any:
+        return None if ids is None else tuple(new.get(id, id) for id in ids)
+
+    changed = {
+        "id": new.get(spec.id, spec.id),
+        "deps": listed(spec.deps),
+        "inputs": None if spec.inputs is None else moved(dict(spec.inputs)),
+        "over": moved(spec.over),
+    }
+    if type(spec) is NodeDef:
+        if spec.kind == "branch":
+            changed["over"] = {side: listed(ids) for side, ids in spec.over.items()}
+        if spec.kind != "map":  # a map's template is relative to its items
+            changed["result"] = moved(spec.result)
+        changed["parent"] = new.get(spec.parent or "", spec.parent)
+    return replace(spec, **changed)
 
 
 _KINDS = {"ask": Form, "failure": str, "executor": str, "replaces": str}

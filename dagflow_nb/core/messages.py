@@ -55,10 +55,15 @@ class AddNode:
 
 @dataclass(frozen=True, slots=True)
 class AddNodes:
-    """Add a batch of nodes, all or none; they may depend on each other."""
+    """Add a batch of nodes, all or none; they may depend on each other.
+
+    `free`: the ids among theirs that nobody chose, each with what is numbered in its place if it is taken
+    when they are added.
+    """
 
     specs: Iterable[NodeSpec | NodeDef]
     dag_name: str | None = None
+    free: Mapping[str, str] = EMPTY
 
     def __post_init__(self) -> None:
         specs = self.specs

@@ -3,6 +3,7 @@ become forms, workflows become nodes."""
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -90,7 +91,7 @@ class GraphView:
                 known |= growth.actions()
             else:
                 specs = [spec if isinstance(spec.action, str) else _by_name(spec, known) for spec in specs]
-            look_over(scheduler, tuple(specs), self.node(answered), {}, known)
+            look_over(scheduler, tuple(specs), self.node(answered), {}, known, command.free)
         except DagError as refused:
             return str(refused)
         return None
@@ -133,16 +134,17 @@ class Growth:
     def ready(self, command: Any) -> Any:
         """A command with nothing in it but names and values; raises `ValidationError`."""
         if type(command) is not m.AddNode and hasattr(command, "command_in"):  # a plan
-            command = command.command_in({*self._run.scheduler.nodes, *self._new_nodes})
+            known: ChainMap[str, Any] = ChainMap({**self._new_nodes}, self._run.scheduler.nodes)
+            command = command.command_in(known)
         if isinstance(command, m.AddNode):
             spec = command.spec
             if isinstance(spec, NodeSpec) and not isinstance(spec.action, Workflow):
                 made = self._named(spec)
                 return command if made is spec else replace(command, spec=made)
-            specs = self._specs([spec])
-            return command if len(specs) == 1 else m.AddNodes(specs, command.dag_name)
+            command = m.AddNodes([spec], command.dag_name)
         if isinstance(command, m.AddNodes):
-            return replace(command, specs=tuple(self._specs(command.specs)))
+            specs, free = self._specs(command.specs)
+            return replace(command, specs=tuple(specs), free={**command.free, **free})
         if isinstance(command, m.SetNodeInputs) and isinstance(command.inputs, Mapping):
             node = self._run.scheduler.nodes.get(command.node_id)
             action = self._new_nodes.get(command.node_id) if node is None else node.spec.action
@@ -156,18 +158,24 @@ class Growth:
             return replace(command, form=form)
         return command
 
-    def _specs(self, specs: Iterable[Any]) -> list[Any]:
+    def _specs(self, specs: Iterable[Any]) -> tuple[list[Any], dict[str, str]]:
+        """These nodes ready, and those of their ids that nobody chose: see `AddNodes`."""
         done: list[Any] = []
+        free: dict[str, str] = {}
         for spec in specs:
             if not isinstance(spec, NodeSpec):
                 if isinstance(spec, NodeDef):
                     self._know(spec.action)
                 done.append(spec)
             elif isinstance(spec.action, Workflow):
-                done += self._inlined(spec, spec.action)
+                id = spec.id
+                if id is None:
+                    id = next(name for name in _names(spec.action.name) if name not in free)
+                    free[id] = spec.action.name
+                done += self._inlined(spec, spec.action, id)
             else:
                 done.append(self._named(spec))
-        return done
+        return done, free
 
     def _named(self, spec: NodeSpec) -> NodeSpec:
         """The spec of a node with the names of its functions, and without secrets."""
@@ -209,13 +217,10 @@ class Growth:
             return [self._without_secrets(action, row) if isinstance(row, Mapping) else row for row in over]
         return self._without_secrets(action, over) if isinstance(over, Mapping) else over
 
-    def _inlined(self, spec: NodeSpec, workflow: Workflow) -> list[NodeDef]:
+    def _inlined(self, spec: NodeSpec, workflow: Workflow, id: str) -> list[NodeDef]:
         """A sub-workflow that a hook adds, or a map over one: its node and its children."""
         outer = Workflow(self._run.dag_name)
         nodes = self._run.scheduler.nodes
-        id = spec.id
-        if id is None:
-            id = next(c for c in _names(workflow.name) if c not in nodes)
 
         def bind(ref: Ref) -> Ref:
             with suppress(ValidationError):  # it is a step of the same plan, or refused where it is added

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 
 from dagflow_nb import (
     ActionRegistry,
+    AddNodes,
     CycleError,
     DagFlow,
     DependencyNotFound,
@@ -25,6 +27,7 @@ from dagflow_nb import (
     ref,
 )
 from dagflow_nb.codec import Codec
+from dagflow_nb.testing import Gate
 
 registry = ActionRegistry()
 
@@ -163,6 +166,57 @@ def test_a_plan_may_be_applied(flow: DagFlow, start: Workflow) -> None:
     assert run.outputs["count"]["result"] == 2
 
 
+def test_ids_are_settled_when_nodes_are_added(flow: DagFlow, start: Workflow) -> None:
+    """Whatever else is added in the same answer or by other threads meanwhile, and with sub-workflows."""
+    inner = Workflow("inner", inputs=["rows"])
+    inner.add("count", id="first", rows=inner.input("rows"))
+    inner.add("anything", id="last", n=ref("first.result"))
+    gate = Gate()
+
+    def plan() -> Plan:
+        made = Plan()
+        rows = made.add("make", rows=[1, 2])
+        part = made.add(inner, rows=rows["rows"])
+        made.add("anything", got=part["n"], counted=made.add("count", rows=rows["rows"]))
+        return made
+
+    @flow.on_completed(node="make")
+    def grow(node: Any) -> Any:
+        gate.hold()
+        yield NodeSpec("make", inputs={"rows": [9]})
+        yield plan()
+        yield NodeSpec(inner, inputs={"rows": [1]})
+        yield AddNodes([NodeSpec(inner, inputs={"rows": [1]}), NodeSpec(inner, inputs={"rows": [1]})])
+        yield plan()
+
+    run = flow.start(start, view=False)
+    gate.wait_for(1)
+    threads = [threading.Thread(target=lambda: run.apply(plan(), plan())) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gate.open()
+    run.wait()
+    assert run.events(kind="CommandRejected").empty
+    nodes = run.nodes()
+    plans = 8
+    assert list(nodes["action"]).count("make") == 2 + plans
+    assert list(nodes["action"]).count("inner") == 3 + plans
+    given = [run.outputs[id] for id in nodes["node_id"][nodes["action"] == "anything"] if "/" not in id]
+    assert given == [{"got": 2, "counted": 2}] * plans
+
+
+def test_a_chosen_id_stays_though_its_plan_has_free_ones() -> None:
+    """Only what nobody chose is replaced, and what names it follows."""
+    plan = Plan()
+    made = plan.add("make", rows=[1])
+    plan.add("count", id="mine", rows=made["rows"], after=[made])
+    command = plan.command_in([])
+    assert command.free == {"make": "make"}
+    assert [spec.id for spec in command.specs] == ["make", "mine"]
+
+
 # --- JSON -----------------------------------------------------------------------------------------
 
 
@@ -290,7 +344,7 @@ def test_nodes_of_the_run_may_be_named() -> None:
     with pytest.raises(DependencyNotFound):
         Plan.from_json({"steps": steps}, registry)
     plan = Plan.from_json({"steps": steps}, registry, nodes=["old", "old.x"])
-    (spec,) = plan.specs_in(["old", "old.x"])
+    (spec,) = plan.command_in(["old", "old.x"]).specs
     assert str(spec.inputs and spec.inputs["rows"]) == "old.x.rows" and spec.deps == ("old",)
 
 

@@ -228,6 +228,31 @@ def test_a_later_round_may_use_the_same_ids(flow: DagFlow) -> None:
     assert list(run.nodes().set_index("node_id").loc["t_2", "dependencies"]) == ["a_2"]
 
 
+def test_what_a_hook_adds_first_takes_no_id_away(flow: DagFlow) -> None:
+    """A step or a round whose id a hook's node has taken in the same answer gets the next free one."""
+
+    @flow.on_completed(node="plan")
+    def note(node: Any) -> Any:
+        return NodeSpec("double", inputs={"n": 9})
+
+    @flow.on_completed(node="double_2")
+    def early(node: Any) -> Any:
+        return NodeSpec("double", id="plan_2", inputs={"n": 8})
+
+    run = flow.run(agent(flow, rounds({"steps": [step(n=1)]}, {"steps": [step(n=2)]})), view=False)
+    nodes = run.nodes().set_index("node_id")["action"].to_dict()
+    assert nodes == {
+        "plan": "plan",
+        "double": "double",
+        "double_2": "double",
+        "plan_2": "double",
+        "plan_3": "plan",
+        "double_3": "double",
+        "plan_4": "plan",
+    }
+    assert run.outputs["double_2"]["result"] == 2 and run.events(kind="CommandRejected").empty
+
+
 def test_outputs_in_history_are_references(flow: DagFlow) -> None:
     """They are stored once, by the node that gave them."""
     run = flow.run(agent(flow, rounds({"steps": [step(n=1)]})), view=False)
