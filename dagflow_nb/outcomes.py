@@ -7,12 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .actions import InputError
-from .core.model import NodeOutput, NodeStatus, Ref, RunStatus
+from .agents.rounds import in_last_round, without_told
+from .core.model import NodeOutput, NodeStatus, Ref, RunStatus, map_refs
 from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
 from .runtime.attempts import user_traceback
+from .runtime.growth import GraphView
+from .runtime.known import Found
+from .runtime.recovery import StoredOutputs
+from .runtime.values import MapOutputs, MissingReference, Values, returned
 
 if TYPE_CHECKING:
     from .run import Run
+
+
+_DEEPEST = 20  # maps and sub-workflows in each other, and no further into what actions returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,51 @@ def report_of(scheduler: Any) -> ExecutionReport:
         error=scheduler.error,
         duration=(ended - started) if started is not None else 0.0,
     )
+
+
+def result_of(scheduler: Any, values: Values, extra: Mapping[str, Any]) -> Any:
+    """What a run's workflow returns; see `Run.result`."""
+    graph = GraphView(scheduler, values)
+
+    def find(ref: Ref) -> Any:
+        found = values.lookup(in_last_round(ref, graph))
+        if not ref.path and isinstance(found, Mapping):
+            found = dict(found)
+        node = scheduler.nodes.get(ref.target)
+        return _plain(found) if node is None or node.is_group else found
+
+    def find_or_none(ref: Ref) -> Any:
+        try:
+            return find(ref)
+        except MissingReference:
+            return None
+
+    if extra.get("result") is not None:
+        return map_refs(extra["result"], find_or_none)
+    # what was there for a failed node is no result: the node has its outputs if it was mended
+    nodes = [n for n in list(scheduler.nodes.values()) if n.spec.parent is None and n.rescues is None]
+    needed = {dep for node in nodes for dep in node.spec.deps}
+    leaves = [n for n in nodes if n.id not in needed and n.spec.kind != "branch"]
+    found = {}
+    for node in without_told(leaves, graph):
+        try:
+            found[node.id] = find(Ref(node.id))
+        except MissingReference:
+            found[node.id] = returned(node)
+    return next(iter(found.values())) if len(found) == 1 else found
+
+
+def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
+    """A value that a map or sub-workflow gathered, with the outputs of its nodes as dicts."""
+    if isinstance(value, StoredOutputs | Found | MapOutputs):
+        value = dict(value)
+    kind = type(value)
+    if kind not in (dict, list, tuple) or id(value) in above or len(above) == _DEEPEST:
+        return value
+    above = (*above, id(value))
+    if kind is dict:
+        return {key: _plain(one, above) for key, one in value.items()}
+    return kind(_plain(one, above) for one in value)
 
 
 class Outputs(Mapping[str, Mapping[str, Any]]):

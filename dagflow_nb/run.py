@@ -12,23 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 from .agents.plan import Plan
 from .agents.proposal import Proposals, estimate
-from .agents.rounds import in_last_round
 from .answers import check_answers_of, commands_in, need_node
 from .core import messages as m
-from .core.model import Ref, RunStatus, map_refs
+from .core.model import RunStatus
 from .core.state import OVER
 from .errors import DagError, InvalidState, ValidationError, shorten
 from .looking import Looking
-from .outcomes import ExecutionReport, Outputs, error_of, report_of
+from .outcomes import ExecutionReport, Outputs, error_of, report_of, result_of
 from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
 from .runtime.forking import Wanted
-from .runtime.growth import GraphView
 from .runtime.keying import Refresh
 from .runtime.recovery import Loaded
 from .runtime.snapshot import Snapshot, Waiting
-from .runtime.values import MissingReference, Values, returned
+from .runtime.values import Values
 from .runtime.watching import snapshot_of, waiting_of
 
 if TYPE_CHECKING:
@@ -137,29 +135,12 @@ class Run(Looking):
     @property
     def result(self) -> Any:
         """What the workflow returns: the structure its function returned, else what its leaf returned, else
-        `{leaf id: what it returned}`; of a planner what it returned last; None for what did not end well."""
-        scheduler, values, extra = self._state()
-        if extra.get("result") is not None:
-            graph = GraphView(scheduler, values)
+        `{leaf id: what it returned}`; of a planner what it returned last; None for what did not end well.
 
-            def find(ref: Any) -> Any:
-                try:
-                    return values.lookup(in_last_round(ref, graph))
-                except MissingReference:
-                    return None
-
-            return map_refs(extra["result"], find)
-        # what was there for a failed node is no result: the node has its outputs if it was mended
-        nodes = [n for n in list(scheduler.nodes.values()) if n.spec.parent is None and n.rescues is None]
-        needed = {dep for node in nodes for dep in node.spec.deps}
-        leaves = [n for n in nodes if n.id not in needed and n.spec.kind != "branch"]
-        found = {}
-        for node in leaves:
-            try:
-                found[node.id] = values.lookup(Ref(node.id))
-            except MissingReference:
-                found[node.id] = returned(node)
-        return next(iter(found.values())) if len(found) == 1 else found
+        What an action returned as a mapping is a dict, whether the run has just ended, lies in the database
+        or found the values known; big ones are read for it.
+        """
+        return result_of(*self._state())
 
     @property
     def error(self) -> BaseException | None:

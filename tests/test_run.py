@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -79,6 +80,58 @@ def test_without_a_function_the_result_is_that_of_the_leaves(flow: DagFlow) -> N
     workflow.add("nothing", id="b", after=[first])
     assert flow.run(workflow, view=False).result == {"a": {"n": 1, "double": 2}, "b": None}
     assert flow.run(Workflow("empty"), view=False).result == {}
+
+
+@pytest.mark.parametrize("how", ["fresh", "stored", "known", "forked"])
+def test_a_result_is_of_the_same_types_always(flow: DagFlow, tmp_path: Path, how: str) -> None:
+    """What nodes gave is a dict, also inside: ended here, out of the file, known, or kept by a fork."""
+
+    @flow.action(cache=how == "known")
+    def about(n: int = 1) -> dict[str, Any]:
+        return {"n": n, "all": [n] * 3}
+
+    inner = Workflow("inner")
+    inner.result = {"one": inner.add(about), "more": [inner.add(about, id="b", n=2)]}
+    one, leaves, every = single(about), Workflow("leaves"), Workflow("every")
+    leaves.add(about, id="a")
+    leaves.add(inner, id="sub")
+    leaves.map(about, over={"n": [1, 2]}, id="items")
+    sub, items = every.add(inner, id="sub"), every.map(about, over={"n": [1, 2]}, id="items")
+    every.result = {"sub": sub, "more": sub["more"], "items": items, "n": (items["n"], every.add(about))}
+    first, second = {"n": 1, "all": [1, 1, 1]}, {"n": 2, "all": [2, 2, 2]}
+    whole = {"one": first, "more": [second]}
+    expected = [
+        (one, first),
+        (leaves, {"a": first, "sub": whole, "items": [first, second]}),
+        (every, {"sub": whole, "more": [second], "items": [first, second], "n": ([1, 2], first)}),
+    ]
+    for workflow, result in expected:
+        run = flow.run(workflow, view=False)
+        if how == "known":
+            run = flow.run(workflow, view=False)
+            assert "cached" in states(run).values()
+        if how == "forked":
+            run = flow.fork(run, node=run.nodes()["node_id"].iloc[-1], view=False)
+        with DagFlow(tmp_path / "flow.db", echo=False) as other:
+            found = (other if how == "stored" else flow).get(run.run_id).result
+        assert found == result and type(found) is dict
+        assert json.loads(json.dumps(found)) == json.loads(json.dumps(result))  # JSON takes dicts alone
+
+
+def test_a_big_value_is_read_when_the_result_is_asked_for(flow: DagFlow, tmp_path: Path) -> None:
+    """Not by what else is asked of a run that lies in the database."""
+
+    @flow.action
+    def big() -> dict[str, Any]:
+        return {"text": "x" * 5_000_000}
+
+    run = flow.run(single(big), view=False)
+    with DagFlow(tmp_path / "flow.db", echo=False) as other:
+        found = other.get(run.run_id)
+        assert found.success and found.outputs["node"].keys() == {"text"}
+        outputs: Any = found._scheduler.nodes["node"].outcome.outputs
+        assert outputs._values == {}
+        assert found.result == {"text": "x" * 5_000_000} and list(outputs._values) == ["text"]
 
 
 def test_a_handler_is_no_leaf(flow: DagFlow) -> None:

@@ -7,7 +7,7 @@ what is added in answer to a step's end (or, where the plan was refused, to the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..actions import HISTORY
@@ -31,6 +31,24 @@ def in_last_round(ref: Ref, graph: Any) -> Ref:
     while (later := rounds.next(node)) is not None:
         node = later
     return Ref(node.id, ref.path)
+
+
+def without_told(leaves: Iterable[Node], graph: Any) -> list[Node]:
+    """These nodes without the steps of planners that have been asked again since, and told of them."""
+    asked_again: dict[str, bool] = {}
+
+    def is_told(node: Node) -> bool:
+        if node.by is None or node.added_by not in graph:
+            return False
+        rounds = Rounds(graph.node(node.added_by).spec.action, graph)
+        planner = rounds.planner_of(node)
+        if planner is None:
+            return False
+        if planner.id not in asked_again:
+            asked_again[planner.id] = rounds.next(planner) is not None
+        return asked_again[planner.id]
+
+    return [node for node in leaves if not is_told(node)]
 
 
 class Rounds:

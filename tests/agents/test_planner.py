@@ -339,6 +339,31 @@ def test_the_result_of_a_planner_is_what_it_returned_last(flow: DagFlow) -> None
     assert flow.get().result == {"all": {"answer": 2}, "answer": 2}
 
 
+def test_a_step_that_is_not_waited_for_is_no_result(flow: DagFlow) -> None:
+    """A planner with its rounds is one leaf: not what failed in them, nor what ended later."""
+    gate = threading.Event()
+
+    @flow.action
+    def slow() -> int:
+        assert gate.wait(20)
+        return 1
+
+    def script(history: Any) -> Any:
+        if not history:
+            return {"steps": [step("slow"), step(id="bad", n=13)]}
+        gate.set()
+        return {"answer": 42}
+
+    workflow = agent(flow, script)
+    run = flow.run(workflow, view=False, raise_on_failure=False)
+    assert run.nodes().set_index("node_id")["status"]["slow"] == "completed"
+    assert run.result == {"answer": 42}
+    workflow.add("double", n=1)
+    gate.clear()
+    run = flow.run(workflow, view=False, raise_on_failure=False)
+    assert run.result == {"double": 2, "plan_2": {"answer": 42}}
+
+
 def test_one_failure_is_enough(flow: DagFlow) -> None:
     """The planner does not wait for the steps that still run, and hears of them later."""
     told: list[Any] = []
