@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import SecretBytes, SecretStr
+
+from .core.messages import Resume
 from .core.model import HumanTimeoutAction
 from .errors import InvalidState, NodeNotFound, ValidationError, shorten
+from .runtime.commands import who
 
 _BY_NAME = "; answers are given by name, such as run.resume(comment='fine')"
 
@@ -33,19 +37,22 @@ def need_node(nodes: Mapping[str, Any], id: Any, hint: str = "") -> Any:
     return nodes[id]
 
 
-def check_answers_of(
+def checked_resume(
     scheduler: Any,
     branch: str | None,
     answers: Mapping[str, Any],
     models: Mapping[str, Any],
+    at: float,
     *,
     closed: bool = True,
-) -> dict[str, Any]:
-    """The answers, checked by the forms of what waits; raises `ValidationError` or `InvalidState`.
+) -> Resume:
+    """What is told the run: each form that waits gets those of the answers that it knows, and its own
+    defaults; one that wants a decision, and of which none is spoken, waits on. Raises `ValidationError` or
+    `InvalidState`.
 
     `closed`: a name that no form knows is refused, unless one of them allows any.
     """
-    from .checking import check_answers, refuse_unknown
+    from .checking import check_answers, names_of, refuse_unknown
 
     pauses = dict(scheduler.pauses)
     if branch is not None:
@@ -57,11 +64,19 @@ def check_answers_of(
         pauses = {branch: pauses[branch]}
     if closed:
         refuse_unknown([pause.form for pause in pauses.values()], answers)
-    checked = dict(answers)
-    for root, pause in pauses.items():
-        if pause.form is not None:
-            checked.update(check_answers(pause.form, answers, models.get(root)))
-    return checked
+    own: dict[str, dict[str, Any]] = {}
+    hidden: dict[str, Any] = {}
+    # those that take any answer last: what is a secret elsewhere is none to be written here
+    for root, pause in sorted(pauses.items(), key=lambda item: names_of(item[1].form) is None):
+        form, names = pause.form, names_of(pause.form)
+        given = {k: hidden.get(k, v) for k, v in answers.items() if names is None or k in names}
+        if branch is None and form is not None and form.decision and not given:
+            continue
+        own[root] = given if form is None else check_answers(form, given, models.get(root))
+        hidden |= {k: v for k, v in own[root].items() if isinstance(v, SecretStr | SecretBytes)}
+    if branch is not None:
+        return Resume(at, branch, own[branch], who())
+    return Resume(at, by=who(), own=own)
 
 
 def time_is_over(scheduler: Any, branch: str | None, at: float) -> bool:

@@ -40,16 +40,24 @@ def refuse_unknown(forms: Iterable[Form | None], answers: Mapping[str, Any]) -> 
     """
     known: dict[str, None] = {APPROVED: None}
     for form in forms:
-        if form is None or form.schema is None:
+        names = names_of(form)
+        if names is None:
             return
-        top = top_of(form.schema)
-        if "properties" not in top or top.get("additionalProperties") or "patternProperties" in top:
-            return
-        known |= dict.fromkeys(properties_of(form.schema))
+        known |= dict.fromkeys(names)
     for name in answers:
         if name not in known:
             problem = f"the form has no {name!r}: {did_you_mean(str(name), known)}"
             raise ValidationError(problem, culprit=name, fields={str(name): problem})
+
+
+def names_of(form: Form | None) -> list[str] | None:
+    """The names of the answers that a form knows, `approved` among them; None where it takes any."""
+    if form is None or form.schema is None:
+        return None
+    top = top_of(form.schema)
+    if "properties" not in top or top.get("additionalProperties") or "patternProperties" in top:
+        return None
+    return [APPROVED, *properties_of(form.schema)]
 
 
 def check_answers(form: Form, answers: Any, model: Any = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .answers import check_answers_of, time_is_over
+from .answers import checked_resume, time_is_over
 from .cache import Cache
 from .checking import load_checker
 from .codec import MissingValue
@@ -280,8 +280,7 @@ def _go_on(loaded: Loaded, answers: Mapping[str, Any], at: float) -> list[m.Inpu
     if not answers and time_is_over(scheduler, None, at):
         return [m.Tick(at)]  # nobody answered in time: what the config says for that applies
     # the namespace may hold what other runs and nodes were told
-    checked = check_answers_of(scheduler, None, answers, {}, closed=False)
-    return [m.Resume(at, None, checked, who())]
+    return [checked_resume(scheduler, None, answers, {}, at, closed=False)]
 
 
 def raise_failure(coordinator: RunCoordinator) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from .actions import ActionRegistry
 from .agents.defining import Agents
-from .answers import check_answers_of, need_node, time_is_over
+from .answers import checked_resume, need_node, time_is_over
 from .blocking import STOP_WITHIN, Blocking
 from .cache import Cache
 from .checking import load_checker
@@ -299,9 +299,10 @@ class DagFlow(Agents, Records, Forks, Blocking):
         """Go on with a run that was paused, interrupted or cancelled, or that failed, and wait for it.
 
         None: the latest unfinished run of this flow's workflows, else of the database. `branch`: only this
-        one goes on. `answers`, or keywords: what was asked for, checked by the form. `inputs`: run inputs
-        that could not be stored (secrets); `fork` changes others. A completed run is returned as it is. The
-        graph is in the database: the actions must be defined, the workflow not. `refresh`: as in `run`.
+        one goes on. `answers`, or keywords: what was asked for, as in `Run.resume` (a proposed plan waits for
+        its own). `inputs`: run inputs that could not be stored (secrets); `fork` changes others. A completed
+        run is returned as it is. The graph is in the database: actions and planners must be defined, the
+        workflow not. `refresh`: as in `run`.
         """
         again = names_to_refresh(refresh)
         found = self._unfinished() if run is None else self.get(run)
@@ -351,19 +352,18 @@ class DagFlow(Agents, Records, Forks, Blocking):
             load_checker()  # here, not on the loop that all runs share
 
         def then(loaded: Loaded) -> list[m.Input]:
-            scheduler = loaded.scheduler
-            at = clock.now()
+            scheduler, at = loaded.scheduler, clock.now()
             check_given_again(loaded, settings.get("inputs"), self._session.codec)
             if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED):
                 if branch is not None or answers:
-                    check_answers_of(scheduler, branch, answers, models)
+                    checked_resume(scheduler, branch, answers, models, at)
                 return [m.RetryNodes(at, None, True, who())]
             going_on = scheduler.status is not RunStatus.PAUSED
             if going_on and branch is None and not answers:
                 return [m.Tick(at)]
             if not answers and time_is_over(scheduler, branch, at):
                 return [m.Tick(at)]  # nobody answered in time: what the config says for that applies
-            return [m.Resume(at, branch, check_answers_of(scheduler, branch, answers, models), who())]
+            return [checked_resume(scheduler, branch, answers, models, at)]
 
         return self._reopen(run, then, **settings)
 

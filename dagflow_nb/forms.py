@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
@@ -34,7 +35,7 @@ def as_form(ask: Any, question: str = "") -> Form | None:
     if isinstance(ask, str):
         return Form(ask or question, None, {})
     if isinstance(ask, Form):
-        return Form(question, ask.schema, ask.defaults) if question and not ask.question else ask
+        return replace(ask, question=question) if question and not ask.question else ask
     if isinstance(ask, type):
         return _of_model(ask, question)
     if not isinstance(ask, Mapping):

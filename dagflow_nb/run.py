@@ -8,11 +8,12 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .agents.plan import Plan
 from .agents.proposal import Proposals, estimate
-from .answers import check_answers_of, commands_in, need_node
+from .answers import checked_resume, commands_in, need_node
 from .core import messages as m
 from .core.model import RunStatus
 from .core.state import OVER
@@ -339,7 +340,10 @@ class Run(Looking):
         """Let a branch, or the run with all its branches, go on; what was asked is answered by keyword.
 
         The answers are checked by the form of what waits: `ValidationError` names the field, also one that
-        no form knows. `approved=False` cancels a node that asks (`ask=`), unless its form has that field.
+        no form knows. Where several branches wait, each form gets the answers that it knows, and its own
+        defaults. A plan that a planner proposes (`gate=True`) waits on, unless its branch is named or
+        `approved=` or `plan=` is given. `approved=False` cancels a node that asks (`ask=`), unless its form
+        has that field.
         """
         return self._resume(branch, human_input)
 
@@ -350,15 +354,15 @@ class Run(Looking):
         answers = self._proposals().checked(branch, answers)
         if not self._takes_inputs():
             return self._flow._resume_stored(self, branch, answers)
-        checked = check_answers_of(scheduler, branch, answers, self._models())
-        by = who()
-        return self._tell(lambda at: m.Resume(at, branch, checked, by))
+        checked = checked_resume(scheduler, branch, answers, self._models(), 0.0)
+        return self._tell(lambda at: replace(checked, at=at))
 
     def _models(self) -> Mapping[str, Any]:
         return self._coordinator.growth.models if self._coordinator is not None else {}
 
     def approve(self, branch: str | Plan | None = None, plan: Plan | None = None, **human_input: Any) -> Run:
-        """`resume` with `approved=True`; with `plan` that one takes the place of the proposal.
+        """`resume` with `approved=True`: of one branch, or of all that wait, each as it is proposed. With
+        `plan` that one takes the place of the proposal.
 
         The plan is a `Plan`, or its JSON; one that is wrong is a `ValidationError`, and the run goes on
         waiting.
@@ -374,15 +378,18 @@ class Run(Looking):
 
     def reject(self, branch: str | None = None, reason: str | None = None) -> Run:
         """Cancel the branch that waits; None: the one that does, or the run, where it waits as a whole."""
+        self._need_branch(branch, "reject")
         found = self.waiting
         waiting = [w.branch_id for w in found if w.branch_id is not None]
         if branch is None and found and not waiting:
             return self.cancel(None, reason or "rejected")
         if branch is None:
             if len(waiting) != 1:
-                names = ", ".join(map(repr, waiting)) or "none"
+                names = ", ".join(map(repr, waiting))
                 raise InvalidState(
-                    f"{len(waiting)} branches wait ({names}): name the one to reject",
+                    f"{len(waiting)} branches wait ({names}): name the one to reject"
+                    if waiting
+                    else f"run {self.run_id!r} waits for nobody: there is nothing to reject",
                     culprit=self.run_id,
                 )
             branch = waiting[0]

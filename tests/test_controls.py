@@ -13,7 +13,7 @@ from pydantic import BaseModel, SecretStr, field_validator
 
 from dagflow_nb import DagFlow, Workflow
 from dagflow_nb.controls import Controls
-from dagflow_nb.errors import ValidationError
+from dagflow_nb.errors import InvalidState, ValidationError
 from dagflow_nb.notebook.asked import answer
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, single
@@ -73,6 +73,44 @@ def test_a_name_that_no_form_knows_is_refused(flow: DagFlow) -> None:
     assert bad.value.culprit == "greating" and run.cache(namespace="human_input").empty
     free = flow.run(asking(flow, "May it be sent?"), view=False)
     assert free.approve(whatever=1).wait(PATIENCE).result == {"whatever": 1, "approved": True}
+
+
+def test_each_form_is_answered_by_itself(flow: DagFlow) -> None:
+    """An answer goes to the forms that know its name, and each takes its own defaults, live and stored."""
+
+    @flow.action
+    def tell(human_input: dict) -> dict:
+        return human_input
+
+    wf = Workflow("forms")
+    for name, form in {"one": {"n": 1}, "two": {"n": 2}, "three": {"m": 3}, "bare": True}.items():
+        wf.add(tell, id=name, ask=form)
+    stored = flow.run(wf, view=False).run_id
+    found = flow.resume(stored, approved=True, view=False).result
+    yes = {"approved": True}
+    assert found == {"one": yes | {"n": 1}, "two": yes | {"n": 2}, "three": yes | {"m": 3}, "bare": yes}
+    run = flow.run("forms", view=False)
+    with pytest.raises(ValidationError, match="the form has no 'n'"):
+        run.resume("three", n=7)
+    found = run.resume(n=7).wait(PATIENCE).result
+    assert found == {"one": {"n": 7}, "two": {"n": 7}, "three": {"m": 3}, "bare": {"n": 7}}
+
+
+def test_a_secret_answer_is_none_to_who_takes_anything(flow: DagFlow) -> None:
+    """What one form says is a secret is hidden for all that wait with it, whatever their order."""
+    wf = asking(flow, {"word": SecretStr})
+    wf.add("write", id="first", ask=True)
+    wf.add("write", id="last", ask=True)
+    run = flow.run(wf, view=False)
+    run.resume(word="swordfish").wait(PATIENCE)
+    assert "swordfish" not in str(run.outputs["first"]) + str(run.outputs["last"])
+
+
+def test_nothing_to_reject_is_said(flow: DagFlow) -> None:
+    """`reject` of a run that has ended says so, as the other controls do."""
+    run = flow.run(asking(flow, True), view=False).approve().wait(PATIENCE)
+    with pytest.raises(InvalidState, match=r"has ended \(completed\): there is nothing to reject"):
+        run.reject()
 
 
 def test_no_is_an_answer(flow: DagFlow) -> None:

@@ -216,16 +216,17 @@ def proposal_json(plan: Plan) -> Any:
         return None
 
 
-def proposal_form(plan: Plan) -> dict[str, Any]:
+def proposal_form(plan: Plan) -> Form:
     """What is asked about a proposal: whether to go on so, or with another plan."""
     field: dict[str, Any] = {
         "title": _TITLE,
         "description": "The steps, to be changed before they are added.",
     }
+    defaults = {}
     if (given := proposal_json(plan)) is not None:
-        field["default"] = given
+        field["default"] = defaults["plan"] = given
     schema = {"type": "object", "properties": {"plan": field}, "additionalProperties": False}
-    return {"question": _question(plan), "schema": schema}
+    return Form(_question(plan), schema, defaults, decision=True)
 
 
 def asks_for_plan(form: Form | None) -> bool:

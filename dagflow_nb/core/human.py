@@ -23,21 +23,30 @@ def resume(s: State, message: m.Resume) -> None:
     if message.branch_id is not None:
         branches.resume(s, message.branch_id, message.answers, message.by)
     else:
-        if not message.answers:
+        if not message.answers and not any((message.own or EMPTY).values()):
             _time_is_over(s)
         if s.ending is None:
-            _resume_all(s, message.answers, message.by)
+            _resume_all(s, message)
     spending.check(s)
 
 
-def _resume_all(s: State, answers: Mapping[str, Any], by: str | None) -> None:
+def _resume_all(s: State, message: m.Resume) -> None:
     if RUN in s.pauses:
-        branches.resume_run(s, answers, by)
+        branches.resume_run(s, _answers_for(message, RUN), message.by)
     if s.held:
         rerun.run_again(s, [s.nodes[id] for id in s.held], cascade=True)
     for root in list(s.pauses):
-        if root in s.pauses and root != RUN:
-            branches.resume(s, root, answers, by)
+        if root in s.pauses and root != RUN and _goes_on(s, message, root):
+            branches.resume(s, root, _answers_for(message, root), message.by)
+
+
+def _answers_for(message: m.Resume, root: str) -> Mapping[str, Any]:
+    return message.answers if message.own is None else message.own.get(root, EMPTY)
+
+
+def _goes_on(s: State, message: m.Resume, root: str) -> bool:
+    """Whether a branch goes on with the run: what was asked, but not answered, waits."""
+    return message.own is None or root in message.own or s.pauses[root].form is None
 
 
 def _time_is_over(s: State) -> None:

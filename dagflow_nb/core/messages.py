@@ -287,12 +287,17 @@ class PauseRun:
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """A branch, or with None the run and all its branches, goes on with these answers."""
+    """A branch, or with None the run and all its branches, goes on with these answers.
+
+    `own`: what goes on with the run, each with the answers that are for it; what is not named there goes on
+    only where nothing is asked. None: everything, with `answers`.
+    """
 
     at: float
     branch_id: str | None = None
     answers: Mapping[str, Any] = EMPTY
     by: str | None = None
+    own: Mapping[str, Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,11 +258,14 @@ class Form:
 
     `question` is the text to show; `schema` a JSON schema of the answers (None: anything goes);
     `defaults` the answers that AUTOPILOT gives, None where the schema declares no complete set.
+    `decision`: who goes on with the whole run has not answered it; that takes its branch's name, or one of
+    its answers.
     """
 
     question: str = ""
     schema: Mapping[str, Any] | None = None
     defaults: Mapping[str, Any] | None = None
+    decision: bool = False
 
 
 @quick

@@ -835,7 +835,7 @@ def test_a_plan_that_its_process_built_survives(tmp_path: Path) -> None:
     with open_flow() as flow:
         flow.run("agent", view=False)
     with open_flow() as flow:
-        run = flow.resume(view=False)
+        run = flow.resume(view=False, approved=True)
         assert run.success and run.outputs["double"]["result"] == 8
 
 
@@ -847,6 +847,69 @@ def test_nobody_to_ask_takes_the_proposal(flow: DagFlow) -> None:
         run = flow.resume(run, view=False)
     assert list(run.result) == ["done"]
     assert all(event["automatic"] for event in run.events(kind="BranchResumed")["data"])
+
+
+def gates(flow: DagFlow, **planner: Any) -> Workflow:
+    """Two planners' nodes, `a` and `b`, each with a plan of its own."""
+
+    @flow.action
+    def think(goal: int, history: Any = ()) -> Any:
+        return {"said": history[0]["outputs"]} if history else {"steps": [step(n=goal)]}
+
+    flow.planner(think, gate=True, **planner)
+    workflow = Workflow("gates")
+    workflow.add(think, id="a", goal=1)
+    workflow.add(think, id="b", goal=100)
+    return workflow
+
+
+def test_each_gate_opens_for_its_own_plan(flow: DagFlow) -> None:
+    """One `approve()` for several proposals adds each as it was proposed; one that is named goes alone."""
+    run = flow.run(gates(flow), view=False)
+    assert run.approve().wait().result == {
+        "a_2": {"said": {"result": 2}},
+        "b_2": {"said": {"result": 200}},
+    }
+    run = flow.run("gates", view=False)
+    run.approve("b").wait()
+    assert run.status == "paused" and ids(run) == ["a", "b", "double", "b_2"]
+    assert run.outputs["double"]["result"] == 200
+
+
+def test_going_on_with_a_run_opens_no_gate(flow: DagFlow) -> None:
+    """A run that is resumed as a whole waits on for its proposal, also with another budget or after a pause;
+    naming the branch, or an answer, approves it."""
+    for answer in ({"branch": "plan"}, {"approved": True}, {"plan": {"steps": [step(n=1)]}}):
+        run = flow.run(gated(flow), view=False)
+        for again in (
+            lambda run: flow.resume(run, view=False),
+            lambda run: flow.resume(run, view=False, config={"max_nodes": 9}),
+            lambda run: run.resume().wait(),
+            lambda run: run.pause().resume().wait(),
+            lambda run: flow.resume(run.pause().wait(), view=False),
+        ):
+            again(run)
+            assert run.status == "paused" and ids(run) == ["plan"]
+            assert run.proposal is not None and [one.branch_id for one in run.waiting] == ["plan"]
+        flow.resume(run, view=False, **answer)
+        assert ids(run) == ["plan", "double", "plan_2"] and run.outputs["double"]["result"] == 2
+
+
+def test_what_else_waits_goes_on_without_the_gate(flow: DagFlow) -> None:
+    """A branch that was paused, and one that asks with a default, go on; the proposal beside them waits."""
+
+    @flow.on_run_started
+    def hold() -> Any:
+        return PauseBranch("other", "lunch")
+
+    workflow = gated(flow)
+    workflow.add("double", id="other", n=4)
+    workflow.add("double", id="asked", n=5, ask={"sure": True})
+    run = flow.run(workflow, view=False)
+    assert {one.branch_id for one in run.waiting} == {"plan", "other", "asked"}
+    flow.resume(run, view=False)
+    assert run.status == "paused" and [one.branch_id for one in run.waiting] == ["plan"]
+    assert run.outputs["other"]["result"] == 8 and run.outputs["asked"]["result"] == 10
 
 
 def test_a_plan_without_a_proposal_is_refused(flow: DagFlow) -> None:

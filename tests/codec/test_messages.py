@@ -102,7 +102,7 @@ DEFS = (
         inputs={"condition": Ref("all", ("ok",))},
         over={"then": ("all",), "otherwise": ("rows", "rows2")},
         cache=True,
-        ask=Form(),
+        ask=Form(decision=True),
     ),
 )
 COMMANDS: tuple[Any, ...] = (
@@ -160,6 +160,7 @@ INPUTS: tuple[Any, ...] = (
     m.PauseRun(AT, "why", "user"),
     m.Resume(AT, "a", {"ok": True, "when": datetime(2024, 1, 1)}, "user"),
     m.Resume(AT),
+    m.Resume(AT, by="user", own={"": {}, "a": {"when": datetime(2024, 1, 1)}}),
     m.CancelRun(AT, "why", "user"),
     m.Interrupt(AT),
     m.FailRun(AT, "no disk"),

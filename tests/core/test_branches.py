@@ -205,6 +205,17 @@ def test_the_clock_goes_on_while_nobody_holds_the_run() -> None:
         assert d.states["b"] == "running" and d.node("b").human == expected
 
 
+def test_each_branch_gets_its_own_answers() -> None:
+    """A run goes on with what is named, each with its own; else only where nothing was asked."""
+    d = Driver(node("b", ask=FORM), node("c", ask=FORM), node("d"), node("e", "d"))
+    d.apply(m.PauseBranch("e"))
+    d.end("d")
+    assert d.s.status is RunStatus.PAUSED
+    d.reopen(m.Resume(d.at, own={"b": {"n": 1}}))
+    assert d.started.keys() == {"b", "e"} and d.states["c"] == "paused"
+    assert d.node("b").human == {"n": 1} and d.node("e").human is None and d.s.human == {"n": 1}
+
+
 def test_no_to_a_node_that_asks_cancels_it() -> None:
     """`approved=False` is a no to the node itself; where its form has that field it is one of the answers."""
     d = Driver(node("b", ask=Form("?")), node("c", "b"), node("x"))
