@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .actions import InputError
 from .agents.rounds import in_last_round, without_told
-from .core.model import NodeOutput, NodeStatus, Ref, RunStatus, map_refs
+from .core.graph import Node
+from .core.model import EMPTY, NodeOutput, NodeStatus, Ref, RunStatus, iter_refs, map_refs
 from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
 from .runtime.attempts import user_traceback
 from .runtime.growth import GraphView
@@ -185,16 +186,19 @@ def error_of(
         if "timeout_seconds" in text:
             return ExecutionTimeout(f"{text}; go on with flow.resume()", run=run, report=report)
         return NodeExecutionError("", text, run=run, report=report)
-    cause = exceptions.get(culprit_of(scheduler, node_id))
-    error = NodeExecutionError(node_id, text, run=run, report=report, **_advice(scheduler, cause))
+    culprit = culprit_of(scheduler, node_id)
+    cause = exceptions.get(culprit)
+    error = NodeExecutionError(node_id, text, run=run, report=report, **_advice(scheduler, culprit, cause))
     if cause is not None:
         error.__cause__ = cause
         error.action_traceback = user_traceback(cause)
     return error
 
 
-def _advice(scheduler: Any, cause: BaseException | None) -> dict[str, str]:
+def _advice(scheduler: Any, culprit: str, cause: BaseException | None) -> dict[str, str]:
     """What to do about a node that failed, where it is not the action that is to be mended."""
+    if (advice := _to_planner(scheduler, scheduler.nodes[culprit])) is not None:
+        return {"advice": advice}
     if not isinstance(cause, InputError) or cause.node_id not in scheduler.nodes:
         return {}
     value = scheduler.nodes[cause.node_id].spec.inputs.get(cause.parameter)
@@ -203,6 +207,20 @@ def _advice(scheduler: Any, cause: BaseException | None) -> dict[str, str]:
     name = str(value.path[0])
     start = f"flow.run({scheduler.dag_name!r}, {name}=...)"
     return {"advice": f"start again with {start}, or with flow.fork(inputs={{{name!r}: ...}})"}
+
+
+def _to_planner(scheduler: Any, node: Node) -> str | None:
+    """What to do where a node looks for a planner's answer in its first plan; None where it does not."""
+    graph = GraphView(scheduler, Values(scheduler.nodes, EMPTY))
+    for ref in iter_refs((node.spec.inputs, node.spec.over, node.spec.result)):
+        latest = in_last_round(ref, graph).target
+        if latest != ref.target and f"{str(ref)!r} is not there" in (node.error or ""):
+            return (
+                f"{ref.target!r} is a planner's, asked again since: run.result and "
+                f"run.outputs[{latest!r}] have what it returned last; what is to use its answer "
+                f"belongs into its plan, as a step"
+            )
+    return None
 
 
 def culprit_of(scheduler: Any, id: str) -> str:

@@ -133,9 +133,10 @@ class Preview:
 
     def _of_action(self, node: Node) -> Row:
         spec = node.spec
+        if (missing := self._missing(node)) is not None:
+            return missing
         action = self._action(spec.action)
-        if action is None:
-            return self._missing(node)
+        assert action is not None
         running = self._running(node)
         policy = policy_of(spec, action)
         if running and policy.on and self._may_be_known(action):
@@ -162,9 +163,17 @@ class Preview:
         node.status = NodeStatus.CACHED
         return False, "cached", f"computed {_ago(now - known.made_at)} ago by run {known.run_id}"
 
-    def _missing(self, node: Node) -> Row:
-        name = node.spec.action
-        return False, "action not found", str(ActionNotFound(name, self._session.registry, node.id))
+    def _missing(self, node: Node) -> Row | None:
+        """What is said of a node whose action is not there, or one that this needs; None if all are."""
+        name, registry = node.spec.action, self._session.registry
+        action = self._action(name)
+        needed = (name,) if action is None else prepare.needed_by(action)
+        lacking = [name for name in needed if name not in registry]
+        return (
+            (False, "action not found", str(ActionNotFound(lacking[0], registry, node.id)))
+            if lacking
+            else None
+        )
 
     def _action(self, name: str) -> Any:
         found: NodeAction | None = self._session.registry.get(name)
@@ -244,8 +253,8 @@ class Preview:
 
     def _look_at_map(self, node: Node) -> None:
         action = self._action(node.spec.action) if node.spec.result is None else None
-        if action is None and node.spec.result is None:
-            self.rows[node.id] = self._missing(node)
+        if node.spec.result is None and (missing := self._missing(node)) is not None:
+            self.rows[node.id] = missing
             return
         running = self._running(node)
         if running:

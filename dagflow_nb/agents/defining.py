@@ -67,8 +67,9 @@ class Agents(Definitions):
         endpoint; None: `OPENAI_BASE_URL`, else OpenAI's. `api_key`: None takes `OPENAI_API_KEY`; an endpoint
         of your own may need none. The key is in no database, log, repr or error. `system`: what the model is
         told first. `output`: a pydantic model that the answer has to be. `tools`: what the model is offered,
-        as names of actions or as functions (plain ones are registered); `flow.tools`: all that there are. A
-        planner of it runs these and no other action, without `tools=` none.
+        as names of actions (that there have to be when a run starts) or as functions (plain ones are
+        registered); `flow.tools`: all that there are when it is asked. A planner of it runs these and no
+        other action, without `tools=` none.
 
         Inputs: `prompt` (a text), or `messages` (a conversation, such as the output `messages` of an earlier
         node), or both; `history` (steps that a planner has run). Outputs: `text`; `messages`, the whole
@@ -90,7 +91,7 @@ class Agents(Definitions):
         from .client import RETRY_ON
         from .llm import LanguageModel  # pydantic's models of messages come in only here
 
-        given = () if tools is None else (tools,) if isinstance(tools, str) else tuple(tools)
+        given = () if tools is None else (tools,) if isinstance(tools, str) else tools
         session = self._session
         made = LanguageModel(
             name,
@@ -99,7 +100,8 @@ class Agents(Definitions):
             api_key=api_key,
             system=system,
             output=output,
-            tools=tuple(map(self._tool_name, given)),
+            # the flow's tools are all that there are when the model is asked
+            tools=given if isinstance(given, Tools) else tuple(map(self._tool_name, given)),
             find=lambda tool: session.registry.need(tool),
         )
         return self._define({"retry_on": RETRY_ON}, made)

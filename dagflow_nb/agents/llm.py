@@ -10,7 +10,7 @@ import inspect
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pydantic
@@ -68,7 +68,7 @@ class LanguageModel(NodeAction):
         api_key: str | pydantic.SecretStr | None = None,
         system: str | None = None,
         output: type[pydantic.BaseModel] | None = None,
-        tools: tuple[str, ...] = (),
+        tools: Iterable[str] = (),
         find: Callable[[str], NodeAction] | None = None,
     ) -> None:
         _check("model", model, isinstance(model, str) and bool(model), "a model's name")
@@ -125,7 +125,7 @@ class LanguageModel(NodeAction):
     async def execute(self, ctx: NodeCtx) -> NodeOutput:
         """Asks the model; `text`, `messages`, `tool_calls` and `result` are the outputs."""
         messages = conversation(ctx.inputs, self.system)
-        tools = [schema(self._find.value(name), "openai") for name in self._tools]
+        tools = [schema(self._find.value(name), "openai") for name in self.offers]
         answer = await self._ask(ctx, messages, tools)
         calls = answer.calls()
         said: Message = {"role": "assistant", "content": answer.text or (None if calls else "")}
@@ -143,7 +143,7 @@ class LanguageModel(NodeAction):
     @property
     def offers(self) -> tuple[str, ...]:
         """The names of the tools that the model is offered: a planner of it may use these alone."""
-        return self._tools
+        return tuple(self._tools)
 
     @property
     def _endpoint(self) -> str:

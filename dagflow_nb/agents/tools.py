@@ -132,6 +132,10 @@ class Tools:
 
     need = __getitem__
 
+    def __reduce__(self) -> Any:
+        # for a fingerprint, and for another process: the names as they are now
+        return tuple, (tuple(self),)
+
     def __repr__(self) -> str:
         return f"<tools: {', '.join(self) or 'none yet: define one with @flow.tool'}>"
 

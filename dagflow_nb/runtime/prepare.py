@@ -127,9 +127,16 @@ def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -
         for name in names:
             if name not in actions:
                 raise ActionNotFound(name, actions, spec.id)
-            handler = getattr(settings_of(actions[name]), "failure", None)
-            if handler is not None and handler not in actions:
-                raise ActionNotFound(handler, actions, spec.id)
+            for other in needed_by(actions[name]):
+                if other not in actions:
+                    raise ActionNotFound(other, actions, spec.id)
+
+
+def needed_by(action: NodeAction) -> tuple[str, ...]:
+    """The names of the actions that an action needs: its failure's handler, the tools that it offers."""
+    handler = getattr(settings_of(action), "failure", None)
+    offered = getattr(getattr(action, "action", None), "offers", ())
+    return offered if handler is None else (handler, *offered)
 
 
 def executor_of(spec: NodeDef, settings: Mapping[str, m.ActionSettings]) -> str:

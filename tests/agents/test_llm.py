@@ -623,13 +623,40 @@ def test_wrong_inputs_are_told_before_anything_is_sent(
 
 
 def test_inputs_and_tools_that_there_are_not(flow: DagFlow) -> None:
-    """An unknown input is told at the start, an unknown tool when it is to be offered."""
+    """They are told before the run begins, by a preview too; a tool may be defined after the model."""
     flow.llm("ask", "small", base_url="http://localhost:1/v1", tools=["look_up"])
+    flow.tool(name="look_upp")(lambda name: name)
+    workflow = single(flow)
+    with pytest.raises(ActionNotFound, match=r"'ask' needs action 'look_up'.* did you mean 'look_upp'"):
+        flow.run(workflow, view=False)
+    row = flow.preview(workflow).iloc[0]
+    assert row["reason"] == "action not found" and "'look_up'" in row["detail"] and flow.runs().empty
+    flow.tool(name="look_up")(lambda name: name)
+    assert flow.preview(workflow).iloc[0]["will_run"]
     with pytest.raises(ValidationError, match="no input 'promt'"):
         flow.run(single(flow, promt="Hello?"), view=False)
-    flow.tool(name="look_upp")(lambda name: name)
-    error = failed(flow)
-    assert "look_up" in str(error) and isinstance(error.__cause__, ActionNotFound)
+
+
+def test_the_tools_of_the_flow_are_those_that_there_are_when_it_is_asked(
+    flow: DagFlow, serve: Callable[..., Endpoint]
+) -> None:
+    """One that is defined later is offered, and a planner runs it; a known answer was given without it."""
+    endpoint = serve(says("No tools."), asks(("c1", "later", {})), says("Now."))
+    agent = flow.llm("ask", "small", base_url=endpoint.url, tools=flow.tools)
+    flow.planner(agent)
+    wf = Workflow("w")
+    wf.add(agent, prompt="?", cache=True)
+    for _ in range(2):
+        assert flow.run(wf, view=False).result["text"] == "No tools." and len(endpoint.asked) == 1
+
+    @flow.tool
+    def later() -> int:
+        """A tool."""
+        return 1
+
+    run = flow.run(wf, view=False)
+    assert run.result["text"] == "Now." and list(run.nodes()["node_id"]) == ["ask", "later", "ask_2"]
+    assert [tool["function"]["name"] for tool in endpoint.asked[1]["tools"]] == ["later"]
 
 
 def test_the_documentation_is_so(

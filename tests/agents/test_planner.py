@@ -364,6 +364,34 @@ def test_a_step_that_is_not_waited_for_is_no_result(flow: DagFlow) -> None:
     assert run.result == {"double": 2, "plan_2": {"answer": 42}}
 
 
+def test_who_looks_for_an_answer_in_the_first_plan_is_told_where_it_is(tmp_path: Path) -> None:
+    """A node after the planner's, a sub-workflow's result: the error names the latest round."""
+    with DagFlow(tmp_path / "a.db", echo=False) as flow:
+        tools(flow)
+        after = agent(flow, rounds({"steps": [step(n=1)]}))
+        after.add("double", id="after", n=ref("plan.answer"))
+        run = flow.run(after, view=False, raise_on_failure=False)
+        assert "'plan.answer' is not there" in str(run.error) and "run.outputs['plan_2']" in str(run.error)
+        assert "as a step" in str(run.error) and "mend the action" not in str(run.error)
+        assert run.outputs["plan_2"] == {"answer": 1}
+        inner, outer = agent(flow, rounds({"steps": [step(n=1)]})), Workflow("outer")
+        inner.result = {"a": ref("plan.answer")}
+        outer.add(inner, id="in")
+        failed = flow.run(outer, view=False, raise_on_failure=False)
+        assert "run.outputs['in/plan_2']" in str(failed.error)
+        with DagFlow(tmp_path / "a.db", echo=False) as other:
+            assert str(other.get(run.run_id).error) == str(run.error)
+        # what fails for a reason of its own is told as such
+        own = agent(flow, rounds({"steps": [step(n=1)]}))
+
+        @flow.action
+        def breaks(n: int = 1) -> None:
+            raise RuntimeError("no")
+
+        own.add(breaks, n=ref("plan.answer"))
+        assert "mend the action" in str(flow.run(own, view=False, raise_on_failure=False).error)
+
+
 def test_one_failure_is_enough(flow: DagFlow) -> None:
     """The planner does not wait for the steps that still run, and hears of them later."""
     told: list[Any] = []
