@@ -128,9 +128,12 @@ class Agents(Definitions):
         `NodeSpec`s. A function of yours may name any action that is registered, a `flow.llm` only the tools
         that it is offered. The steps come after its node. Once they have ended, or as soon as one has failed,
         the action runs again as `ID_2`, `ID_3`, ..., with the same inputs and `history`, until it returns no
-        step, or `until(outputs)` holds of what it gave. `run.result` is then what it returned last. What the
-        workflow has after the planner's node does not wait for the steps: what is to come last belongs into
-        the plan.
+        step, or `until(outputs)` holds of what it gave. `run.result` is then what it returned last, also
+        where steps failed or went on beside.
+
+        What the workflow has after the planner's node does not wait for the steps and gets the first plan,
+        not the answer; so do a sub-workflow's result, an item of a map, and a planner whose step this one
+        is. What is to use the answer belongs into the plan, as its last step, or takes `run.result`.
 
         `history` is a list of dicts, one for each step of all rounds, in order: `id`, `action`, `inputs`
         (with references as `{"ref": "step.key"}`), `status`, and `outputs`, or `error` where it did not end
@@ -145,7 +148,8 @@ class Agents(Definitions):
         With `gate=True` each plan waits for a person: the run pauses, with `run.proposal`, until
         `run.approve()`, `run.approve(plan=edited)` or `run.reject()`, or the buttons in the live view.
 
-        Returns the hook. Another planner for the same action replaces it.
+        Returns the hook. Another planner for the same action replaces it. It is not stored: in another
+        process it is made again, as actions are defined again, before `flow.resume` or `run.approve`.
 
         >>> from dagflow_nb import DagFlow, Plan, Workflow
         >>> flow = DagFlow(":memory:", echo=False)

@@ -8,6 +8,7 @@ Function nodes become nodes, input nodes inputs of the run, output nodes the res
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from .yaml_source import read
 if TYPE_CHECKING:
     from .builder import Workflow
 
+log = logging.getLogger("dagflow_nb")
+KNOWN = "0.1"  # the version of the format
 _KINDS = ("input", "function", "output")
 _PORTS = ("source", "sourcePort", "target", "targetPort")
 RESERVED_PORT = "__result__"  # of the format: what `null` stands for inside its own tools
@@ -98,6 +101,10 @@ class _Definition:
             self._refuse(f"a definition is an object with nodes and edges, not {shorten(data)}", "nodes")
         if not isinstance(data.get("version", ""), str):
             self._refuse(f"version is a text such as '0.1.0', not {shorten(data['version'])}", "version")
+        version = data.get("version", KNOWN)
+        if version.split(".")[:2] != KNOWN.split("."):
+            text = "%sversion %s of the format is not known here, it is read as %s: look at what comes of it"
+            log.warning(text, f"{file}: " if file is not None else "", shorten(version), KNOWN)
         self.nodes: dict[int, _Node] = {}
         for position, said in enumerate(self._list(data, "nodes")):
             node = self._node(position, said)

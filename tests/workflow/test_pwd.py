@@ -385,6 +385,18 @@ def test_definitions_of_earlier_versions_load(flow: DagFlow, tmp_path: Path) -> 
     assert flow.run(Workflow.from_pwd(write(tmp_path, said)), view=False).result == 2.5
 
 
+@pytest.mark.parametrize(
+    ("version", "known"), [("0.1.7", True), ("0.1", True), ("9.0.0", False), ("0.10", False)]
+)
+def test_a_version_that_is_not_known_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, version: str, known: bool
+) -> None:
+    """It is read all the same, as far as it can be, and the log names file and version."""
+    Workflow.from_pwd(write(tmp_path, {**ARITHMETIC, "version": version}))
+    told = "\n".join(caplog.messages)
+    assert told == "" if known else f"version '{version}'" in told and ".json: " in told
+
+
 MISTAKES: list[tuple[Any, str]] = [
     ("{", "line|:1: this is no JSON"),
     ("[]", "an object with nodes and edges"),
