@@ -101,6 +101,8 @@ class Again:
             self.full.pop(node.id, None)
             self.half.pop(node.id, None)
         forget(s, self.gone)
+        for node in (*self.half.values(), *self.full.values()):
+            withdraw_question(s, node)
         for group in self.half.values():
             if group.final:
                 reopen_group(s, group)
@@ -190,6 +192,13 @@ def forget(s: State, gone: dict[str, Node]) -> None:
     s.graph.remove(gone)
     if s.stopping in gone:
         s.stopping = None
+
+
+def withdraw_question(s: State, node: Node) -> None:
+    """What a hook asked about a node's end is not to be answered any more: the node runs again."""
+    pause = s.pauses.get(node.id)
+    if node.final and pause is not None and pause.kind == "branch" and pause.form is not None:
+        branches.lift(s, node.id)
 
 
 def reset(s: State, node: Node, *, asked_for: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dagflow_nb.core import messages as m
-from dagflow_nb.core.model import NodeOutput, NodeSpec, RunStatus, When
+from dagflow_nb.core.model import Form, NodeOutput, NodeSpec, RunStatus, When
 from dagflow_nb.errors import InvalidState
 from tests.core.driver import OK, Driver, completed, everything, failed, node
 
@@ -41,6 +41,18 @@ def test_a_retry_stops_what_runs_on_old_results() -> None:
     assert d.started == {"a": 2} and d.states["r"] == "pending" and d.node("r").spent == 0
     d.run()
     assert d.starts[-3:] == [("b", 2), ("r", 2), ("p", 2)]
+
+
+def test_a_question_about_what_runs_again_is_withdrawn() -> None:
+    """What was asked about a node's end goes with it; a pause by hand, and another's question, stay."""
+    d = Driver(*CHAIN, node("x"), node("y", "x"))
+    d.end("a")
+    d.apply(m.PauseBranch("a", "good?", Form("good?")), m.PauseBranch("b", "lunch"))
+    d.end("x")
+    d.apply(m.PauseBranch("x", "good?", Form("good?")))
+    d.end("y")
+    d.reopen(m.RetryNodes(d.at, "a"))
+    assert d.started == {"a": 2} and set(d.s.pauses) == {"b", "x"} and d.node("c").pauses == {"b"}
 
 
 def test_what_was_grown_is_withdrawn_and_grown_again() -> None:
