@@ -169,7 +169,7 @@ class Run(Looking):
         """The plan of a planner with `gate=True` that waits for `approve` or `reject`, with an `estimate`.
 
         The estimate is made of how the plan's actions did before (`flow.metrics()`). Of several the first
-        one; None where none waits.
+        one (`approve()` adds them all, unless one is named); None where none waits.
         """
         proposals = self._proposals()
         for id in proposals:
@@ -396,7 +396,12 @@ class Run(Looking):
         return self.cancel(branch, reason or "rejected")
 
     def cancel(self, branch: str | None = None, reason: str | None = None) -> Run:
-        """Cancel a branch, or the whole run; what runs is stopped."""
+        """Cancel a branch, or the whole run; what runs is stopped.
+
+        A branch is all that comes after a node, or grew from it: also what follows on nodes that have ended.
+        A join that has not ended, and whose `when` can hold without the branch, goes on, and what comes after
+        it. A planner's first node with its rounds is one branch.
+        """
         self._need_branch(branch, "cancel")
         by = who()
         if branch is None:

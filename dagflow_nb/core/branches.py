@@ -1,7 +1,8 @@
 """Branches: a node with all its present and future descendants, paused, resumed or cancelled as one.
 
 Rules kept here: what runs is never paused, only what has not started; a node waits as long as any
-branch that holds it is paused; what is cancelled stays so; a branch costs its own size.
+branch that holds it is paused; what is cancelled stays so; a join that has not run goes on if its rule
+can hold without the branch; a branch costs its own size.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from .state import RUN, Pause, State
 _CAN_WAIT = frozenset({NodeStatus.PENDING, NodeStatus.RETRYING})
 # kinds of pauses in which a person is waited for
 _HUMAN = frozenset({"ask", "branch", "review", "decision"})
+_CANCELLED = (m.NodeCancelled, m.BranchCancelled)
 
 
 def pause(s: State, root: str, pause: Pause) -> None:
@@ -126,18 +128,21 @@ def cancel(s: State, root: Node, reason: str | None, by: str | None) -> None:
     """
     if root.cut:
         raise InvalidState(f"branch {root.id!r} has been cancelled already", culprit=root.id)
-    if root.id not in s.pauses and all(node.final for node in s.graph.branch(root.id)):
+    if not _goes_on(s, root):
         raise InvalidState(f"branch {root.id!r} has ended: there is nothing left to cancel", culprit=root.id)
     root.cut = True
-    stack, cut = [root], [root]
+    stack, cut, seen = [root], [root], {root.id}
     while stack:
         node = stack.pop()
-        for ids, is_child in ((node.children, True), (node.dependants, False)):
-            for id in ids:
-                other = s.nodes[id]
-                if not other.cut and (is_child or not can_hold(other, s.nodes)):
+        for id in (*node.children, *node.dependants, *s.grown.get(node.id, ())):
+            other = s.nodes.get(id)
+            if other is None or id in seen:
+                continue
+            if other.cut or other.spec.parent == node.id or _belongs(s, other):
+                seen.add(id)
+                stack.append(other)
+                if not other.cut:
                     other.cut = True
-                    stack.append(other)
                     cut.append(other)
     s.emit(m.BranchCancelled, root.id, reason, by, node=root)
     text = reason or f"branch {root.id!r} was cancelled"
@@ -150,8 +155,30 @@ def cancel(s: State, root: Node, reason: str | None, by: str | None) -> None:
             lift(s, node.id)
 
 
-def share_fate(s: State, node: Node) -> None:
-    """A new node under a paused or cancelled branch waits or is cancelled with it."""
+def _goes_on(s: State, root: Node) -> bool:
+    """Whether a branch moves, or may yet grow: hooks have not answered, or somebody is waited for."""
+    open_ends = {ask.node_id for ask in s.asks.values()} | s.pauses.keys()
+    return any(not node.final or node.id in open_ends for node in s.graph.branch(root.id))
+
+
+def _belongs(s: State, node: Node) -> bool:
+    """Whether a node after one that is cut is of the cancelled branch: it cannot do without, or has ended, so
+    that what follows it does; or it grew in the branch, as a planner's next round does."""
+    nodes = s.nodes
+    if not any(nodes[dep].cut for dep in node.spec.deps):
+        return False
+    return node.final or not can_hold(node, nodes) or _grew_in_it(s, node)
+
+
+def _grew_in_it(s: State, node: Node) -> bool:
+    """Whether a node was added by one that is cut, and depends on nothing else."""
+    above = s.nodes.get(node.added_by) if node.added_by is not None else None
+    return above is not None and above.cut and all(s.nodes[dep].cut for dep in node.spec.deps)
+
+
+def share_fate(s: State, node: Node, event: Any = None) -> None:
+    """A new node under a paused or cancelled branch waits or is cancelled with it; `event`: the one that it
+    answers. What is to follow on the cancellation itself goes on, if its rule allows it."""
     parent, nodes = node.spec.parent, s.nodes
     ids = node.spec.deps if parent is None else (*node.spec.deps, parent)
     for id in ids:
@@ -162,7 +189,9 @@ def share_fate(s: State, node: Node) -> None:
         return
     above = [nodes[id] for id in ids]
     if any(other.cut for other in above) and (
-        (parent is not None and s.nodes[parent].cut) or not can_hold(node, s.nodes)
+        (parent is not None and s.nodes[parent].cut)
+        or not can_hold(node, s.nodes)
+        or (type(event) not in _CANCELLED and _grew_in_it(s, node))
     ):
         node.cut = True
         cancel_node(s, node, "branch", "it belongs to a branch that was cancelled")

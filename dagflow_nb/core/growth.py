@@ -92,7 +92,7 @@ def grow(s: State, specs: tuple[Any, ...], context: Context, free: Mapping[str, 
     s.send(m.nodes_added(tuple(new), by, s.run_id, s.seq, s.now), None, answered)
     for node in s.graph.in_order(added) if len(added) > 1 else added:
         enroll(s, node)
-        branches.share_fate(s, node)
+        branches.share_fate(s, node, event)
     spending.count_growth(s, added)
 
 

@@ -100,7 +100,7 @@ class ResumeBranch:
 
 @dataclass(frozen=True, slots=True)
 class CancelBranch:
-    """Cancel a node and all that comes after it."""
+    """Cancel a node and all that comes after it, also through what has ended; see `Run.cancel` for joins."""
 
     branch_id: str
     reason: str | None = None

@@ -746,6 +746,74 @@ def test_a_fork_is_planned_further(flow: DagFlow) -> None:
     assert fork.outputs["plan_2"]["n"] == 1 and fork.parent_run_id == run.run_id
 
 
+# --- its branch -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("after", ["the plan", "a round"])
+def test_cancelling_the_first_node_ends_the_agent(flow: DagFlow, after: str) -> None:
+    """Whether its steps are under way, or those of a later round: nothing of it goes on."""
+    started, go_on = threading.Event(), threading.Event()
+
+    @flow.action
+    def hold() -> None:
+        started.set()
+        assert go_on.wait(20)
+
+    wait = {"steps": [step("hold")]}
+    earlier = [] if after == "the plan" else [{"steps": [step(n=1), step(n=2)]}]
+    run = flow.start(agent(flow, rounds(*earlier, wait)), view=False)
+    assert started.wait(20)
+    before = ids(run)
+    run.cancel("plan", reason="enough")
+    go_on.set()
+    run.wait()
+    states = dict(zip(run.nodes()["node_id"], run.nodes()["status"], strict=True))
+    assert ids(run) == before and states["hold"] == "cancelled"
+    assert run.status == "completed" and not run.events(kind="CommandRejected").size
+
+
+def test_cancelling_the_first_node_stops_its_next_round(flow: DagFlow) -> None:
+    """Also while it is asked again, and while a plan of a later round waits."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def script(history: Any) -> Any:
+        if history:
+            started.set()
+            assert go_on.wait(20)
+        return {"steps": [step(n=1)]}
+
+    run = flow.start(agent(flow, script), view=False)
+    assert started.wait(20)
+    run.cancel("plan")
+    go_on.set()
+    run.wait()
+    assert ids(run) == ["plan", "double", "plan_2"] and run.nodes()["status"].iloc[2] == "cancelled"
+
+    run = flow.run(agent(flow, lambda history: {"steps": [step(n=1)]}, gate=True), view=False)
+    run.approve().wait()
+    assert [one.branch_id for one in run.waiting] == ["plan_2"]
+    run.cancel("plan").wait()
+    assert run.status == "completed" and not run.waiting and run.proposal is None
+    assert ids(run) == ["plan", "double", "plan_2"]
+
+
+def test_a_step_that_is_cancelled_is_told_of(flow: DagFlow) -> None:
+    """The agent goes on without it, until its first node is cancelled."""
+    started, go_on = threading.Event(), threading.Event()
+
+    @flow.action
+    def hold() -> None:
+        started.set()
+        assert go_on.wait(20)
+
+    run = flow.start(agent(flow, rounds({"steps": [step("hold")]}, {"steps": [step(n=1)]})), view=False)
+    assert started.wait(20)
+    run.cancel("hold")
+    go_on.set()
+    run.wait()
+    assert ids(run) == ["plan", "hold", "plan_2", "double", "plan_3"] and run.result == {"answer": 2}
+
+
 # --- the gate ---------------------------------------------------------------------------------------
 
 
@@ -938,6 +1006,18 @@ def test_what_else_waits_goes_on_without_the_gate(flow: DagFlow) -> None:
     flow.resume(run, view=False)
     assert run.status == "paused" and [one.branch_id for one in run.waiting] == ["plan"]
     assert run.outputs["other"]["result"] == 8 and run.outputs["asked"]["result"] == 10
+
+
+def test_a_retry_at_a_gate_asks_anew(flow: DagFlow) -> None:
+    """The old proposal is withdrawn, and one answer to the new one is enough."""
+    plans = [{"steps": [step(n=1)]}, {"steps": [step(n=2)]}]
+    workflow = agent(flow, lambda history: None if history else plans.pop(0), gate=True)
+    run = flow.run(workflow, view=False)
+    flow.retry(run, node="plan", view=False)
+    assert run.status == "paused" and run.attempts()["node_id"].to_list() == ["plan", "plan"]
+    assert run.proposal is not None and run.proposal.steps["double"].inputs == {"n": 2}
+    run.approve().wait()
+    assert run.success and run.outputs["double"]["result"] == 4
 
 
 def test_a_plan_without_a_proposal_is_refused(flow: DagFlow) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dagflow_nb.core import messages as m
@@ -112,6 +114,48 @@ def test_additions_under_a_cancelled_branch_are_cancelled() -> None:
     d.apply(m.AddNode(NodeSpec("a", id="x", deps=["b"])),
             m.AddNode(NodeSpec("a", id="y", deps=["b", "c"], when="all_done")))  # fmt: skip
     assert d.states["x"] == "cancelled" and d.states["y"] == "pending"
+
+
+def test_a_cancel_reaches_beyond_what_has_ended() -> None:
+    """What follows a join that has run is of the branch; a join that has not run goes on."""
+    d = Driver(node("a"), node("x"), node("j", "a", "x", when=When.ALL_DONE), node("c", "j"),
+               node("k", "c", "x", when=When.ALL_DONE), node("l", "k"))  # fmt: skip
+    d.end("a")
+    d.end("x")
+    d.end("j")
+    d.apply(m.CancelBranch("a", "no use"))
+    assert d.states["c"] == "cancelled" and m.CancelAttempt("c", 1, "no use") in d.effects
+    assert d.states["k"] == "running" and d.states["l"] == "pending"
+    d.apply(m.AddNode(NodeSpec("a", id="late", deps=["j"])))
+    assert d.states["late"] == "cancelled"
+
+
+def test_what_grew_in_a_branch_is_cancelled_with_it() -> None:
+    """Also where its rule would hold, and below a branch that was cancelled before; a join of what grew with
+    something else goes on, and so does what answers the cancellation itself."""
+    cancelled: Any = (m.NodeCompleted, m.NodeCancelled)
+    d = Driver(node("a"), node("b", "a"), node("x"), listens=lambda event: isinstance(event, cancelled))
+    d.end("a")
+    d.answer(m.NodeCompleted)
+    d.apply(m.CancelBranch("b"))
+    d.answer(m.NodeCancelled, m.AddNode(NodeSpec("a", id="instead", deps=["b"], when="all_done")))
+    assert d.states["instead"] == "running"
+    d.end("instead")
+    rounds = [NodeSpec("a", id=id, deps=deps, when="all_done")
+              for id, deps in {"own": ["instead"], "both": ["instead", "x"]}.items()]  # fmt: skip
+    d.answer(m.NodeCompleted, *map(m.AddNode, rounds))
+    assert d.states["own"] == "running"
+    d.apply(m.CancelBranch("a"))
+    assert (d.states["own"], d.states["both"]) == ("cancelled", "pending")
+
+
+def test_an_answer_that_comes_after_the_cancel_changes_nothing() -> None:
+    """A branch whose hooks have not answered can be cancelled, though all of it has ended."""
+    d = Driver(node("a"), listens=completed)
+    d.end("a")
+    d.apply(m.CancelBranch("a"))
+    d.answer(m.NodeCompleted, m.AddNode(NodeSpec("a", id="next", when="all_done")))
+    assert not d.rejections() and d.states["next"] == "cancelled"
 
 
 def test_cancelling_lifts_the_pauses_inside() -> None:
