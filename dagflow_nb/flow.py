@@ -346,14 +346,14 @@ class DagFlow(Agents, Records, Forks, Blocking):
     def _resume_stored(
         self, run: Run, branch: str | None, answers: Mapping[str, Any], **settings: Any
     ) -> Run:
-        clock = self._session.clock
-        models = run._models()
+        clock, models = self._session.clock, run._models()
         if answers:
             load_checker()  # here, not on the loop that all runs share
 
         def then(loaded: Loaded) -> list[m.Input]:
             scheduler, at = loaded.scheduler, clock.now()
             check_given_again(loaded, settings.get("inputs"), self._session.codec)
+            self._need_planners(scheduler)
             if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED):
                 if branch is not None or answers:
                     checked_resume(scheduler, branch, answers, models, at)

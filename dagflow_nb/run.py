@@ -168,13 +168,15 @@ class Run(Looking):
     def proposal(self) -> Plan | None:
         """The plan of a planner with `gate=True` that waits for `approve` or `reject`, with an `estimate`.
 
-        The estimate is made of how the plan's actions did before (`flow.metrics()`). Of several the first
-        one (`approve()` adds them all, unless one is named); None where none waits.
+        One that cannot be read any more (its actions have changed since) has no steps, and a `problem`. The
+        estimate is made of how the plan's actions did before (`flow.metrics()`). Of several the first one
+        (`approve()` adds them all, unless one is named); None where none waits.
         """
         proposals = self._proposals()
         for id in proposals:
             plan = proposals.plan(id)
-            plan.estimate = estimate(plan, self._flow._history.metrics())
+            if plan.problem is None:
+                plan.estimate = estimate(plan, self._flow._history.metrics())
             return plan
         return None
 

@@ -13,6 +13,7 @@ from ..hooks import EventHook, make_hook
 from ..runtime.session import Session
 from ..workflow.builder import Workflow
 from .planner import KINDS, Planner, planner_gave_up
+from .rounds import need_planners
 from .tools import Tools, make_tool
 
 if TYPE_CHECKING:
@@ -182,6 +183,9 @@ class Agents(Definitions):
                 session.hooks.discard(hook)
         session.hooks.add(make_hook(made, kinds=KINDS))
         return made
+
+    def _need_planners(self, scheduler: Any) -> None:
+        need_planners(scheduler, (hook.name for hook in self._session.hooks))
 
 
 def _planner_action(session: Session, action: Any) -> str:

@@ -62,7 +62,8 @@ class Plan:
     those of `Workflow`: handles and `ref("step.key")` lead from step to step, `ref("node.key")` and `after=` to
     nodes that the run has already. Steps that depend on no other one come after the node whose event is
     answered, unless they say what they come `after`. An id that nobody chose and that is taken in the run
-    becomes the next free one. `estimate` is what a proposal may take (`run.proposal`), else None.
+    becomes the next free one. `estimate` is what a proposal may take (`run.proposal`), else None; `problem` why
+    a proposal cannot be read any more (its actions have changed since), else None.
 
     >>> plan = Plan()
     >>> rows = plan.add("fetch", source="backup")
@@ -78,6 +79,7 @@ class Plan:
         self._workflow = Workflow("plan")
         self._unnamed: dict[str, None] = {}
         self.estimate: Estimate | None = None
+        self.problem: str | None = None
 
     add = _builds(Workflow.add)
     map = _builds(Workflow.map)
@@ -89,6 +91,13 @@ class Plan:
         for step in steps:
             plan._workflow.adopt(step)
         plan._unnamed.update(dict.fromkeys(unnamed))
+        return plan
+
+    @classmethod
+    def unreadable(cls, problem: str) -> Plan:
+        """What stands for a proposal that cannot be read any more; it is refused where it would be added."""
+        plan = cls()
+        plan.problem = problem
         return plan
 
     def parts(self) -> tuple[tuple[NodeDef, ...], tuple[str, ...]]:
@@ -156,7 +165,9 @@ class Plan:
         return id in self._workflow.nodes
 
     def __eq__(self, other: object) -> bool:
-        return self._workflow == other._workflow if isinstance(other, Plan) else NotImplemented
+        if not isinstance(other, Plan):
+            return NotImplemented
+        return self._workflow == other._workflow and self.problem == other.problem
 
     __hash__ = object.__hash__
 
@@ -164,6 +175,8 @@ class Plan:
         return _rebuild, (*self.parts(), self._workflow.functions, self.estimate)
 
     def __repr__(self) -> str:
+        if self.problem is not None:
+            return f"<Plan that cannot be read any more: {self.problem}>"
         told = f" ({self.estimate})" if self.estimate is not None else ""
         return f"<Plan: {', '.join(self.steps) or 'no steps'}{told}>"
 
@@ -187,6 +200,9 @@ class Plan:
         What nobody chose of their ids is left to be settled when they are added. `root`: the node that the
         first steps come after in any case; then all ids that are taken are replaced.
         """
+
+        if self.problem is not None:
+            raise ValidationError(f"this plan cannot be read any more: {self.problem}", culprit="plan")
 
         def bound(ref: Ref) -> Ref:
             with suppress(ValidationError):  # whoever adds it says what there is

@@ -30,19 +30,18 @@ from ..core.messages import (
 )
 from ..core.model import Form, NodeDef, NodeStatus, When
 from ..errors import DagError, ValidationError, shorten
-from ..hooks import EventHook, HookContext
+from ..hooks import EventHook, HookContext, SomeFailed
 from ..hooks.calling import caller
 from .history import entries, is_call, refused
 from .plan import Plan
 from .plan_schema import GIVE_UP
 from .reading import read_plan_of
-from .rounds import Rounds, hook_name
+from .rounds import PLAN, Rounds, hook_name
 
 KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
 REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
 MOST_REFUSED = 3
 """How many plans in a row may be wrong; the next one is the last."""
-_TITLE = "plan"
 _ENDED_WITH = ("run", "deadline")  # the causes of a cancellation that ends the run
 
 
@@ -77,10 +76,20 @@ class Planner(EventHook):
             node = rounds.node(event.node.node_id) if event.node is not None else None
         if node is None or node.cause in _ENDED_WITH or not rounds.concern(node):
             return []
+        try:
+            return await self._answer(rounds, node, event)
+        except Exception as error:
+            raise SomeFailed(
+                self._stopped(rounds, node, event, error), [(f"after {node.id!r}", error)]
+            ) from None
+
+    async def _answer(self, rounds: Rounds, node: Node, event: Any) -> list[Any]:
         if isinstance(event, BranchResumed):
-            is_open = self.is_open(rounds, node) and node.id not in node.pauses
-            is_open = is_open and not await self._is_done(node)
-            return self._decided(rounds, node, event) if is_open else []
+            if node.id in node.pauses or not self.is_open(rounds, node):
+                return []
+            # what was approved is added; a branch that somebody had paused just goes on
+            is_next = PLAN in event.answers or not await self._is_done(node)
+            return self._decided(rounds, node, event) if is_next else []
         if isinstance(event, CustomEvent):
             return self._ended(rounds, node, event) if event.name == REPLAN else []
         if rounds.is_own(node):
@@ -92,7 +101,7 @@ class Planner(EventHook):
     def is_open(self, rounds: Rounds, node: Node) -> bool:
         """Whether this is a planner's node that has ended well and of whose plan nothing was added yet."""
         done = node.outcome is not None and node.outcome.success and node.final and not node.cut
-        return self.gate and done and rounds.is_own(node) and not rounds.grown(node)
+        return done and rounds.is_own(node) and not rounds.grown(node)
 
     async def _is_done(self, node: Node) -> bool:
         assert node.outcome is not None
@@ -109,7 +118,7 @@ class Planner(EventHook):
             return commands
         # somebody may have paused this very branch: now it waits for an answer
         first = [ResumeBranch(node.id)] if node.id in node.pauses else []
-        return [*first, PauseBranch(node.id, _question(plan), proposal_form(plan))]
+        return [*first, _asking(node, plan, _question(plan))]
 
     def plan_of(self, rounds: Rounds, node: Node) -> Plan:
         """What the planner's node proposes; `ValidationError` where it is wrong."""
@@ -134,21 +143,45 @@ class Planner(EventHook):
     def _decided(self, rounds: Rounds, node: Node, event: BranchResumed) -> list[Any]:
         """Somebody has approved the proposal, perhaps with another plan in its place."""
         try:
-            plan = self.plan_of(rounds, node)
-            given = event.answers.get("plan")
-            if given is not None and given != proposal_json(plan):
-                plan = self.edited(rounds, given)
-            return self.checked(rounds, node, plan) if plan else []
+            return self.decided(rounds, node, event.answers.get(PLAN))
         except DagError as wrong:
-            return [PauseBranch(node.id, str(wrong), proposal_form(plan))]
+            return [_asking(node, self.readable(rounds, node), str(wrong))]
 
-    def edited(self, rounds: Rounds, given: Any) -> Plan:
-        """A plan that somebody gives in place of a proposal: a `Plan`, or its JSON."""
-        return (
-            given
-            if isinstance(given, Plan)
-            else Plan.from_json(given, self._registry(), nodes=rounds.graph.nodes)
+    def decided(self, rounds: Rounds, node: Node, given: Any) -> list[AddNodes]:
+        """What adds the proposal, or what was `given` in its place: a `Plan`, or its JSON.
+
+        `ValidationError` where that is wrong, or the proposal cannot be added any more.
+        """
+        proposed = self.readable(rounds, node) if given is not None else self.plan_of(rounds, node)
+        if given is None or (proposed is not None and given == proposal_json(proposed)):
+            plan = proposed
+        elif isinstance(given, Plan):
+            plan = given
+        else:
+            plan = Plan.from_json(given, self._registry(), nodes=rounds.graph.nodes)
+        return [] if plan is None or not (plan or plan.problem) else self.checked(rounds, node, plan)
+
+    def readable(self, rounds: Rounds, node: Node) -> Plan | None:
+        """What is proposed; None where that cannot be read any more, as its actions have changed."""
+        try:
+            return self.plan_of(rounds, node)
+        except Exception:  # it is told when somebody approves it
+            return None
+
+    def _stopped(self, rounds: Rounds, node: Node, event: Any, error: Exception) -> list[Any]:
+        """The planner itself has failed: the run does not end as if its agent had come to an end."""
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(event, BranchResumed):
+            return [_asking(node, self.readable(rounds, node), f"the planner failed: {why}")]
+        planner = node if rounds.is_own(node) else rounds.planner_of(node) or rounds.mended_in(node)
+        if planner is None or rounds.next(planner) is not None:
+            return []
+        text = (
+            f"the planner of {self.action!r} failed after {node.id!r} ({why}): mend it (until=, or what the "
+            f"action gives), define it again with flow.planner(), then go on with "
+            f"flow.retry(node={planner.id!r})"
         )
+        return [self._give_up(rounds, planner, text)]
 
     def _refused(self, rounds: Rounds, node: Node, error: str) -> list[Any]:
         """The plan is wrong: the action is told so, but not for ever."""
@@ -216,23 +249,22 @@ def proposal_json(plan: Plan) -> Any:
         return None
 
 
-def proposal_form(plan: Plan) -> Form:
+def _asking(node: Node, plan: Plan | None, question: str) -> PauseBranch:
+    """The pause until somebody has decided on a proposal; None: on one that cannot be read any more."""
+    return PauseBranch(node.id, question, proposal_form(plan, question))
+
+
+def proposal_form(plan: Plan | None, question: str) -> Form:
     """What is asked about a proposal: whether to go on so, or with another plan."""
     field: dict[str, Any] = {
-        "title": _TITLE,
+        "title": PLAN,
         "description": "The steps, to be changed before they are added.",
     }
     defaults = {}
-    if (given := proposal_json(plan)) is not None:
-        field["default"] = defaults["plan"] = given
-    schema = {"type": "object", "properties": {"plan": field}, "additionalProperties": False}
-    return Form(_question(plan), schema, defaults, decision=True)
-
-
-def asks_for_plan(form: Form | None) -> bool:
-    """Whether a form is that of a proposal."""
-    schema = form.schema if form is not None else None
-    return schema is not None and schema.get("properties", {}).get("plan", {}).get("title") == _TITLE
+    if plan is not None and (given := proposal_json(plan)) is not None:
+        field["default"] = defaults[PLAN] = given
+    schema = {"type": "object", "properties": {PLAN: field}, "additionalProperties": False}
+    return Form(question, schema, defaults, decision=True)
 
 
 def _question(plan: Plan) -> str:

@@ -11,8 +11,8 @@ from ..errors import DagError, InvalidState, ValidationError
 from ..hooks import Hook
 from ..runtime.growth import GraphView
 from .plan import Estimate, Plan
-from .planner import Planner, asks_for_plan, proposal_json
-from .rounds import Rounds
+from .planner import Planner
+from .rounds import Rounds, asks_for_plan
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,9 +40,12 @@ class Proposals:
         return iter(self._open)
 
     def plan(self, id: str) -> Plan:
-        """What is proposed."""
+        """What is proposed; a plan without steps, with what is wrong, where that cannot be read any more."""
         planner, rounds, node = self._open[id]
-        return planner.plan_of(rounds, node)
+        try:
+            return planner.plan_of(rounds, node)
+        except Exception as wrong:
+            return Plan.unreadable(str(wrong))
 
     def only(self, run_id: str) -> str:
         """The one that waits; `InvalidState` where it is none, or several."""
@@ -62,19 +65,25 @@ class Proposals:
     def checked(self, branch: str | None, answers: Mapping[str, Any]) -> dict[str, Any]:
         """The answers, after a look at the plan among them that is to take a proposal's place.
 
-        `ValidationError` for one that is wrong.
+        `ValidationError` for one that is wrong, and for a proposal that cannot be added any more.
         """
+        given, approved = answers.get("plan"), answers.get("approved")
         for id in self._open if branch is None else [branch]:
-            if id not in self._open or answers.get("plan") is None:
+            if id not in self._open or approved is False:
                 continue
+            if branch is None and given is None and approved is None:
+                continue  # the proposal waits on
             planner, rounds, node = self._open[id]
-            given = answers["plan"]
-            if given == proposal_json(self.plan(id)):
-                continue
             try:
-                planner.checked(rounds, node, planner.edited(rounds, given))
+                planner.decided(rounds, node, given)
             except DagError as wrong:
-                raise ValidationError(str(wrong), culprit="plan", fields={"plan": str(wrong)}) from None
+                text = str(wrong)
+                if given is None:
+                    text = (
+                        f"what {id!r} proposes cannot be added any more: {text} "
+                        f"(give another plan, run.approve({id!r}, plan=...), or run.reject({id!r}))"
+                    )
+                raise ValidationError(text, culprit="plan", fields={"plan": text}) from None
         return dict(answers)
 
 

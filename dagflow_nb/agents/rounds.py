@@ -12,14 +12,19 @@ from typing import Any
 
 from ..actions import HISTORY
 from ..core.graph import Node
-from ..core.model import NodeStatus, Ref
+from ..core.model import Form, NodeStatus, Ref, RunStatus
+from ..errors import InvalidState
 from .history import entries
 from .plan_schema import GIVE_UP
+
+_HOOK = "planner "
+_RUN_AGAIN = (NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED)
+PLAN = "plan"  # the one field, and its title, of the form that asks about a proposal
 
 
 def hook_name(action: str) -> str:
     """What the planner of an action is called among the hooks."""
-    return f"planner {action!r}"
+    return f"{_HOOK}{action!r}"
 
 
 def in_last_round(ref: Ref, graph: Any) -> Ref:
@@ -49,6 +54,30 @@ def without_told(leaves: Iterable[Node], graph: Any) -> list[Node]:
         return asked_again[planner.id]
 
     return [node for node in leaves if not is_told(node)]
+
+
+def asks_for_plan(form: Form | None) -> bool:
+    """Whether a form is that of a proposal."""
+    schema = form.schema if form is not None else None
+    return schema is not None and schema.get("properties", {}).get(PLAN, {}).get("title") == PLAN
+
+
+def need_planners(scheduler: Any, hooks: Iterable[str]) -> None:
+    """`InvalidState` where the rounds of a run go on by a planner that is not among these hooks."""
+    known = set(hooks)
+    missing = {pause.by: id for id, pause in scheduler.pauses.items() if asks_for_plan(pause.form)}
+    again = _RUN_AGAIN if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED) else ()
+    for node in scheduler.nodes.values():
+        if not node.final or node.status in again or node.ended in scheduler.asks:
+            missing.setdefault(node.by, node.id)
+    for by, id in missing.items():
+        if by is not None and by not in known and by.startswith(_HOOK):
+            action = by.removeprefix(_HOOK)
+            raise InvalidState(
+                f"the planner of {action} is not defined here, and without it nothing follows {id!r}: run "
+                f"flow.planner({action}, ...) as it was, then go on",
+                culprit=action.strip("'"),
+            )
 
 
 class Rounds:

@@ -22,10 +22,12 @@ from dagflow_nb import (
     OnFailure,
     PauseBranch,
     Plan,
+    ResumeBranch,
     ValidationError,
     Workflow,
     ref,
 )
+from dagflow_nb.testing import Gate
 
 Script = Callable[[tuple[dict[str, Any], ...]], Any]
 
@@ -202,11 +204,19 @@ def test_until_does_not_hold_the_loop(flow: DagFlow) -> None:
     assert threads[0].startswith("dagflow-hook")
 
 
-def test_an_error_in_until_is_a_failing_hook(flow: DagFlow) -> None:
-    """It is told with its name, and the run goes on without steps."""
-    run = flow.run(agent(flow, rounds({"steps": [step(n=1)]}), until=lambda out: out["nowhere"]), view=False)
+def test_an_error_in_until_fails_the_run(flow: DagFlow) -> None:
+    """It is told with its name as a hook's, and again once mended the planner goes on from where it was."""
+    script = rounds({"steps": [step(n=1)]})
+    workflow = agent(flow, script, until=lambda out: out["nowhere"])
+    run = flow.run(workflow, view=False, raise_on_failure=False)
     (event,) = run.events(kind="HookFailed")["data"]
     assert event["hook"] == "planner 'plan'" and "nowhere" in event["error"]
+    assert run.status == "failed" and "flow.retry(node='plan')" in str(run.error)
+    agent(flow, script)
+    flow.retry(run, "plan_2", view=False, raise_on_failure=False)
+    assert run.status == "failed"  # the node that told of it has nothing to run
+    agent(flow, rounds({"steps": [step(n=1)]}))
+    assert flow.retry(run, "plan", view=False).result == {"answer": 1}
 
 
 def test_maps_are_steps_too(flow: DagFlow) -> None:
@@ -885,6 +895,79 @@ def test_another_plan_takes_the_place_of_the_proposal(flow: DagFlow) -> None:
         and run.outputs["double"]["result"] == 2
     )
     assert dict(run._state()[0].human)["approved"] is True
+
+
+def test_a_proposal_that_cannot_be_read_any_more_says_so(flow: DagFlow) -> None:
+    """Its actions have changed since: approving says what is wrong, and another plan may take its place."""
+    run = flow.run(agent(flow, rounds({"steps": [step(n=1)]}), gate=True), view=False)
+
+    @flow.tool
+    def double(number: int) -> int:
+        return 2 * number
+
+    stale = run.proposal
+    assert stale is not None and not stale and "needs the input 'number'" in repr(stale)
+    for branch in (None, "plan"):
+        with pytest.raises(ValidationError, match="cannot be added any more"):
+            run.approve(branch)
+    with pytest.raises(ValidationError, match="cannot be read any more"):
+        run.approve(stale)
+    assert run.status == "paused" and ids(run) == ["plan"]
+    run.approve("plan", plan={"steps": [step(number=4)]}).wait()  # type: ignore[arg-type]  # its JSON
+    assert run.outputs["double"]["result"] == 8
+
+
+def test_a_proposal_is_added_by_a_planner_made_anew(flow: DagFlow) -> None:
+    """Whether it has a gate or not, and whatever its `until` says now: it was approved."""
+    for changed in ({}, {"gate": True, "until": lambda outputs: True}):
+        workflow = gated(flow)
+        run = flow.run(workflow, view=False)
+        flow.planner("plan", **changed)  # type: ignore[arg-type]  # settings
+        assert run.proposal is not None
+        run.approve().wait()
+        assert "double" in ids(run) and run.status == "completed"
+
+
+def test_an_error_in_until_leaves_a_proposal_waiting(flow: DagFlow) -> None:
+    """A branch that is resumed without an answer is asked about again, with what went wrong."""
+    run = flow.run(gated(flow), view=False)
+    flow.planner("plan", until=lambda outputs: outputs["nowhere"], gate=True)
+    run.apply(ResumeBranch("plan")).wait()
+    assert run.status == "paused" and "nowhere" in str(run.waiting[0].reason) and run.proposal is not None
+    flow.planner("plan", gate=True)
+    run.approve().wait()
+    assert "double" in ids(run)
+
+
+def test_rounds_need_their_planner(tmp_path: Path) -> None:
+    """A run whose proposal, or whose open steps, a planner is to go on with waits until that is defined."""
+
+    def open_flow() -> DagFlow:
+        flow = DagFlow(tmp_path / "runs.db", echo=False)
+        tools(flow)
+        flow.action(lambda goal=3, history=(): {"answer": len(history)}, name="plan")
+        return flow
+
+    with DagFlow(tmp_path / "runs.db", echo=False) as flow:
+        tools(flow)
+        waiting = flow.run(gated(flow), view=False).run_id
+    gate = Gate()
+    with DagFlow(tmp_path / "runs.db", echo=False) as flow:
+        flow.action(lambda n: gate.hold(), name="double")
+        broken = flow.start(agent(flow, rounds({"steps": [step(n=1)]})), view=False)
+        gate.wait_for(1)
+        flow.close()
+        gate.open()
+    with open_flow() as flow:
+        for id in (waiting, broken.run_id):
+            run = flow.get(id)
+            for go_on in (run.resume, run.approve, lambda run=run: flow.resume(run, view=False)):
+                with pytest.raises(InvalidState, match=r"of .plan. is not defined here.*flow\.planner"):
+                    go_on()
+            assert run.status in ("paused", "interrupted")
+        flow.planner("plan")
+        assert flow.resume(broken.run_id, view=False).result == {"answer": 1}
+        assert flow.get(waiting).approve().wait().result == {"answer": 1}
 
 
 def test_a_rejected_plan_cancels_the_branch(flow: DagFlow) -> None:
