@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .agents.plan import Plan
 from .agents.proposal import Proposals, estimate
+from .agents.steps import check_plan
 from .answers import checked_resume, commands_in, need_node
 from .core import messages as m
 from .core.model import RunStatus
@@ -432,9 +433,15 @@ class Run(Looking):
         return self._flow._fork(self, Wanted(at, node, inputs, outputs))
 
     def apply(self, *commands: Any) -> Run:
-        """Apply commands to the run: what is refused is reported as `CommandRejected`."""
+        """Apply commands to the run: what is refused is reported as `CommandRejected`.
+
+        A `Plan` whose steps have inputs that their actions do not take, or lack some, is a `ValidationError`.
+        """
         checked = [found for command in commands for found in commands_in(command)]
         self._need_branch(None, "change")
+        for command in checked:
+            if isinstance(command, Plan):
+                check_plan(command, self._flow._session.registry)
         by = who()
 
         def make(at: float, coordinator: RunCoordinator) -> m.Input:

@@ -21,12 +21,20 @@ from .steps import as_json
 REFUSED = "refused"
 
 
-def entries(steps: Iterable[Node]) -> list[dict[str, Any]]:
-    """The entries of a round's steps."""
-    return [_entry(step) for step in steps]
+def entries(steps: Iterable[Node], event: Any = None) -> list[dict[str, Any]]:
+    """The entries of a round's steps; what has ended after the event, if one is given, as still running."""
+    return [_entry(step, event is not None and step.final and not is_told(step, event)) for step in steps]
 
 
-def _entry(node: Node) -> dict[str, Any]:
+def is_told(step: Node, event: Any) -> bool:
+    """Whether a step has ended by an event, and not after it: hooks hear of that later.
+
+    What is skipped for a failure is so at once with it.
+    """
+    return step.final and (step.status is NodeStatus.SKIPPED or step.ended <= event.seq)
+
+
+def _entry(node: Node, runs: bool) -> dict[str, Any]:
     spec, outcome = node.spec, node.outcome
     entry = {
         "id": node.id,
@@ -38,6 +46,8 @@ def _entry(node: Node) -> dict[str, Any]:
         entry["over"] = _shown(spec.over)
     if (call := call_id(spec)) is not None:
         entry["tool_call_id"] = call
+    if runs:
+        return entry | {"status": str(NodeStatus.RUNNING)}
     if node.status is NodeStatus.RECOVERED and outcome is not None and is_call(spec) and node.error:
         entry["error"] = node.error
     elif node.status in SUCCESS_STATES and outcome is not None:

@@ -1,9 +1,9 @@
 """`Planner`: the hook that turns what an action returns into nodes, and asks it again once these have ended.
 
-Nothing is kept here: which rounds there were, and what came of them, is read from the graph each time, so
-that a run goes on rightly in another process, after a retry and in a fork. A round is a planner's node with
-what was added in answer to its end (its steps); the next round's node is what is added in answer to a step's
-end (or, where the plan was refused, to the planner's own) with an input `history`.
+Nothing that counts is kept here: which rounds there were, and what came of them, is read from the graph each
+time, so that a run goes on rightly in another process, after a retry and in a fork. A round is a planner's
+node with what was added in answer to its end (its steps); the next round's node is what is added in answer to
+a step's end (or, where the plan was refused, to the planner's own) with an input `history`.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from ..core.model import Form, NodeDef, NodeStatus, When
 from ..errors import DagError, ValidationError, shorten
 from ..hooks import EventHook, HookContext, SomeFailed
 from ..hooks.calling import caller
-from .history import entries, is_call, refused
+from .history import entries, is_call, is_told, refused
 from .plan import Plan
 from .plan_schema import GIVE_UP
 from .reading import read_plan_of
 from .rounds import PLAN, Rounds, hook_name
+from .steps import check_plan
 
 KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
 REPLAN = "replan"  # the event that a step has failed for good: what depends on it has been skipped
@@ -63,6 +64,7 @@ class Planner(EventHook):
         self.action, self._registry, self.gate = action, registry, gate
         self._until = None if until is None else caller(until)  # the user's: it must not hold the loop
         self.__name__ = hook_name(action)
+        self._open: dict[tuple[str, str], list[str]] = {}  # what may go on of rounds, to look at few steps
 
     def __repr__(self) -> str:
         return f"<planner of {self.action!r}{', with a gate' if self.gate else ''}>"
@@ -77,13 +79,13 @@ class Planner(EventHook):
         if node is None or node.cause in _ENDED_WITH or not rounds.concern(node):
             return []
         try:
-            return await self._answer(rounds, node, event)
+            return await self._answer(ctx.run_id, rounds, node, event)
         except Exception as error:
             raise SomeFailed(
                 self._stopped(rounds, node, event, error), [(f"after {node.id!r}", error)]
             ) from None
 
-    async def _answer(self, rounds: Rounds, node: Node, event: Any) -> list[Any]:
+    async def _answer(self, run_id: str, rounds: Rounds, node: Node, event: Any) -> list[Any]:
         if isinstance(event, BranchResumed):
             if node.id in node.pauses or not self.is_open(rounds, node):
                 return []
@@ -91,12 +93,12 @@ class Planner(EventHook):
             is_next = PLAN in event.answers or not await self._is_done(node)
             return self._decided(rounds, node, event) if is_next else []
         if isinstance(event, CustomEvent):
-            return self._ended(rounds, node, event) if event.name == REPLAN else []
+            return self._ended(run_id, rounds, node, event) if event.name == REPLAN else []
         if rounds.is_own(node):
             ended = isinstance(event, NodeCompleted) and event.outcome.success
             is_next = ended and not rounds.grown(node) and not await self._is_done(node)
             return self._planned(rounds, node) if is_next else []
-        return self._ended(rounds, node, event)
+        return self._ended(run_id, rounds, node, event)
 
     def is_open(self, rounds: Rounds, node: Node) -> bool:
         """Whether this is a planner's node that has ended well and of whose plan nothing was added yet."""
@@ -156,7 +158,7 @@ class Planner(EventHook):
         if given is None or (proposed is not None and given == proposal_json(proposed)):
             plan = proposed
         elif isinstance(given, Plan):
-            plan = given
+            plan = check_plan(given, self._registry())
         else:
             plan = Plan.from_json(given, self._registry(), nodes=rounds.graph.nodes)
         return [] if plan is None or not (plan or plan.problem) else self.checked(rounds, node, plan)
@@ -205,13 +207,16 @@ class Planner(EventHook):
         spec = NodeDef(id=id, action=GIVE_UP, deps=(node.id,), inputs={"error": text}, try_count=1)
         return AddNodes([spec], free={id: name})
 
-    def _ended(self, rounds: Rounds, node: Node, event: Any) -> list[Any]:
+    def _ended(self, run_id: str, rounds: Rounds, node: Node, event: Any) -> list[Any]:
         """A step has ended, or what was to mend it: the next round begins once all have, or one failed."""
         planner = rounds.planner_of(node) or rounds.mended_in(node)
-        if planner is None or planner.cut or rounds.next(planner) is not None:
+        if planner is None or planner.cut or self._is_waited_for(run_id, rounds, planner, node, event):
+            return []
+        if rounds.next(planner) is not None:
             return []
         steps = rounds.steps(planner)
-        over = [one for one in steps if rounds.is_over(one, event)]
+        # of what ended after this event its own event tells: what is added in answer to which is no chance
+        over = [one for one in steps if rounds.is_over(one, event) and is_told(one, event)]
         if calls := [one for one in over if one.status is NodeStatus.FAILED and is_call(one.spec)]:
             # what went wrong is the call's answer: models are told so, and mend it themselves
             return [SetNodeOutputs(one.id, {"error": one.error}) for one in calls]
@@ -221,8 +226,29 @@ class Planner(EventHook):
             return [EmitEvent(REPLAN, {"planner": planner.id, "failed": failed})]
         if not failed and len(over) < len(steps):
             return []
-        told = [*rounds.history(planner), *entries(steps)]
+        self._open.pop((run_id, planner.id), None)
+        told = [*rounds.history(planner), *entries(steps, event)]
         return [self._again(rounds, planner, over, told)]
+
+    def _is_waited_for(self, run_id: str, rounds: Rounds, planner: Node, node: Node, event: Any) -> bool:
+        """Whether a step has ended well while another one of its round has not, by a look at few of them.
+
+        What is kept are the steps that have not been seen to end: each is looked at once, so that the ends of
+        many cost no look at all of them each time. A round whose steps run again is looked at as a whole.
+        """
+        if node.status is NodeStatus.FAILED or rounds.planner_of(node) is not planner:
+            return False
+        key = (run_id, planner.id)
+        if key not in self._open:
+            self._open[key] = [one.id for one in rounds.steps(planner)]
+        left = self._open[key]
+        while left:
+            one = rounds.node(left[-1])
+            if one is not None and rounds.planner_of(one) is planner and not is_told(one, event):
+                return True
+            left.pop()
+        del self._open[key]
+        return False
 
     def _again(self, rounds: Rounds, node: Node, after: list[Node], history: list[Any]) -> AddNodes:
         """What adds the node of the next round, set as the one before."""

@@ -15,8 +15,10 @@ from typing import Any
 from ..core.model import NodeOutput, NodeSpec
 from ..errors import ValidationError, shorten
 from .plan import Plan
+from .steps import check_plan, json_in
 
 CALL = "tool_call"  # the tag of a node that is a tool call; with a colon before the call's id, if it has one
+_TO_END = '(to end, give {"steps": []}, or the answer as a dict: {"answer": ...})'
 _BLOCKS = frozenset({"text", "thinking", "redacted_thinking", "reasoning", "message"})
 _SETTINGS = (
     "when",
@@ -47,15 +49,23 @@ def read_plan_of(outcome: NodeOutput, registry: Any, nodes: Iterable[str]) -> Pl
     if found is None:
         return Plan()
     if isinstance(found, Plan):
-        return found
+        return check_plan(found, registry)
     if isinstance(found, str | Mapping):
-        return Plan.from_json(found, registry, nodes=nodes)
+        try:
+            return Plan.from_json(found, registry, nodes=nodes)
+        except ValidationError as wrong:
+            if isinstance(found, Mapping) or wrong.culprit not in ("plan", "steps"):
+                raise
+            raise ValidationError(f"{wrong.message} {_TO_END}", culprit="plan") from None
     if all(isinstance(one, NodeSpec) for one in found):
-        return _of_specs(found)
+        return check_plan(_of_specs(found), registry)
     calls = calls_in(found)
     if calls is None:
+        is_bare = all(isinstance(one, Mapping) and "action" in one for one in found)
+        hint = ': write {"steps": [...]} around these steps' if is_bare else ""
         raise ValidationError(
-            f"a planner's action returns a Plan, its JSON, tool calls or NodeSpecs, not {shorten(found)}",
+            f"a planner's action returns a Plan, its JSON, tool calls or NodeSpecs, not {shorten(found)}"
+            f"{hint} {_TO_END}",
             culprit="plan",
             value=found,
         )
@@ -75,6 +85,8 @@ def _said(outcome: NodeOutput) -> Any:
         return None
     if outcome.returned == "value":
         value = _plain(outcome.outputs["result"])
+        if isinstance(value, str):
+            value = _of_text(value)
         return _in_mapping(value) if isinstance(value, Mapping) else _listed(value)
     return _in_mapping(outcome.outputs)
 
@@ -113,9 +125,18 @@ def _plain(value: Any) -> Any:
     return dump(mode="json") if callable(dump) and not isinstance(value, type) else value
 
 
+def _of_text(text: str) -> Any:
+    """What a text stands for that is a JSON object without steps, as is given as a dict; else the text."""
+    try:
+        found = json.loads(json_in(text))
+    except (ValueError, RecursionError):
+        return text
+    return found if isinstance(found, dict) and "steps" not in found else text
+
+
 def _is_plan(text: str) -> bool:
     """Whether a text is meant as a plan, and no answer in words."""
-    begin = text.lstrip()
+    begin = json_in(text).lstrip()
     return begin.startswith(("{", "```")) and '"steps"' in begin
 
 

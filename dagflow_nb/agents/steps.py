@@ -14,17 +14,17 @@ from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
-from ..actions import FunctionAction, InputError
+from ..actions import FunctionAction, InputError, as_action
 from ..core.model import NodeDef, Ref, iter_refs, map_refs, with_edges
-from ..errors import ValidationError, did_you_mean, shorten
+from ..errors import NodeAlreadyExists, ValidationError, did_you_mean, shorten
 from ..workflow.check import problems
 from .plan import Plan, after_of
-from .plan_schema import known_actions
+from .plan_schema import GIVE_UP, known_actions
 
 _FORM = '{"steps": [{"action": "NAME", "id": "ID", "after": ["ID"], "inputs": {"NAME": VALUE}}]}'
 _SETTINGS = ("when", "timeout", "try_count", "on_failure", "failure", "cache", "executor", "tags")
 _KEYS = ("action", "id", "after", "inputs", "over", "limit", *_SETTINGS)
-_FENCE = re.compile(r"\s*```[a-zA-Z]*\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*\s*\n(.*?)\n?\s*```", re.DOTALL)
 _DEFAULTS = {field.name: field.default for field in fields(NodeDef)}
 
 
@@ -77,7 +77,9 @@ class _Mistakes:
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> bool:
         if isinstance(error, ValidationError):
-            if type(error) is ValidationError:
+            if type(error) is NodeAlreadyExists:
+                self.found.append(NodeAlreadyExists(error.node_id, "give one of these steps another id"))
+            elif type(error) is ValidationError:
                 self.of_step(error.message, error.culprit)
             else:
                 self.found.append(error)
@@ -96,16 +98,26 @@ class _Mistakes:
             )
 
 
+def json_in(text: str) -> str:
+    """The part of a text that is meant as JSON: what stands between its code fences, if it has any."""
+    found: list[str] = [] if text.lstrip().startswith(("{", "[")) else _FENCE.findall(text)
+    plans = [block for block in found if '"steps"' in block]
+    return next(iter(plans or found), text)
+
+
 def _steps_of(given: Any) -> list[Any]:
     if isinstance(given, str):
-        fenced = _FENCE.fullmatch(given)
         try:
-            given = json.loads(fenced[1] if fenced else given)
+            given = json.loads(json_in(given))
         except json.JSONDecodeError as bad:
             text = f"the plan is no JSON ({bad.msg} in line {bad.lineno}, column {bad.colno}): write {_FORM}"
             raise ValidationError(text, culprit="plan") from None
         except RecursionError:
             raise ValidationError("the plan is nested too deeply", culprit="plan") from None
+    if isinstance(given, list | tuple) and given and all(isinstance(one, Mapping) for one in given):
+        raise ValidationError(
+            f'a plan is {_FORM}: write {{"steps": [...]}} around this list', culprit="steps"
+        )
     if not isinstance(given, Mapping) or not isinstance(given.get("steps"), list | tuple):
         raise ValidationError(f"a plan is {_FORM}, not {shorten(given)}", culprit="steps")
     for key in given:
@@ -124,7 +136,8 @@ def _add(plan: Plan, step: Any, registry: Any, note: Any) -> None:
         raise ValidationError(f"it has no action: {_listed(registry)}", culprit="action")
     action = step["action"]
     if not isinstance(action, str) or action not in registry:
-        hint = did_you_mean(action, registry) if isinstance(action, str) else _listed(registry)
+        names = _names(registry)
+        hint = did_you_mean(action, names) if isinstance(action, str) else _listed(registry)
         note(f"there is no action {shorten(action)}: {hint}", action)
     id, after = step.get("id"), step.get("after") or ()
     if id is not None and not isinstance(id, str):
@@ -137,7 +150,7 @@ def _add(plan: Plan, step: Any, registry: Any, note: Any) -> None:
     inputs, over = _with_refs(dict(inputs)), _with_refs(step.get("over"))
     settings = {key: step[key] for key in _SETTINGS if step.get(key) is not None}
     if isinstance(action, str) and action in registry:
-        _check_inputs(registry, action, inputs, over, note)
+        _check_inputs(registry.need(action), inputs, over, note)
     build: Any = plan.add if over is None else plan.map
     if over is not None:
         settings |= {"over": over, "limit": step.get("limit")}
@@ -147,8 +160,13 @@ def _add(plan: Plan, step: Any, registry: Any, note: Any) -> None:
 
 
 def _listed(registry: Iterable[str]) -> str:
-    names = ", ".join(map(repr, list(registry)[:20]))
+    names = ", ".join(map(repr, _names(registry)[:20]))
     return f"write one of {names}" if names else "there are no actions"
+
+
+def _names(registry: Iterable[str]) -> list[str]:
+    """The actions that a plan may use."""
+    return [name for name in registry if name != GIVE_UP]
 
 
 def _with_refs(value: Any) -> Any:
@@ -164,13 +182,31 @@ def _with_refs(value: Any) -> Any:
     return [_with_refs(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _check_inputs(registry: Any, name: str, inputs: dict[str, Any], over: Any, note: Any) -> None:
+def check_plan(plan: Plan, registry: Any) -> Plan:
+    """A plan that was built, after a look at what JSON is looked at for when it is read.
+
+    `ValidationError` tells all that is wrong with the inputs of its steps. Actions that are not in the
+    registry are left to the run, which may know them.
+    """
+    wrong, functions = _Mistakes(), plan._workflow.functions
+    for number, (id, step) in enumerate(plan.steps.items(), 1):
+        if step.kind == "workflow" or step.result is not None:
+            continue
+        with wrong.noted(number, {"id": id}):
+            if step.action in functions:
+                _check_inputs(as_action(functions[step.action]), dict(step.inputs), step.over, wrong.of_step)
+            elif step.action in registry:
+                _check_inputs(registry.need(step.action), dict(step.inputs), step.over, wrong.of_step)
+    wrong.tell()
+    return plan
+
+
+def _check_inputs(action: Any, inputs: dict[str, Any], over: Any, note: Any) -> None:
     """Note inputs that are missing, that nobody takes, and values that are known not to fit."""
-    action = registry.need(name)
     given = [{**inputs, **(over if isinstance(over, Mapping) else {})}]
     if isinstance(over, list):
         given = [{**inputs, **row} for row in over if isinstance(row, Mapping)]
-    elif isinstance(over, Ref):
+    elif over is not None and not isinstance(over, Mapping):
         given = []  # its rows say what the items get
     told: dict[str, Any] = {}
     for names in given:

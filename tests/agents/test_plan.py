@@ -217,6 +217,30 @@ def test_a_chosen_id_stays_though_its_plan_has_free_ones() -> None:
     assert [spec.id for spec in command.specs] == ["make", "mine"]
 
 
+def test_an_applied_plan_is_checked_at_once(flow: DagFlow, start: Workflow) -> None:
+    """Inputs that its actions do not take, of functions too, and values that do not fit are all told."""
+
+    def half(n: int) -> float:
+        return n / 2
+
+    @flow.on_completed(node="make")
+    def hold(node: Any) -> Any:
+        return PauseBranch("make")
+
+    run = flow.run(start, view=False)
+    plan = Plan()
+    plan.add("count", row=[1])
+    plan.add(half, n="many", id="h")
+    plan.map("count", over={"rows": [[1], 2]}, skale=2)
+    plan.map("count", over=ref("make.rows"), id="later")
+    plan.add("anything", whatever=1)
+    with pytest.raises(ValidationError) as raised:
+        run.apply(plan)
+    for text in ("needs the input 'rows'", "no parameter 'row'", "no parameter 'skale'", "step 'h'"):
+        assert text in str(raised.value)
+    assert "later" not in str(raised.value) and list(run.nodes()["node_id"]) == ["make"]
+
+
 # --- JSON -----------------------------------------------------------------------------------------
 
 
@@ -317,6 +341,26 @@ def test_the_actions_come_from_a_registry(flow: DagFlow) -> None:
     for wrong in (None, ["make"], "make"):
         with pytest.raises(ValidationError, match=r"give flow\.registry"):
             Plan.from_json({"steps": []}, wrong)
+
+
+def test_json_stands_in_prose() -> None:
+    """The block between code fences that has the steps is the plan, whatever is said around it."""
+    block = '```json\n{"steps": [{"action": "count", "inputs": {"rows": [1]}}]}\n```'
+    said = f"Here it is:\n{block}\nIt counts.\n```\nprint('no')\n```"
+    assert list(Plan.from_json(said, registry)) == ["count"]
+    with pytest.raises(ValidationError, match="no JSON"):
+        Plan.from_json("Here it is.", registry)
+
+
+def test_mistakes_are_told_in_terms_of_the_plan(flow: DagFlow) -> None:
+    """Neither the builder behind it nor an action of the planner itself is named."""
+    flow.planner("make")
+    with pytest.raises(NodeAlreadyExists) as raised:
+        Plan.from_json({"steps": [{"action": "anything", "id": "a"}] * 2}, flow.registry)
+    assert str(raised.value) == "there is already a node 'a': give one of these steps another id"
+    with pytest.raises(ValidationError) as wrong:
+        Plan.from_json({"steps": [{"action": "zzz"}, {"id": "b"}]}, flow.registry)
+    assert "'count'" in str(wrong.value) and "gave_up" not in str(wrong.value)
 
 
 def test_several_mistakes_are_told_together() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import subprocess
 import sys
 import threading
@@ -27,7 +29,8 @@ from dagflow_nb import (
     Workflow,
     ref,
 )
-from dagflow_nb.testing import Gate
+from dagflow_nb.agents.rounds import Rounds
+from dagflow_nb.testing import Gate, replay
 
 Script = Callable[[tuple[dict[str, Any], ...]], Any]
 
@@ -72,6 +75,12 @@ def rounds(*answers: Any) -> Script:
 def step(action: str = "double", **given: Any) -> dict[str, Any]:
     named = {key: given.pop(key) for key in ("id", "after", "over") if key in given}
     return {"action": action, **named, "inputs": given}
+
+
+def with_wrong_input() -> Plan:
+    plan = Plan()
+    plan.add("double", m=1)
+    return plan
 
 
 @pytest.fixture
@@ -164,6 +173,8 @@ def test_all_forms_of_a_plan_are_taken(flow: DagFlow, answer: Any, call: str | N
         Plan(),
         {"steps": []},
         {"answer": 4},
+        '{"answer": 4}',
+        'That is it: ```json\n{"answer": 4}\n```',
         42,
         {"text": "{4}", "messages": [], "tool_calls": []},
     ],
@@ -217,6 +228,52 @@ def test_an_error_in_until_fails_the_run(flow: DagFlow) -> None:
     assert run.status == "failed"  # the node that told of it has nothing to run
     agent(flow, rounds({"steps": [step(n=1)]}))
     assert flow.retry(run, "plan", view=False).result == {"answer": 1}
+
+
+def test_many_steps_cost_no_look_at_all_of_them_each(flow: DagFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many a plan has, each step is looked at a few times, in whatever order they end."""
+    looks = [0]
+    of_round = Rounds.planner_of
+
+    def counted(rounds: Rounds, step: Any) -> Any:
+        looks[0] += 1
+        return of_round(rounds, step)
+
+    monkeypatch.setattr(Rounds, "planner_of", counted)
+    grown = Rounds.grown
+
+    def all_counted(rounds: Rounds, node: Any) -> Any:
+        found = grown(rounds, node)
+        looks[0] += len(found)
+        return found
+
+    monkeypatch.setattr(Rounds, "grown", all_counted)
+    many = 300
+    run = flow.run(agent(flow, rounds({"steps": [step(n=20) for _ in range(many)]})), view=False)
+    assert run.result == {"answer": many} and looks[0] < 20 * many
+
+
+def test_the_next_round_follows_the_step_that_ended_last(flow: DagFlow, tmp_path: Path) -> None:
+    """However late hooks answer for the one before, so that a replay has the very same plan."""
+    slowly = True
+    first_has_ended = threading.Event()
+
+    @flow.tool
+    def late() -> bool:
+        return first_has_ended.wait(20)
+
+    @flow.on_completed(node="double")
+    async def hold(ctx: Any) -> None:
+        first_has_ended.set()
+        while slowly and ctx.graph.status("late") != "completed":
+            await asyncio.sleep(0.001)
+
+    workflow = agent(flow, rounds({"steps": [step(n=1), step("late")]}))
+    run = flow.run(workflow, view=False)
+    assert run.nodes().set_index("node_id").loc["plan_2", "added_by"] == "late"
+    fixture = run.to_fixture(tmp_path / "run.json")
+    slowly = False
+    assert replay(flow, fixture).success
 
 
 def test_maps_are_steps_too(flow: DagFlow) -> None:
@@ -471,6 +528,12 @@ def test_the_failure_policy_is_kept(flow: DagFlow, policy: OnFailure) -> None:
         ({"steps": [{"action": "duoble"}]}, "did you mean 'double'"),
         ("not JSON", "no JSON"),
         ([OPENAI | {"function": {"name": "double", "arguments": "{"}}], "are no JSON"),
+        ("The answer is 42.", 'to end, give {"steps": []}'),
+        ([step(n=1)], 'write {"steps": [...]} around these steps'),
+        (json.dumps([step(n=1)]), 'write {"steps": [...]} around this list'),
+        (with_wrong_input(), "has no parameter 'm'"),
+        ([NodeSpec("double", inputs={"m": 1})], "needs the input 'n'"),
+        ([NodeSpec("double", inputs={"n": "many"})], "takes int, not 'many'"),
         ([3, 4], "returns a Plan, its JSON, tool calls or NodeSpecs"),
         ([NodeSpec("nowhere")], "'nowhere', which is not defined"),
         ([NodeSpec("double", inputs={"n": ref("nowhere.n")})], "names no node"),
