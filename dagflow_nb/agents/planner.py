@@ -8,7 +8,6 @@ a step's end (or, where the plan was refused, to the planner's own) with an inpu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -24,19 +23,19 @@ from ..core.messages import (
     NodeCompleted,
     NodeFailed,
     NodeSkipped,
-    PauseBranch,
     ResumeBranch,
     SetNodeOutputs,
 )
-from ..core.model import Form, NodeDef, NodeStatus, When
-from ..errors import DagError, ValidationError, shorten
+from ..core.model import NodeDef, NodeStatus, When
+from ..errors import DagError, ValidationError
 from ..hooks import EventHook, HookContext, SomeFailed
 from ..hooks.calling import caller
+from .gate import PLAN, asking, json_of, question_of
 from .history import entries, is_call, is_told, refused
 from .plan import Plan
 from .plan_schema import GIVE_UP
 from .reading import read_plan_of
-from .rounds import PLAN, Rounds, hook_name
+from .rounds import Rounds, hook_name
 from .steps import check_plan
 
 KINDS = (NodeCompleted, NodeFailed, NodeSkipped, NodeCancelled, BranchResumed, CustomEvent)
@@ -47,7 +46,7 @@ _ENDED_WITH = ("run", "deadline")  # the causes of a cancellation that ends the 
 
 
 def planner_gave_up(error: str) -> None:
-    """Fails: a planner has given one wrong plan after the other."""
+    """Fails: a planner has given one wrong plan after the other, or it has failed itself."""
     raise ValidationError(error, culprit="plan")
 
 
@@ -120,7 +119,7 @@ class Planner(EventHook):
             return commands
         # somebody may have paused this very branch: now it waits for an answer
         first = [ResumeBranch(node.id)] if node.id in node.pauses else []
-        return [*first, _asking(node, plan, _question(plan))]
+        return [*first, asking(node, plan, question_of(plan))]
 
     def plan_of(self, rounds: Rounds, node: Node) -> Plan:
         """What the planner's node proposes; `ValidationError` where it is wrong."""
@@ -147,7 +146,7 @@ class Planner(EventHook):
         try:
             return self.decided(rounds, node, event.answers.get(PLAN))
         except DagError as wrong:
-            return [_asking(node, self.readable(rounds, node), str(wrong))]
+            return [asking(node, self.readable(rounds, node), str(wrong))]
 
     def decided(self, rounds: Rounds, node: Node, given: Any) -> list[AddNodes]:
         """What adds the proposal, or what was `given` in its place: a `Plan`, or its JSON.
@@ -155,7 +154,7 @@ class Planner(EventHook):
         `ValidationError` where that is wrong, or the proposal cannot be added any more.
         """
         proposed = self.readable(rounds, node) if given is not None else self.plan_of(rounds, node)
-        if given is None or (proposed is not None and given == proposal_json(proposed)):
+        if given is None or (proposed is not None and given == json_of(proposed)):
             plan = proposed
         elif isinstance(given, Plan):
             plan = check_plan(given, self._registry())
@@ -174,7 +173,7 @@ class Planner(EventHook):
         """The planner itself has failed: the run does not end as if its agent had come to an end."""
         why = f"{type(error).__name__}: {error}"
         if isinstance(event, BranchResumed):
-            return [_asking(node, self.readable(rounds, node), f"the planner failed: {why}")]
+            return [asking(node, self.readable(rounds, node), f"the planner failed: {why}")]
         planner = node if rounds.is_own(node) else rounds.planner_of(node) or rounds.mended_in(node)
         if planner is None or rounds.next(planner) is not None:
             return []
@@ -265,38 +264,6 @@ class Planner(EventHook):
             item=None,
         )
         return AddNodes([spec], free={id: name})
-
-
-def proposal_json(plan: Plan) -> Any:
-    """A proposal as JSON values; None where it has no such form."""
-    try:
-        return json.loads(plan.to_json(indent=None))
-    except ValidationError:
-        return None
-
-
-def _asking(node: Node, plan: Plan | None, question: str) -> PauseBranch:
-    """The pause until somebody has decided on a proposal; None: on one that cannot be read any more."""
-    return PauseBranch(node.id, question, proposal_form(plan, question))
-
-
-def proposal_form(plan: Plan | None, question: str) -> Form:
-    """What is asked about a proposal: whether to go on so, or with another plan."""
-    field: dict[str, Any] = {
-        "title": PLAN,
-        "description": "The steps, to be changed before they are added.",
-    }
-    defaults = {}
-    if plan is not None and (given := proposal_json(plan)) is not None:
-        field["default"] = defaults[PLAN] = given
-    schema = {"type": "object", "properties": {PLAN: field}, "additionalProperties": False}
-    return Form(question, schema, defaults, decision=True)
-
-
-def _question(plan: Plan) -> str:
-    names = ", ".join(plan)
-    steps = f"{len(plan)} step{'s'[len(plan) == 1 :]}"
-    return f"Add {steps}? {names if len(names) <= 200 else shorten(names, 200)}"
 
 
 def _offered(registry: ActionRegistry, planner: str) -> ActionRegistry:

@@ -10,9 +10,10 @@ from ..core.model import NodeDef
 from ..errors import DagError, InvalidState, ValidationError
 from ..hooks import Hook
 from ..runtime.growth import GraphView
+from .gate import asks_for_plan
 from .plan import Estimate, Plan
 from .planner import Planner
-from .rounds import Rounds, asks_for_plan
+from .rounds import Rounds
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,14 +12,14 @@ from typing import Any
 
 from ..actions import HISTORY
 from ..core.graph import Node
-from ..core.model import Form, NodeStatus, Ref, RunStatus
+from ..core.model import NodeStatus, Ref, RunStatus
 from ..errors import InvalidState
+from .gate import asks_for_plan
 from .history import entries
 from .plan_schema import GIVE_UP
 
 _HOOK = "planner "
 _RUN_AGAIN = (NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED)
-PLAN = "plan"  # the one field, and its title, of the form that asks about a proposal
 
 
 def hook_name(action: str) -> str:
@@ -54,12 +54,6 @@ def without_told(leaves: Iterable[Node], graph: Any) -> list[Node]:
         return asked_again[planner.id]
 
     return [node for node in leaves if not is_told(node)]
-
-
-def asks_for_plan(form: Form | None) -> bool:
-    """Whether a form is that of a proposal."""
-    schema = form.schema if form is not None else None
-    return schema is not None and schema.get("properties", {}).get(PLAN, {}).get("title") == PLAN
 
 
 def need_planners(scheduler: Any, hooks: Iterable[str]) -> None:
@@ -162,7 +156,10 @@ class Rounds:
         if planner.by == self.name and self._goes_on(planner):
             first, _, counted = planner.id.rpartition("_")
             number = int(counted)
-        return f"{first}_{number + 1}", first
+        number += 1
+        while f"{first}_{number}" in self.graph:  # a step may be called so
+            number += 1
+        return f"{first}_{number}", first
 
     def is_over(self, step: Node, event: Any) -> bool:
         """Whether nothing more comes of a step: it has ended, and nobody is about to mend it."""

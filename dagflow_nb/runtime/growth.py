@@ -170,7 +170,8 @@ class Growth:
             elif isinstance(spec.action, Workflow):
                 id = spec.id
                 if id is None:
-                    id = next(name for name in _names(spec.action.name) if name not in free)
+                    known = self._run.scheduler.nodes
+                    id = next(c for c in _names(spec.action.name) if c not in free and c not in known)
                     free[id] = spec.action.name
                 done += self._inlined(spec, spec.action, id)
             else:

@@ -207,6 +207,23 @@ def test_ids_are_settled_when_nodes_are_added(flow: DagFlow, start: Workflow) ->
     assert given == [{"got": 2, "counted": 2}] * plans
 
 
+def test_a_sub_workflow_without_an_id_may_name_one_before_it(flow: DagFlow, start: Workflow) -> None:
+    """What has the id that it would have is the run's node, not itself."""
+    inner = Workflow("inner", inputs=["n"])
+    inner.add("anything", id="x", n=inner.input("n"))
+
+    @flow.on_completed(node="make")
+    def first(node: Any) -> Any:
+        return NodeSpec(inner, inputs={"n": 1})
+
+    @flow.on_completed(node="inner")
+    def second(node: Any) -> Any:
+        return NodeSpec(inner, inputs={"n": ref("inner.n")})
+
+    run = flow.run(start, view=False)
+    assert run.outputs["inner_2"] == {"n": 1}
+
+
 def test_a_chosen_id_stays_though_its_plan_has_free_ones() -> None:
     """Only what nobody chose is replaced, and what names it follows."""
     plan = Plan()

@@ -320,6 +320,13 @@ def test_what_a_hook_adds_first_takes_no_id_away(flow: DagFlow) -> None:
     assert run.outputs["double_2"]["result"] == 2 and run.events(kind="CommandRejected").empty
 
 
+def test_a_step_may_be_called_as_a_later_round(flow: DagFlow) -> None:
+    """The round then has the next free id, and what is told of the step is still the step's."""
+    told: list[Any] = []
+    run = flow.run(agent(flow, rounds({"steps": [step(id="plan_2", n=4)]}), told), view=False)
+    assert ids(run) == ["plan", "plan_2", "plan_3"] and told[1][0]["outputs"] == {"result": 8}
+
+
 def test_outputs_in_history_are_references(flow: DagFlow) -> None:
     """They are stored once, by the node that gave them."""
     run = flow.run(agent(flow, rounds({"steps": [step(n=1)]})), view=False)
