@@ -397,13 +397,14 @@ class DagFlow(Agents, Records, Forks, Blocking):
     def _retry(
         self, run: Run, node: str | None, *, cascade: bool, refresh: Refresh = frozenset(), **settings: Any
     ) -> Run:
-        scheduler = run._scheduler
-        if node is not None and not need_node(scheduler.nodes, node).final:
+        scheduler, by = run._scheduler, who()
+        if node is None:
+            self._need_planners(scheduler)
+        elif not need_node(scheduler.nodes, node).final:
             raise InvalidState(
                 f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node
             )
-        by = who()
-        if node is not None:
+        else:
             refresh = refresh | {glob.escape(node), f"{glob.escape(node)}/*"}
         if run._takes_inputs():
             run._refresh(refresh)
@@ -415,8 +416,7 @@ class DagFlow(Agents, Records, Forks, Blocking):
 
     def _apply_stored(self, run: Run, make: Callable[[float, RunCoordinator], m.Input]) -> Run:
         """Give commands to a run that lies in the database."""
-        clock = self._session.clock
-        self._reopen(run, lambda loaded: [], after=lambda c: [make(clock.now(), c)])
+        self._reopen(run, lambda loaded: [], after=lambda c: [make(self._session.clock.now(), c)])
         return run
 
     def _reopen(

@@ -1021,6 +1021,8 @@ def test_rounds_need_their_planner(tmp_path: Path) -> None:
     with DagFlow(tmp_path / "runs.db", echo=False) as flow:
         tools(flow)
         waiting = flow.run(gated(flow), view=False).run_id
+        plan = rounds({"steps": [step(n=13)]})
+        unlucky = flow.run(agent(flow, plan), view=False, raise_on_failure=False).run_id
     gate = Gate()
     with DagFlow(tmp_path / "runs.db", echo=False) as flow:
         flow.action(lambda n: gate.hold(), name="double")
@@ -1035,6 +1037,11 @@ def test_rounds_need_their_planner(tmp_path: Path) -> None:
                 with pytest.raises(InvalidState, match=r"of .plan. is not defined here.*flow\.planner"):
                     go_on()
             assert run.status in ("paused", "interrupted")
+        failed = flow.get(unlucky)
+        for again in (failed.retry, failed.resume):
+            with pytest.raises(InvalidState, match="of 'plan' is not defined here"):
+                again()
+        assert failed.status == "failed"
         flow.planner("plan")
         assert flow.resume(broken.run_id, view=False).result == {"answer": 1}
         assert flow.get(waiting).approve().wait().result == {"answer": 1}
