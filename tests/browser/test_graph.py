@@ -29,6 +29,7 @@ def test_a_big_graph_folds_opens_and_is_searched(notebook):
         "    stage.nodes[f'clean-{i}'] = replace(stage.nodes[f'clean-{i}'], status='failed')\n"
         "stage.view.update(stage.take())",
     )
+    nb.page.emulate_media(reduced_motion="reduce")  # what glides can be missed by a click
     nb.run(0)
     nb.node("report").wait_for()
     assert nb.view.locator(".node").count() == 6

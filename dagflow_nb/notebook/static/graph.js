@@ -44,7 +44,7 @@ class Graph {
       const at = this.box.getBoundingClientRect();
       this.scale(event.deltaY < 0 ? 1.1 : 1 / 1.1, event.clientX - at.left, event.clientY - at.top);
     }, { passive: false });
-    this.box.addEventListener("pointerdown", (event) => this.pan(event));
+    this.box.addEventListener("pointerdown", (event) => { this.press(); this.pan(event); });
     this.watcher = new ResizeObserver(() => { if (typeof this.zoom !== "number") this.size(); });
     this.watcher.observe(this.box);
   }
@@ -58,7 +58,23 @@ class Graph {
       line("needs", "needs"), line("grown", "added while running"), line("rescue", "failure handling")));
   }
 
+  // A graph that is put in another's place between press and release would swallow the click.
+  press() {
+    this.pressed = true;
+    const over = new AbortController();
+    const release = () => {
+      over.abort();
+      setTimeout(() => { // after the click
+        this.pressed = false;
+        if (this.late) this.draw();
+      });
+    };
+    for (const end of ["pointerup", "pointercancel"]) addEventListener(end, release, { capture: true, signal: over.signal });
+  }
+
   draw() {
+    this.late = this.pressed;
+    if (this.late) return;
     const { svg: text, hidden, by } = this.view.model.get("graph");
     if (!text) return;
     this.by.value = by;
