@@ -56,7 +56,7 @@ def to_dot(drawing: Drawing) -> str:
             "rankdir": "LR",
             "compound": "true",
             "nodesep": "0.22",
-            "ranksep": "0.5",
+            "ranksep": "0.6",
             "bgcolor": PAPER,
             "fontname": "Helvetica,Arial,sans-serif",
             "fontcolor": MUTED,

@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
+from .columns import Columns
 from .dot import to_dot
 from .drawing import Drawing
 from .plain import Box, Geometry, Route, layout_plain
@@ -112,6 +113,12 @@ def _geometry(drawing: Drawing, svg: bytes, engine: str) -> Geometry:
     except (KeyError, ValueError, StopIteration) as error:
         raise EngineFailed(f"{engine} left something out: {error}") from error
     _in_order(drawing, boxes)
+    columns = Columns(drawing, boxes)
+    if columns.are_upside_down(boxes):
+        boxes = {id: Box(b.x, -b.y - b.height, b.width, b.height) for id, b in boxes.items()}
+        routes = tuple(Route(_moved(r.line, 0.0, 0.0, -1.0), _moved(r.tip, 0.0, 0.0, -1.0)) for r in routes)
+    lines = zip(drawing.lines, routes, strict=True)
+    routes = tuple(columns.route(boxes, line.tail, line.head) or route for line, route in lines)
     return _trimmed(boxes, routes, engine)
 
 
@@ -170,15 +177,14 @@ def _trimmed(boxes: dict[str, Box], routes: tuple[Route, ...], engine: str) -> G
         id: Box(round(b.x - left, 1), round(b.y - top, 1), round(b.width, 1), round(b.height, 1))
         for id, b in boxes.items()
     }
-    moved = tuple(Route(_shift(route.line, -left, -top), _shift(route.tip, -left, -top)) for route in routes)
+    moved = tuple(Route(_moved(route.line, -left, -top), _moved(route.tip, -left, -top)) for route in routes)
     return Geometry(placed, moved, round(right - left, 1), round(bottom - top, 1), engine)
 
 
-def _shift(path: str, dx: float, dy: float) -> str:
-    if not (dx or dy):
-        return path
+def _moved(path: str, dx: float, dy: float, factor: float = 1.0) -> str:
+    """The same path elsewhere; its heights times `factor` before."""
     return re.sub(
         r"(-?[\d.]+),(-?[\d.]+)",
-        lambda m: f"{float(m[1]) + dx:.1f},{float(m[2]) + dy:.1f}",
+        lambda m: f"{float(m[1]) + dx:.1f},{float(m[2]) * factor + dy:.1f}",
         path,
     )

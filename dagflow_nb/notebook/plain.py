@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from .drawing import HEAD, ICON, PAD, SMALL, TITLE, Drawing, Item
 from .style import text_width
 
-GAP_X, GAP_Y, INSET = 52.0, 16.0, 14.0
+GAP_X, GAP_Y, INSET, TIP = 52.0, 16.0, 14.0, 5.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def layout_plain(drawing: Drawing) -> Geometry:
             boxes[id] = Box(round(x, 1), round(y, 1), round(width, 1), round(height, 1))
             if drawing.items[id].shape == "group":
                 todo.append((id, x, y))
-    routes = tuple(_route(boxes[line.tail], boxes[line.head]) for line in drawing.lines)
+    routes = tuple(curve(boxes[line.tail], boxes[line.head]) for line in drawing.lines)
     whole = frames[None]
     ordered = {id: boxes[id] for id in drawing.items}
     return Geometry(ordered, routes, max(whole.width, 1.0), max(whole.height, 1.0), "plain")
@@ -224,11 +224,15 @@ def _stack(
         middles[id] -= pushed
 
 
-def _route(tail: Box, head: Box) -> Route:
+def curve(tail: Box, head: Box, start: float = float("-inf"), end: float = float("inf")) -> Route:
+    """A line that turns once, between `start` and `end`, and is level before and after."""
     x1, y1 = tail.x + tail.width, tail.y + tail.height / 2
     x2, y2 = head.x, head.y + head.height / 2
-    bend = max(18.0, min(90.0, abs(x2 - x1) / 2))
+    start, end = max(start, x1), min(end, x2 - TIP)
+    first = f"L{start:.1f},{y1:.1f}" * (start > x1)
+    bend = max(18.0, min(90.0, abs(end - start) / 2))
     return Route(
-        f"M{x1:.1f},{y1:.1f}C{x1 + bend:.1f},{y1:.1f} {x2 - bend:.1f},{y2:.1f} {x2:.1f},{y2:.1f}",
-        f"M{x2 - 5.5:.1f},{y2 - 3.5:.1f}L{x2:.1f},{y2:.1f}L{x2 - 5.5:.1f},{y2 + 3.5:.1f}",
+        f"M{x1:.1f},{y1:.1f}{first}"
+        f"C{start + bend:.1f},{y1:.1f} {end - bend:.1f},{y2:.1f} {end:.1f},{y2:.1f}L{x2:.1f},{y2:.1f}",
+        f"M{x2 - TIP:.1f},{y2 - 3.5:.1f}L{x2:.1f},{y2:.1f}L{x2 - TIP:.1f},{y2 + 3.5:.1f}",
     )
