@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -75,8 +76,11 @@ def to_dot(drawing: Drawing) -> str:
         edge_attr={"arrowsize": "0.7", "tailport": "e", "headport": "w"},
     )
     _members(graph, drawing, None, numbers)
+    lines = Counter(line.head for line in drawing.lines)
     for number, line in enumerate(drawing.lines):
-        _edges(graph, drawing, line, number, numbers)
+        # what needs one other alone stands next to that, and not before what needs it
+        weight = {"weight": "2"} if lines[line.head] == 1 else {}
+        _edges(graph, drawing, line, {"id": f"e{number}", **weight}, numbers)
     return str(graph.source)
 
 
@@ -146,14 +150,14 @@ def _label(drawing: Drawing, item: Item) -> str:
     return "".join(escaped(part) + left for part in parts)
 
 
-def _edges(graph: Any, drawing: Drawing, line: Line, number: int, numbers: dict[str, int]) -> None:
+def _edges(graph: Any, drawing: Drawing, line: Line, attrs: dict[str, str], numbers: dict[str, int]) -> None:
     """A line, as an edge between two nodes that is clipped at the borders of groups.
 
     DOT cannot point at a group. One edge, between the nodes in their middles, is drawn; invisible ones
     keep all of the one group left of all of the other.
     """
     tails, heads = [line.tail], [line.head]
-    attrs = {"id": f"e{number}", **_LINE_STYLE[line.kind]}
+    attrs |= _LINE_STYLE[line.kind]
     if drawing.items[line.tail].shape == "group":
         tails = drawing.roots_and_leaves(line.tail)[1]
         attrs["ltail"] = f"cluster_{numbers[line.tail]}"

@@ -53,6 +53,22 @@ def test_each_engine_gives_everything_a_place(rich, hostile, engine, monkeypatch
     assert clean.x > fetch.x + fetch.width
 
 
+def test_what_needs_one_node_alone_stands_next_to_it():
+    """Nodes that follow on one node stand in the column after it, though what needs them comes much later."""
+    drawing = draw(
+        run_of(
+            NodeView(id="start", action="f"),
+            NodeView(id="step", action="f", deps=("start",)),
+            NodeView(id="next", action="f", deps=("step",)),
+            *(NodeView(id=f"side{n}", action="f", deps=("start",)) for n in range(3)),
+            NodeView(id="end", action="f", deps=("next", "side0", "side1", "side2")),
+        )
+    )
+    boxes = layout(drawing).boxes
+    middle = {id: round(box.x + box.width / 2) for id, box in boxes.items()}
+    assert middle["step"] == middle["side0"] == middle["side1"] == middle["side2"] < middle["next"]
+
+
 def test_engines_are_tried_in_turn(rich, monkeypatch):
     """Without the program pygraphviz is asked, then our own layout: there is always a picture."""
     asked = []

@@ -319,7 +319,7 @@ class View {
       work += Math.max(0, sum / count - (state === "running" && started ? this.now - started : 0));
     }
     const left = work / Math.max(1, busy / elapsed);
-    setText(p.left, left < 1 ? "nearly done" : `about ${took(left < 60 ? Math.ceil(left) : left)} left`);
+    setText(p.left, left < 1 ? "nearly done" : `about ${left < 60 ? `${Math.ceil(left)} s` : took(left)} left`);
   }
 
   elapsed() {
