@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Annotated, Any
 
 import pydantic
@@ -127,6 +128,14 @@ class DagConfig(BaseModel):
     def settings(self) -> dict[str, Any]:
         """The fields that were set, as they are."""
         return {name: getattr(self, name) for name in sorted(self.model_fields_set)}
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for name in type(self).model_fields:
+            value = f"<code>{escape(shorten(getattr(self, name), 300))}</code>"
+            value = f"<b>{value}</b>" if name in self.model_fields_set else value
+            rows.append(f"<tr><th>{name}</th><td>{value}</td></tr>")
+        return f"<table><caption>DagConfig (bold: what was set)</caption>{''.join(rows)}</table>"
 
 
 def _explain(bad: pydantic.ValidationError, model: type[BaseModel]) -> ValidationError:

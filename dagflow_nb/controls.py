@@ -10,6 +10,7 @@ from typing import Any
 from .actions import ClassAction, FunctionAction
 from .core.model import RunStatus
 from .errors import DagError
+from .hooks.origin import cell_now
 from .run import Run
 from .runtime.past import Moment, moments
 from .runtime.snapshot import NodeView, Snapshot
@@ -38,7 +39,7 @@ def show_in_view(run: Run, view: bool | str) -> Any:
     controls = Controls(run)
     chosen = choose_view(view, controls, logs=controls.logs)
     if chosen is not None:
-        run._shown, run._view = True, chosen
+        run._shown_in, run._view = cell_now(), chosen
         chosen.show(controls.first_snapshot())
     return chosen
 

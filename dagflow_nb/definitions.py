@@ -19,6 +19,7 @@ from .workflow.tracing import build_from_function
 from .workflow.yaml import load_yaml_dir, load_yaml_file, load_yaml_text
 
 _SETTINGS = tuple(inspect.signature(FunctionAction).parameters)[1:]
+_FILTERS = ("node", "action", "dag", "when")
 
 
 class Definitions:
@@ -90,6 +91,11 @@ class Definitions:
         return target
 
     def _on(self, kind: Any, fn: Any, filters: dict[str, Any]) -> Any:
+        for name in filters:
+            if name not in _FILTERS:
+                raise ValidationError(
+                    f"a hook has no filter {name!r}: {did_you_mean(name, _FILTERS)}", culprit=name
+                )
         if fn is None:
             return partial(self._subscribe, (kind,), filters)
         return self._subscribe((kind,), filters, fn)

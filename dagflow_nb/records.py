@@ -52,12 +52,18 @@ class Records(Frames):
                 text = "there is no run in this database yet: flow.run() starts one"
                 raise DagNotFound("(the latest)", message=text)
             return self._run_of(found)
+        if not isinstance(run, str):
+            raise ValidationError(
+                f"a run is named by its id, its beginning, or its workflow's name, not by {shorten(run)}",
+                culprit="run",
+                value=run,
+            )
         if run in self._runs:
             return self._runs[run]
-        matches = self._store.match_run_ids(run) if isinstance(run, str) and run else []
+        matches = self._store.match_run_ids(run) if run else []
         if len(matches) == 1:
             return self._run_of(matches[0])
-        latest = self._store.latest_run_id([run]) if isinstance(run, str) else None
+        latest = self._store.latest_run_id([run])
         if latest is not None:
             return self._run_of(latest)
         if len(matches) > 1:
@@ -65,9 +71,7 @@ class Records(Frames):
                 f"{len(matches)} runs begin with {run!r}: {', '.join(matches[:5])}; write more of the id",
                 culprit=run,
             )
-        raise DagNotFound(
-            str(run), [*self._store.match_run_ids("")[:50], *self._session.workflows], what="run"
-        )
+        raise DagNotFound(run, [*self._store.match_run_ids("")[:50], *self._session.workflows], what="run")
 
     def _run_of(self, run_id: str) -> Run:
         known = self._runs.get(run_id)

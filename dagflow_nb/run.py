@@ -19,6 +19,7 @@ from .core import messages as m
 from .core.model import RunStatus
 from .core.state import OVER
 from .errors import DagError, InvalidState, ValidationError, shorten
+from .hooks.origin import Origin, cell_now
 from .looking import Looking
 from .outcomes import ExecutionReport, Outputs, error_of, report_of, result_of
 from .runtime.commands import who
@@ -50,7 +51,7 @@ class Run(Looking):
         self._lock = threading.Lock()
         self._raise = True
         self._view: Any = None
-        self._shown = False
+        self._shown_in: Origin | None = None
         if coordinator is not None:
             self._attach(coordinator)
 
@@ -258,14 +259,14 @@ class Run(Looking):
     async def stream(self) -> AsyncIterator[Any]:
         """Each event of the run, as it is driven here, until it has ended or is paused.
 
-        First those that have happened already (the last 10,000), then each as it happens, with logs,
-        progress and tokens; `event.seq` tells where in the run it is.
+        First those that have happened already (the last 10,000, and of logs, progress and tokens the last
+        1,000), then each as it happens; `event.seq` tells where in the run it is.
         """
         coordinator = self._coordinator
         if coordinator is None:
             return
         if not self._live:
-            for event in list(coordinator.watch.past):
+            for event in coordinator.watch.so_far():
                 yield event
             return
         loop = asyncio.get_running_loop()
@@ -277,7 +278,7 @@ class Run(Looking):
                 loop.call_soon_threadsafe(queue.put_nowait, event)
 
         def subscribe() -> None:
-            for event in coordinator.watch.past:
+            for event in coordinator.watch.so_far():
                 put(event)
             stops.append(coordinator.watch.listen(put))
             if coordinator.done.done():
@@ -467,8 +468,7 @@ class Run(Looking):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         text = repr(self)
-        if self._shown:
-            self._shown = False
+        if self._shown_in is not None and self._shown_in == cell_now():
             return {"text/plain": text}
         try:
             bundle = dict(self.graph()._repr_mimebundle_())

@@ -346,20 +346,38 @@ def test_deeply_nested_results_are_no_problem(flow: DagFlow) -> None:
     assert found.success and len(found.result) == 1
 
 
-@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
-def test_a_generator_as_result_is_refused_with_the_way_out(flow: DagFlow, is_async: bool) -> None:
-    """A generator or coroutine that nobody would read is an error, told apart from a failed retry."""
+def test_a_coroutine_as_result_is_refused_with_the_way_out(flow: DagFlow) -> None:
+    """A coroutine that nobody would await is an error, and no attempt follows it."""
 
     async def other() -> int:
         return 1
 
     @flow.action(retries=3)
-    def generate() -> Any:
-        return other() if is_async else (i for i in range(3))
+    def forgets() -> Any:
+        return other()
 
-    found = run(flow, single(generate))
-    assert "define the action with `async def`" in str(found.error) or "return a list" in str(found.error)
+    found = run(flow, single(forgets))
+    assert "define the action with `async def`" in str(found.error)
     assert found.snapshot().nodes[0].attempt == 1
+
+
+def test_a_generator_as_result_stays_in_memory(flow: DagFlow) -> None:
+    """The next node gets it as it is; the database says why it lacks it."""
+
+    @flow.action
+    def generate() -> Any:
+        return (i for i in range(3))
+
+    @flow.action
+    def use(numbers: Any) -> int:
+        return sum(numbers)
+
+    workflow = Workflow("w")
+    workflow.add(use, numbers=workflow.add(generate))
+    found = flow.run(workflow, view=False)
+    assert found.result == 3
+    row = found.cache().query("namespace == 'generate'").iloc[0]
+    assert row["codec"] == "memory"
 
 
 def test_retries_count_attempts_and_only_what_retry_on_names(flow: DagFlow) -> None:

@@ -206,6 +206,8 @@ def test_unknown_names_are_errors_with_a_suggestion(flow: DagFlow) -> None:
         flow.run("pipelin", view=False)
     with pytest.raises(DagNotFound, match="no run 'nothing'"):
         flow.get("nothing")
+    with pytest.raises(ValidationError, match=r"a run is named by its id, .* not by \[\]"):
+        flow.get([])  # type: ignore[arg-type]
     with pytest.raises(DagNotFound, match="there is no run in this database yet"):
         flow.get()
     with pytest.raises(DagNotFound, match="no run is unfinished here"):
@@ -233,6 +235,7 @@ def test_unknown_names_are_errors_with_a_suggestion(flow: DagFlow) -> None:
         ({"inputs": {1: 2}}, "inputs"),
         ({"run_id": ""}, "run_id"),
         ({"run_id": 5}, "run_id"),
+        ({"run_id": "a\nb"}, "run_id"),
         ({"cache": {"inputs": {}}}, "cache"),
         ({"executor": 5}, "executor"),
         ({"view": "bogus"}, "view"),

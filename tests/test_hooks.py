@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
+from dagflow_nb import DagFlow
 from dagflow_nb.actions import make_action
 from dagflow_nb.core.messages import (
     AddNode,
@@ -345,16 +346,51 @@ def test_an_action_is_named_by_its_function():
 
 
 def test_when():
-    """A function of the event decides; if it raises, the hook is asked and fails with that."""
-    assert matches(COMPLETED, when=lambda event: event.outputs["rows"] == 3)
-    assert not matches(COMPLETED, when=lambda event: 0)
-    hook = make_hook(
-        lambda event: RetryNode("x"), when=lambda event: event.outputs["none"] if event.seq == 2 else 1
-    )
-    assert hook.matches(COMPLETED, "dag")
+    """A function of the event decides, as a part of the question; the hook fails with what it raises."""
+
+    def decide(event: Any) -> bool:
+        return event.outputs["none"] if event.seq == 2 else True
+
+    def commands(when: Any, event: Any = COMPLETED) -> list[Any]:
+        return asyncio.run(make_hook(lambda event: RetryNode("x"), when=when).ask(CTX, event))
+
+    async def later(event: Any) -> bool:
+        return event.outputs["rows"] == 4
+
+    assert commands(lambda event: event.outputs["rows"] == 3) == [RetryNode("x")]
+    assert commands(lambda event: 0) == commands(later) == []
     with pytest.raises(KeyError):
-        asyncio.run(hook.ask(CTX, COMPLETED))
-    assert hook.matches(FAILED, "dag") and asyncio.run(hook.ask(CTX, FAILED)) == [RetryNode("x")]
+        commands(decide)
+    assert commands(decide, FAILED) == [RetryNode("x")]
+
+
+def test_when_is_asked_once(monkeypatch):
+    """Also where the hook is asked at once, and its answer is found again; a `no` is an answer, too."""
+    seen: list[int] = []
+
+    def rows(event):
+        seen.append(event.outputs["rows"])
+        return len(seen) != 2
+
+    hook = make_hook(lambda node: NodeSpec("more"), when=rows)
+    assert asyncio.run(hook.ask(CTX, COMPLETED)) == [AddNode(NodeSpec("more"))] and seen == [3]
+    hook._when.is_proved = hook._call.is_proved = True
+    monkeypatch.setattr(type(hook._call), "may", lambda self, first, named: True)
+    assert hook.ask_at_once(CTX, COMPLETED) == [] and seen == [3, 3]
+    found = hook.ask_at_once(CTX, COMPLETED)
+    assert found == [AddNode(NodeSpec("more"))] and seen == [3, 3, 3]
+    hook.keep(COMPLETED, found)
+    assert asyncio.run(hook.ask(CTX, COMPLETED)) == found and seen == [3, 3, 3]
+
+
+def test_what_is_no_hook_is_refused(tmp_path):
+    """A class that is neither a hook nor an event, and a filter that there is not, are named."""
+    with DagFlow(tmp_path / "flow.db") as flow:
+        for wrong in (int, NodeSpec, "NodeCompleted"):
+            with pytest.raises(ValidationError, match="a hook is a function, or an EventHook"):
+                flow.hook(wrong)
+        with pytest.raises(ValidationError, match="a hook has no filter 'nod': did you mean 'node'"):
+            flow.on_completed(nod="x")
 
 
 # --- hooks as classes -------------------------------------------------------------------------

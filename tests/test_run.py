@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dagflow_nb import (
     CustomEvent,
+    DagConfig,
     DagFlow,
     NodeExecutionError,
     NodeLog,
@@ -333,6 +336,23 @@ def test_a_stream_has_what_actions_say(flow: DagFlow) -> None:
     assert "CustomEvent" in hooked and not {"NodeProgress", "TokenStreamed", "NodeLog"} & set(hooked)
 
 
+def test_a_stream_that_begins_late_has_what_actions_said(flow: DagFlow) -> None:
+    """A node was quicker than who listens: its tokens come between its beginning and its end all the same."""
+
+    @flow.action
+    async def chatty(ctx: Any) -> None:
+        ctx.stream("tok")
+        ctx.progress(0.5)
+        ctx.log("a line")
+
+    async def main() -> list[str]:
+        run = flow.run(single(chatty), view=False)
+        return [type(event).__name__ async for event in run.stream()]
+
+    said = ["TokenStreamed", "NodeProgress", "NodeLog"]
+    assert asyncio.run(main()) == ["RunStarted", "NodeStarted", *said, "NodeCompleted", "RunFinished"]
+
+
 def test_a_stream_that_is_left_does_no_harm(flow: DagFlow) -> None:
     """Leaving a stream, or its loop ending, neither stops nor breaks the run."""
     gate = Gate()
@@ -420,9 +440,28 @@ def test_retry_runs_one_node_and_what_follows(flow: DagFlow) -> None:
     assert ran == ["b", "c"]
 
 
+def test_a_run_is_one_line_in_the_cell_that_shows_it(
+    flow: DagFlow, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often it is asked there; in other cells, and outside of cells, it is a picture."""
+    run = flow.run(single("number"), view=True)
+    assert "text/html" in run._repr_mimebundle_()
+    shell = SimpleNamespace(execution_count=1)
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    run.view()
+    assert list(run._repr_mimebundle_()) == list(run._repr_mimebundle_()) == ["text/plain"]
+    shell.execution_count = 2
+    assert "text/html" in run._repr_mimebundle_()
+    assert "text/html" in flow.run("single", view=False)._repr_mimebundle_()
+    capsys.readouterr()
+
+
 def test_reprs_are_short_and_safe(flow: DagFlow) -> None:
     """A run's and a flow's repr are one line; HTML shows nothing of the user's unescaped."""
     run = flow.run(single("number"), view=False)
     assert repr(run).count("\n") == 0 and "completed" in repr(run) and run.run_id in repr(run)
     flow.action(name="<b>bold</b>")(lambda: 1)
     assert "<b>bold</b>" not in flow._repr_html_() and "actions" in repr(flow)
+    html = DagConfig(limits={"<b>bold</b>": 2})._repr_html_()
+    assert "<b>bold</b>" not in html and "<th>limits</th><td><b><code>" in html
+    assert "<th>max_attempts</th><td><code>1</code>" in html

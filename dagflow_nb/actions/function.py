@@ -57,6 +57,14 @@ class FunctionAction(PreparedAction):
     ) -> None:
         if not callable(fn):
             raise ValidationError(f"an action is a function, not {shorten(fn)}", culprit="fn", value=fn)
+        if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+            called = name or function_name(fn)
+            raise ValidationError(
+                f"action {called!r} yields, but an action's result is what it returns: return a list of the "
+                "values, and send what is to be seen meanwhile with ctx.stream or ctx.emit",
+                culprit=called,
+                value=fn,
+            )
         self.fn = fn
         self.is_async = _is_async(fn)
         self._given = {

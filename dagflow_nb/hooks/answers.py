@@ -117,11 +117,12 @@ def _checked(command: Any, hook: str | None) -> Any:
 
 
 def _no_command(value: Any, hook: str | None) -> ValidationError:
-    who = f"hook {hook!r} answered" if hook else "this is no answer of a hook:"
     known = ", ".join(command.__name__ for command in COMMANDS)
+    what = f"a NodeSpec, a Plan, a command ({known}), an iterable of these, or nothing"
     return ValidationError(
-        f"{who} {shorten(value)}: a hook returns or yields a NodeSpec, a Plan, a command ({known}), "
-        "an iterable of these, or nothing",
+        f"hook {hook!r} answered {shorten(value)}: a hook returns or yields {what}"
+        if hook
+        else f"{shorten(value)} is no command: give {what}",
         culprit=hook,
         value=value,
     )

@@ -38,10 +38,11 @@ class Arguments:
                 place.append((name, parameter.default))
             elif parameter.default is parameter.empty:
                 what = " or ".join(kind.__name__ for kind in kinds) if kinds else "any event"
+                near = did_you_mean(name, allowed)
+                hint = f"{near} " if near.endswith("?") else ""
                 raise ValidationError(
                     f"hook {hook!r} has a parameter {name!r}, which {what} does not give: "
-                    f"{did_you_mean(name, allowed)} A hook's parameters may be {', '.join(allowed)}, "
-                    "or have a default",
+                    f"{hint}A hook's parameters may be {', '.join(allowed)}, or have a default",
                     culprit=name,
                 )
             elif parameter.kind is parameter.POSITIONAL_ONLY:

@@ -33,11 +33,17 @@ def here() -> Origin:
         frame = frame.f_back
     # a terminal's IPython puts the number of the execution into the name, and the text's hash
     file = _NUMBERED.sub(r"\1", frame.f_code.co_filename) if frame is not None else "<unknown>"
+    now = cell_now()
+    return Origin(file) if now is None else Origin(now.cell or file, now.execution)
+
+
+def cell_now() -> Origin | None:
+    """The cell that is being executed (its id is empty where none is sent along); None outside of IPython."""
     shell = _shell()
     if shell is None:
-        return Origin(file)
+        return None
     count = getattr(shell, "execution_count", None)
-    return Origin(_cell_id(shell) or file, count if isinstance(count, int) else 0)
+    return Origin(_cell_id(shell) or "", count if isinstance(count, int) else 0)
 
 
 def _shell() -> Any:

@@ -49,8 +49,8 @@ class Hook:
         self._kinds = frozenset(kinds)
         self._node = None if node is None else _glob(node)
         self._dag = None if dag is None else _glob(dag)
-        # errors of `when`, to be raised when the hook is asked: matching itself never fails
-        self._failed_when: dict[tuple[str, int], Exception] = {}
+        # what was found, or went wrong, where the hook was asked at once: `ask` goes on with it
+        self._failed: dict[tuple[str, int], Exception] = {}
         self._kept: dict[tuple[str, int], Any] = {}
         self._is_object = is_event_hook(target)
         methods = {name for name in _METHODS if self._is_object and _writes(target, name)}
@@ -64,6 +64,7 @@ class Hook:
             self._lifecycle[RunFinished] = caller(target.on_complete)
         function = target.handle if self._is_object else target
         self._call = caller(function) if self._handles else None
+        self._when = None if when is None else caller(when)
         self._arguments = None if self._is_object else Arguments(function, self.name, kinds)
 
     @property
@@ -79,17 +80,17 @@ class Hook:
             return True
         if not self._handles or (kind not in self._kinds if self._kinds else kind in QUIET):
             return False
-        is_simple = self._node is None and self.action is None and self.when is None
+        is_simple = self._node is None and self.action is None
         return True if is_simple and not isinstance(self.target, CompositeHook) else None
 
     def matches(self, event: Any, dag_name: str = "") -> bool:
-        """Whether the hook is to be asked about this event. Cheap, and never raises."""
+        """Whether the hook is to be asked about this event; `when` is a part of that question."""
         if type(event) in self._lifecycle:
             return self._dag is None or self._dag(dag_name)
         return self.wants(event, dag_name)
 
     def wants(self, event: Any, dag_name: str = "") -> bool:
-        """Whether the filters let the event through to the function, or to `handle`."""
+        """Whether kinds, node, action and dag let the event through to the function, or to `handle`."""
         kind = type(event)
         if not self._handles or (kind not in self._kinds if self._kinds else kind in QUIET):
             return False
@@ -102,42 +103,43 @@ class Hook:
             if self._node is not None and not self._node(node.node_id):
                 return False
         inner = self.target.hooks if isinstance(self.target, CompositeHook) else ()
-        if inner and not any(hook.wants(event, dag_name) for hook in inner):
-            return False
-        return self.when is None or self._asks(event)
-
-    def _asks(self, event: Any) -> bool:
-        assert self.when is not None
-        try:
-            return bool(self.when(event))
-        except Exception as error:  # the user's code: it fails as the hook does, where it can be reported
-            self._failed_when[event.run_id, event.seq] = error
-            return True
+        return not inner or any(hook.wants(event, dag_name) for hook in inner)
 
     def read(self, dag_name: str) -> None:
-        """Read the function's source before a run of this workflow asks it."""
-        if isinstance(self._call, Plain) and (self._dag is None or self._dag(dag_name)):
-            self._call.read()
+        """Read the source of the function, and of `when`, before a run of this workflow asks it."""
+        if self._dag is None or self._dag(dag_name):
+            for call in (self._when, self._call):
+                if isinstance(call, Plain):
+                    call.read()
 
     @property
     def is_proved(self) -> bool:
         """Whether it is worth asking at once."""
-        return isinstance(self._call, Plain) and self._call.is_proved
+        when = self._when
+        return (
+            isinstance(self._call, Plain)
+            and self._call.is_proved
+            and (when is None or (isinstance(when, Plain) and when.is_proved))
+        )
 
     def ask_at_once(self, ctx: HookContext, event: Any) -> list[Any] | None:
         """What `ask` gives, where the function provably only looks and decides; else None, as where something
         went wrong: `ask` is to be used then. Nothing is asked twice, and nothing raised."""
-        call, arguments = self._call, self._arguments
-        if type(call) is not Plain or type(event) in self._lifecycle or self._failed_when:
+        call, when, arguments = self._call, self._when, self._arguments
+        if type(call) is not Plain or type(event) in self._lifecycle or self._failed:
             return None
         first, named = ((ctx, event), {}) if arguments is None else arguments.of(ctx, event)
         if not call.may(first, named):
             return None
+        if when is not None and (type(when) is not Plain or not when.may((event,), {})):
+            return None
         try:
+            if type(when) is Plain and not when.call((event,), {}):
+                return []
             answer = call.call(first, named)
             found = commands_at_once(answer, self.name)
         except Exception as error:
-            self._failed_when[event.run_id, event.seq] = error
+            self._failed[event.run_id, event.seq] = error
             return None
         if found is None:
             self.keep(event, answer)
@@ -166,12 +168,12 @@ class Hook:
 
     async def ask_handle(self, ctx: HookContext, event: Any) -> list[Any]:
         """What the function, or `handle`, answers; `matches` has been asked before."""
-        error = self._failed_when.pop((event.run_id, event.seq), None) if self._failed_when else None
+        error = self._failed.pop((event.run_id, event.seq), None) if self._failed else None
         if error is not None:
             raise error
         if self._kept and (event.run_id, event.seq) in self._kept:
             return await commands_of(self._kept.pop((event.run_id, event.seq)), self.name)
-        if self._call is None:
+        if self._call is None or (self._when is not None and not await self._when(event)):
             return []
         if self._arguments is None:
             return await commands_of(await self._call(ctx, event), self.name)
@@ -207,7 +209,7 @@ def make_hook(
     """
     if isinstance(target, type) and is_event_hook(target):
         target = _instance(target)
-    if not is_event_hook(target) and not callable(target):
+    if not is_event_hook(target) and (isinstance(target, type) or not callable(target)):
         raise ValidationError(
             f"a hook is a function, or an EventHook class or instance, not {shorten(target)}", value=target
         )

@@ -186,9 +186,15 @@ def check_given(inputs: Any, cache: Any) -> None:
 
 
 def check_run_id(run_id: Any) -> None:
-    """A run's id is a text with something in it, or None."""
-    if run_id is not None and (not isinstance(run_id, str) or not run_id.strip()):
-        raise ValidationError(f"run_id is a text, not {run_id!r}", culprit="run_id")
+    """A run's id is a text that can be told from others by its look, or None."""
+    if run_id is None:
+        return
+    if not isinstance(run_id, str) or not run_id.strip() or len(run_id) > 200 or not run_id.isprintable():
+        raise ValidationError(
+            f"run_id is a text of 1 to 200 printable characters, not {shorten(run_id)}",
+            culprit="run_id",
+            value=run_id,
+        )
 
 
 def gather_inputs(

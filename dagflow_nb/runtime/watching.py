@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 import logging
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core import messages as m
@@ -27,6 +29,7 @@ FIRST_PAINT = 0.3  # seconds before the first one of a run of more nodes than MA
 MANY = 300
 SHARE = 8  # so many times as long as they took, updates leave the loop to the run
 MOST_PAST = 10_000  # events that a stream which is begun later still gives
+MOST_SAID = 1_000  # the same of logs, progress and tokens
 ROW_EVERY = 1.0  # seconds between two updates of the run's own row
 
 
@@ -51,6 +54,7 @@ class Watch:
         self.views: list[View] = []
         self.listeners: list[Callable[[Any], None]] = []
         self.past: deque[Any] = deque(maxlen=MOST_PAST)  # for who begins to listen later
+        self._said: deque[Any] = deque(maxlen=MOST_SAID)
         self._nodes: dict[str, NodeView] = {}
         self._stale: set[str] = set()
         # of nodes that need more than one attempt: those that failed, and when the present one began
@@ -75,10 +79,18 @@ class Watch:
         self.listeners.append(listener)
         return lambda: self.listeners.remove(listener) if listener in self.listeners else None
 
+    def so_far(self) -> list[Any]:
+        """What has happened, and what nodes said meanwhile: as much as is kept."""
+        return list(heapq.merge(list(self.past), list(self._said), key=attrgetter("seq")))
+
     def tell(self, event: Any) -> None:
         """Something happened."""
         for listener in list(self.listeners):
             listener(event)
+
+    def _say(self, event: Any) -> None:
+        self._said.append(event)
+        self.tell(event)
 
     def changed(self, ids: Iterable[str]) -> None:
         """The records of these nodes changed, or they are gone."""
@@ -109,8 +121,7 @@ class Watch:
     def log(self, id: str, level: str, stream: str, message: str) -> None:
         """A node printed or logged."""
         self._write(id, message, stream)
-        if self.listeners:
-            self.tell(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
+        self._say(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
 
     def progress(self, id: str, fraction: float, message: str | None) -> None:
         """A node says how far it is."""
@@ -118,14 +129,12 @@ class Watch:
         self._stale.add(id)
         if self.views:
             self._dirty()
-        if self.listeners:
-            self.tell(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
+        self._say(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
 
     def token(self, id: str, token: str) -> None:
         """A node streams text."""
         self._write(id, token, "token")
-        if self.listeners:
-            self.tell(m.TokenStreamed(self._ref(id), token, **self._now()))
+        self._say(m.TokenStreamed(self._ref(id), token, **self._now()))
 
     def _write(self, id: str, text: str, stream: str) -> None:
         for view in list(self.views):

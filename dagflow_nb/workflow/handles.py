@@ -27,9 +27,13 @@ _LOOK = (
 _COMPUTE = "compute it inside an action, and pass this on as the action's input"
 
 
+class NoValueYet(ValidationError, TypeError):
+    """A handle or reference was used as the value that it stands for; `culprit` is what it refers to."""
+
+
 def _refuses(what: str, instead: str) -> Callable[..., Any]:
     def method(self: Lazy, *_: object) -> NoReturn:
-        raise ValidationError(
+        raise NoValueYet(
             f"{self._title()} has its value only in a run, so {what} cannot work here: {instead}",
             culprit=str(self.ref),
         )
@@ -78,10 +82,11 @@ class Lazy:
 
     def __iter__(self) -> Iterator[Reference]:
         if self._outputs is None:
-            raise TypeError(
+            raise NoValueYet(
                 f"{self._title()} has its value only in a run, so it cannot be iterated or unpacked here: "
                 f"write wf.map(action, over={{'item': ...}}) for a node for each item, declare the "
-                f"action's outputs=('a', 'b') to unpack it, or loop inside an action"
+                f"action's outputs=('a', 'b') to unpack it, or loop inside an action",
+                culprit=str(self.ref),
             )
         return iter([Reference(self._workflow, Ref(self.ref.target, (key,))) for key in self._outputs])
 

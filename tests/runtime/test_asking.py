@@ -105,6 +105,31 @@ def test_filters_decide_who_is_asked() -> None:
     assert sorted(seen) == ["n_2", "x3"]
 
 
+def test_when_is_asked_once_an_event() -> None:
+    """By each hook, whether it lets the event through or not, however many events wait."""
+    asked: list[tuple[str, int]] = []
+    seen: list[int] = []
+
+    def ask(name: str, event: Any) -> bool:
+        asked.append((name, event.outputs["result"]))
+        return bool(event.outputs["result"] % 2)
+
+    async def later(event: Any) -> bool:
+        return ask("async", event)
+
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.on_completed(when=lambda event: ask("def", event))(
+            lambda outputs: seen.append(outputs["result"])
+        )
+        flow.on_completed(when=later)(lambda outputs: seen.append(outputs["result"]))
+        workflow = Workflow("w")
+        for i in range(20):
+            workflow.add(act, id=f"n{i}", v=i)
+        assert flow.run(workflow, view=False).success
+    assert sorted(asked) == [(name, i) for name in ("async", "def") for i in range(20)]
+    assert sorted(seen) == sorted(2 * [i for i in range(20) if i % 2])
+
+
 def test_a_filter_that_raises_is_a_hook_that_failed() -> None:
     """A `when` that raises is `HookFailed`; the run goes on."""
     with DagFlow(":memory:", echo=False) as flow:

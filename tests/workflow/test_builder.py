@@ -303,9 +303,9 @@ def test_iterating_gives_declared_outputs_or_a_type_error() -> None:
     assert isinstance(left, Reference)
     assert (left.ref, right.ref) == (Ref("split", ("left",)), Ref("split", ("right",)))
     for value in (wf.add("a"), left):
-        with pytest.raises(TypeError, match=r"wf\.map"):
+        with pytest.raises(TypeError, match=r"wf\.map") as raised:
             list(value)
-    assert not isinstance(TypeError(), ValidationError)
+        assert isinstance(raised.value, ValidationError) and raised.value.culprit == str(value.ref)
 
 
 def test_declared_outputs_are_the_only_ones() -> None:

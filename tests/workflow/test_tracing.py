@@ -115,7 +115,8 @@ def test_looking_at_a_value_is_refused_with_what_to_write() -> None:
         _ = n in [1, 2]
 
     for function in (
-        in_if, in_comparison, in_equality, in_inequality, in_arithmetic, in_text, in_membership, in_list,
+        in_if, in_for, in_comparison, in_equality, in_inequality, in_arithmetic, in_text, in_membership,
+        in_list,
     ):  # fmt: skip
         with pytest.raises(ValidationError, match="only in a run"):
             build_from_function(function)
