@@ -435,27 +435,37 @@ def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    """No folder is made by surprise: the error names it."""
-    flow = DagFlow(tmp_path / "nowhere" / "x.db", echo=False)
+    """No folder is made by surprise: the error names it, where it is named."""
     with pytest.raises(DatabaseError, match="nowhere"):
+        DagFlow(tmp_path / "nowhere" / "x.db", echo=False)
+
+
+def test_no_file_is_made_before_it_is_needed(tmp_path: Path) -> None:
+    """A session looks at the file that it is given, and makes one with its first run."""
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        flow.action(one)
+        assert not (tmp_path / "x.db").exists()
         flow.run(single(one), view=False)
-    flow.close()
+        assert (tmp_path / "x.db").exists()
 
 
-def test_a_foreign_file_is_refused_and_untouched(tmp_path: Path) -> None:
-    """A text file, and another program's database, are left as they are."""
+def test_a_file_that_cannot_be_used_is_refused_where_it_is_named_and_untouched(tmp_path: Path) -> None:
+    """A text file, another program's database, and one of a newer version are left as they are."""
     text = tmp_path / "notes.txt"
     text.write_text("my notes, which are longer than a hundred characters, " * 10)
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as connection:
         connection.execute("create table mine (x)")
     connection.close()
-    for path in (text, other):
+    newer = tmp_path / "newer.db"
+    with DagFlow(newer, echo=False) as flow:
+        flow.run(single(one), view=False)
+    with closing(sqlite3.connect(newer)) as connection:
+        connection.execute("pragma user_version = 9999")
+    for path in (text, other, newer):
         before = path.read_bytes()
-        flow = DagFlow(path, echo=False)
         with pytest.raises(DatabaseError, match=path.name):
-            flow.run(single(one), view=False)
-        flow.close()
+            DagFlow(path, echo=False)
         assert path.read_bytes() == before
 
 

@@ -24,6 +24,7 @@ from ..core.scheduler import Scheduler
 from ..errors import DagNotFound, InvalidState, ValidationError
 from ..hooks import Hook, HookSet
 from ..store import MEMORY, Store, Unit, parse_database
+from ..store.schema import inspect
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
 from . import prepare
@@ -67,6 +68,8 @@ class Session:
     ) -> None:
         warm_up()
         self.database = parse_database(database)
+        if self.database != MEMORY:
+            inspect(self.database)  # what cannot be used is said where it is named; nothing is made yet
         self.config = DagConfig.of(config) or DagConfig()
         self.registry = registry if registry is not None else ActionRegistry()
         self.hooks = HookSet()

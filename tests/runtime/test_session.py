@@ -26,7 +26,9 @@ def test_the_store_is_opened_once_however_many_ask(tmp_path: Path) -> None:
         stores = await asyncio.gather(*(session.open() for _ in range(10)))
         assert len({id(store) for store in stores}) == 1
         await session.close()
+        (tmp_path / "nowhere").mkdir()
         missing = Session(str(tmp_path / "nowhere" / "x.db"))
+        (tmp_path / "nowhere").rmdir()
         found = await asyncio.gather(*(missing.open() for _ in range(3)), return_exceptions=True)
         assert [type(error).__name__ for error in found] == ["DatabaseError"] * 3
         (tmp_path / "nowhere").mkdir()
