@@ -23,11 +23,14 @@ from .slots import Slots
 from .transitions import TRANSITIONS
 
 MAX_CHAIN = 100
+MAX_ANSWERS = 10_000  # of chains that branch: an answer may make several events, each of which is answered
 RUN = ""  # the key under which the whole run is paused
 OVER = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
 NO_SETTINGS = m.ActionSettings()
 # a node that starts or ends begins a new chain of answers
 _NEW_CHAIN = (m.NodeStarted, m.NodeCompleted, m.NodeFailed, m.NodeRetrying, m.RunStarted)
+_BREACH = (m.BranchPaused, m.BudgetExceeded)  # hooks hear of a breach, and may answer it so many times
+_SPARE = 10
 _PENDING, _RETRYING, _FAILED = NodeStatus.PENDING, NodeStatus.RETRYING, NodeStatus.FAILED
 
 
@@ -149,6 +152,7 @@ class State:
         self.effects: list[m.Effect] = []
         self.now = 0.0
         self.chain = 0
+        self.answers = 0  # to what came of an answer, since anything else was asked
         self._keys: dict[Any, tuple[str, ...]] = {}
         if edges is not None:
             self.graph.add_first(specs, edges)
@@ -336,21 +340,27 @@ class State:
         about = final or node
         self.asked.append(event.seq)
         chain = 0 if isinstance(event, _NEW_CHAIN) else self.chain
-        if chain > MAX_CHAIN:
-            self.too_many_answers()
-            return False
+        self.answers = self.answers + 1 if chain > 1 else 0
+        if chain > MAX_CHAIN or self.answers > MAX_ANSWERS:
+            self.too_many_answers(chain)
+            spare = _SPARE if isinstance(event, _BREACH) else 0
+            if chain > MAX_CHAIN + spare or self.answers > MAX_ANSWERS + spare:
+                return False
         if about is not None and about.id in self.quiet:
             return False
         self.asks[event.seq] = Ask(event, about.id if about else None, final is not None, chain)
         return True
 
-    def too_many_answers(self) -> None:
-        """A chain of answers goes on and on: the run pauses, and says why once."""
+    def too_many_answers(self, chain: int) -> None:
+        """Answers go on and on: the run pauses, and says why once."""
         pause = self.pauses.get(RUN)
         if self.ending is None and not self.finishing and (pause is None or pause.kind == "failure"):
-            self.pauses[RUN] = Pause("budget", self.now, f"more than {MAX_CHAIN} answers in a chain")
+            most, number, where = MAX_CHAIN, chain, "in a chain"
+            if chain <= MAX_CHAIN:
+                most, number, where = MAX_ANSWERS, self.answers, "without a node that starts or ends"
+            self.pauses[RUN] = Pause("budget", self.now, f"more than {most} answers {where}")
             self.emit(m.BranchPaused, None, self.pauses[RUN].reason)
-            self.emit(m.BudgetExceeded, "answers", MAX_CHAIN, self.chain)
+            self.emit(m.BudgetExceeded, "answers", most, number)
 
     def reject(self, command: Any, reason: str, by: str | None) -> None:
         """A command is refused; nothing has changed."""

@@ -258,6 +258,37 @@ def test_a_chain_of_answers_ends_as_a_budget() -> None:
     assert d.s.status is RunStatus.COMPLETED
 
 
+def test_answers_that_branch_end_as_a_budget_too() -> None:
+    """Where each answer makes two events no chain is long, and still the run does not go on for ever."""
+    d = Driver(node("a"), listens=lambda event: isinstance(event, m.CustomEvent))
+    d.apply(m.EmitEvent("again"))
+    answers = 0
+    while d.asked:
+        d.answer(m.CustomEvent, m.EmitEvent("again"), m.EmitEvent("again"))
+        answers += 1
+    assert 10_000 <= answers < 20_000 and d.kinds().count("BudgetExceeded") == 1
+    d.run()
+    assert d.s.status is RunStatus.COMPLETED
+
+
+def test_hooks_hear_that_answers_went_on_for_ever() -> None:
+    """Who listens to `BudgetExceeded` is asked about it, and cannot make the chain endless by going on."""
+    heard = 0
+
+    def listens(event: object) -> bool:
+        return isinstance(event, m.CustomEvent | m.BudgetExceeded)
+
+    d = Driver(node("a"), listens=listens)
+    d.apply(m.EmitEvent("again"))
+    while d.asked:
+        if any(isinstance(event, m.BudgetExceeded) for event in d.asked.values()):
+            d.answer(m.BudgetExceeded, m.EmitEvent("again"))
+            heard += 1
+        else:
+            d.answer(m.CustomEvent, m.EmitEvent("again"))
+    assert heard == 1
+
+
 def test_a_replay_listens_to_what_was_asked() -> None:
     """Inputs and the numbers of the events that were asked about make the same run again."""
     d = Driver(node("a"), node("b", "a"), listens=everything).run()

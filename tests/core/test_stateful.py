@@ -37,7 +37,7 @@ SETTINGS = {
 }
 ACTIONS = ("a", "a", "tagged", "again", "slow", "once", "cached")
 # what a refused input or command may still change
-VOLATILE = ("seq", "now", "_last", "asks", "wake")
+VOLATILE = ("seq", "now", "_last", "asks", "answers", "wake")
 
 
 class Bytes:
