@@ -281,7 +281,7 @@ def _pairs(texts: Iterable[str], option: str) -> dict[str, Any]:
         if not equals or not key:
             raise ValidationError(f"{option} takes KEY=VALUE, not {text!r}", culprit=option, value=text)
         try:
-            pairs[key] = yaml.safe_load(value)
+            pairs[key] = yaml.safe_load(value) if value else ""  # null is written as such
         except yaml.YAMLError:
             pairs[key] = value  # a text such as "a: b: c", which is no YAML
     return pairs

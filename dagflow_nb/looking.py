@@ -255,7 +255,10 @@ class Looking(Frames):
         )
 
     def to_yaml(self) -> str:
-        """The grown graph as a static workflow, in YAML."""
+        """The grown graph as a static workflow, in YAML; the run's inputs are the defaults of its inputs.
+
+        An input that YAML cannot say (a DataFrame, a secret) has no default there: it is given again.
+        """
         return self._flow._grown_yaml(cast("Run", self))
 
     def view(self) -> Run:

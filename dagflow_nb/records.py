@@ -285,6 +285,6 @@ class Records(Frames):
         from .workflow.grown import grown_workflow
         from .workflow.yaml import dump_yaml
 
-        scheduler, _, extra = run._state()
+        scheduler, values, extra = run._state()
         specs = [node.spec for node in list(scheduler.nodes.values())]
-        return dump_yaml(grown_workflow(scheduler.dag_name, specs, extra.get("result")))
+        return dump_yaml(grown_workflow(scheduler.dag_name, specs, extra.get("result"), values.inputs))

@@ -371,7 +371,7 @@ class Run(Looking):
         The plan is a `Plan`, or its JSON; one that is wrong is a `ValidationError`, and the run goes on
         waiting.
         """
-        if isinstance(branch, Plan):
+        if plan is None and branch is not None and not isinstance(branch, str):
             branch, plan = None, branch
         if plan is None:
             return self._resume(branch, {"approved": True, **human_input})

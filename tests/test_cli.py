@@ -77,6 +77,9 @@ def test_run_succeeds(capsys: pytest.CaptureFixture[str]) -> None:
     assert "completed" in out and "number: 2" in out
     with DagFlow("g.db") as flow:
         assert flow.get().inputs == {"names": ["Ann", "Bo"]}
+    dagflow(capsys, "run", "greetings.yaml", "--input", "names=", "--db", "g.db")
+    with DagFlow("g.db") as flow:
+        assert flow.get().inputs == {"names": ""}
 
 
 def test_a_failed_run_exits_1_and_can_be_resumed(capsys: pytest.CaptureFixture[str]) -> None:

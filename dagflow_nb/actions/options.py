@@ -93,7 +93,10 @@ def _lifetime(setting: Any, where: str) -> float:
     elif not inside:  # a bare number would not say what it counts
         value = None
     if not _number(value) or value <= 0:
-        allowed = "True, False, a duration such as '24h', a timedelta, or a function that makes the key"
+        allowed = (
+            "True or 'always', False or 'never', a duration such as '24h' or {'ttl': 300}, a timedelta, or a "
+            "function that makes the key"
+        )
         raise _bad(where, "cache", setting, allowed + why)
     return float(value)
 

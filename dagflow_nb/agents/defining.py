@@ -68,9 +68,9 @@ class Agents(Definitions):
         endpoint; None: `OPENAI_BASE_URL`, else OpenAI's. `api_key`: None takes `OPENAI_API_KEY`; an endpoint
         of your own may need none. The key is in no database, log, repr or error. `system`: what the model is
         told first. `output`: a pydantic model that the answer has to be. `tools`: what the model is offered,
-        as names of actions (that there have to be when a run starts) or as functions (plain ones are
-        registered); `flow.tools`: all that there are when it is asked. A planner of it runs these and no
-        other action, without `tools=` none.
+        as names of actions (that there have to be when a run starts), as functions (plain ones are
+        registered), or as `flow.tools.schemas()` has them; `flow.tools`: all that there are when it is
+        asked. A planner of it runs these and no other action, without `tools=` none.
 
         Inputs: `prompt` (a text), or `messages` (a conversation, such as the output `messages` of an earlier
         node), or both; `history` (steps that a planner has run). Outputs: `text`; `messages`, the whole
@@ -92,7 +92,13 @@ class Agents(Definitions):
         from .client import RETRY_ON
         from .llm import LanguageModel  # pydantic's models of messages come in only here
 
-        given = () if tools is None else (tools,) if isinstance(tools, str) else tools
+        given = () if tools is None else (tools,) if isinstance(tools, str | Mapping) else tools
+        if not isinstance(given, Iterable):
+            raise ValidationError(
+                f"tools are names of actions, functions, or flow.tools, not {shorten(tools)}",
+                culprit="tools",
+                value=tools,
+            )
         session = self._session
         made = LanguageModel(
             name,
@@ -111,6 +117,14 @@ class Agents(Definitions):
         """The name of a tool; a plain function is registered, in place of an earlier one of that name."""
         if isinstance(tool, str):
             return tool
+        if isinstance(tool, Mapping):  # a schema, in the form of OpenAI or that of the others
+            about = tool.get("function", tool)
+            name = about.get("name") if isinstance(about, Mapping) else None
+            if not isinstance(name, str):
+                raise ValidationError(
+                    f"a tool's schema says its name, unlike {shorten(tool)}", culprit="tools", value=tool
+                )
+            return name
         made = as_action(tool)
         known = self._session.registry.get(made.name)
         is_plain = not isinstance(tool, Action | NodeAction | type)
@@ -176,8 +190,10 @@ class Agents(Definitions):
                 culprit="until",
                 value=until,
             )
+        if not isinstance(gate, bool):
+            raise ValidationError(f"gate is True or False, not {shorten(gate)}", culprit="gate", value=gate)
         session.registry.register(planner_gave_up)
-        made = Planner(name, lambda: session.registry, until, bool(gate))
+        made = Planner(name, lambda: session.registry, until, gate)
         for hook in session.hooks:
             if isinstance(hook.target, Planner) and hook.target.action == name:
                 session.hooks.discard(hook)

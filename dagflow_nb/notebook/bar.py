@@ -82,6 +82,8 @@ class TerminalView:
         counts = leaf_counts(snapshot)
         if self._bar is None:
             self._bar = tqdm(desc=snapshot.dag_name, unit="node", leave=True, dynamic_ncols=True)
+            if (self._bar.ncols or 1) < 1:  # a terminal that does not say how large it is
+                self._bar.ncols = self._bar.nrows = self._bar.dynamic_ncols = None
         self._bar.total = sum(counts.values())
         self._bar.n = sum(counts.get(state, 0) for state in _ENDED)
         telling = ("failed", "retrying", "paused")

@@ -39,7 +39,7 @@ def delete_runs(
             continue
         there.append((run_id,))
         if row[0] == me.owner:
-            raise held_by(run_id, me, "deleted")
+            raise held_by(run_id, me, "deleted", me)
         if (other := holder(connection, run_id, me, now)) is not None:
             raise held_by(run_id, other, "deleted")
     if values_only:

@@ -170,8 +170,14 @@ def holder(connection: sqlite3.Connection, run_id: str, me: Owner | None, now: f
     return found if is_alive(found, now) else None
 
 
-def held_by(run_id: str, owner: Owner, doing: str) -> InvalidState:
-    """The error that says who drives a run, since when, and what to do."""
+def held_by(run_id: str, owner: Owner, doing: str, me: Owner | None = None) -> InvalidState:
+    """The error that says who drives a run, since when, and what to do; `me`: who asks."""
+    if me is not None and owner.owner == me.owner:
+        return InvalidState(
+            f"run {run_id!r} cannot be {doing} while it is under way: wait for its end (run.wait()), or "
+            f"cancel it first (run.cancel())",
+            culprit=run_id,
+        )
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(owner.opened_at))
     if owner.pid == os.getpid() and owner.host == this_host():
         who = "another open flow of this very process"

@@ -16,6 +16,7 @@ from uuid import UUID
 from ..core.model import Form, NodeDef, Ref, When
 from ..errors import ValidationError, shorten
 from .naming import REQUIRED
+from .settings import ask
 from .values import same
 
 if TYPE_CHECKING:
@@ -87,7 +88,10 @@ class _Script:
         if workflow.tags:
             arguments.append(f"tags={list(workflow.tags)!r}")
         if workflow.inputs:
-            arguments.append(f"inputs={self._value(dict(workflow.inputs), 'inputs', 'inputs', ())}")
+            # names alone say that all are required
+            given: Any = dict(workflow.inputs)
+            given = list(given) if all(default is REQUIRED for default in given.values()) else given
+            arguments.append(f"inputs={self._value(given, 'inputs', 'inputs', ())}")
         if workflow.config is not None:
             from .yaml_dump import setting_of
 
@@ -220,6 +224,12 @@ class _Script:
         return f"Ref({ref.target!r}, {ref.path!r})"
 
 
+def _question(form: Form | None) -> Form | str | bool | None:
+    """A form as it is written by hand, where it is a question and nothing else."""
+    asked = form.question or True if form is not None else None
+    return asked if form == ask(asked) else form
+
+
 def _settings(node: NodeDef) -> dict[str, Any]:
     """The settings as `add` and `map` take them, None where they are not set."""
     if callable(node.cache):
@@ -235,7 +245,7 @@ def _settings(node: NodeDef) -> dict[str, Any]:
         "failure": node.failure,
         "cache": node.cache,
         "executor": node.executor,
-        "ask": node.ask,
+        "ask": _question(node.ask),
         "tags": list(node.tags) or None,
         "limit": node.limit if node.kind == "map" else None,
     }

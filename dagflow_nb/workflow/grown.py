@@ -9,12 +9,18 @@ from typing import Any
 from ..core.model import EMPTY, NodeDef, Ref, map_refs
 from .builder import Workflow
 from .naming import REQUIRED
+from .yaml_dump import can_be_written
 
 
-def grown_workflow(name: str, specs: Iterable[NodeDef], result: Any = None) -> Workflow:
+def grown_workflow(
+    name: str, specs: Iterable[NodeDef], result: Any = None, inputs: Mapping[str, Any] = EMPTY
+) -> Workflow:
     """The nodes of a run as a workflow: items of maps go back into their map, children into their
-    sub-workflow, failure handlers into their node's `failure`. `result`: what the run's is made of."""
-    return _of(name, {spec.id: spec for spec in specs}, None, result)
+    sub-workflow, failure handlers into their node's `failure`. `result`: what the run's is made of.
+    `inputs`: the run's, which become the defaults; what YAML cannot say of them has to be given again."""
+    made = _of(name, {spec.id: spec for spec in specs}, None, result)
+    made._inputs.update({key: value if can_be_written(value) else REQUIRED for key, value in inputs.items()})
+    return made
 
 
 def _of(name: str, specs: Mapping[str, NodeDef], parent: str | None, result: Any) -> Workflow:

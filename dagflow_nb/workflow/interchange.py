@@ -56,7 +56,8 @@ class Interchange:
 
         Each node becomes a function node; its function is one at the top of a module, which others can
         import (without `@flow.action` there: they run plain functions); one of a notebook is written as
-        `__main__.name`, for this session only. Inputs of the run become input
+        `__main__.name` and one inside of a function (that uses no variable of it) by its name, too: whoever
+        loads it says where they are, with `module=`. Inputs of the run become input
         nodes, and so do values that are written into nodes: they come back as inputs of the run with these
         defaults. Lists and dicts with references go through the format's `get_list` and `get_dict`.
         Sub-workflows are put in place, maps over lists written out, item by item.

@@ -146,7 +146,10 @@ class _Writer:
         if isinstance(made, LateAction):
             return made.name
         fn = getattr(made, "fn", None)
-        name, module = getattr(fn, "__qualname__", ""), getattr(fn, "__module__", None)
+        # where one of a notebook, or inside of a function, is to be found, `from_pwd(module=)` says
+        module, name = getattr(fn, "__module__", None), getattr(fn, "__qualname__", "")
+        if getattr(fn, "__closure__", None) is None:
+            name = name.rpartition("<locals>.")[2]
         if not isinstance(made, FunctionAction) or not name.isidentifier() or not isinstance(module, str):
             way_out = "write a function at the top of a module, which others can import"
             _refuse(spec, f"runs {spec.action!r}, which is no function of a module", way_out)

@@ -131,6 +131,15 @@ def _input(workflow: Workflow, name: str, default: Any) -> dict[str, Any]:
     return data
 
 
+def can_be_written(value: Any) -> bool:
+    """Whether YAML can say this value, so that it may be the default of an input."""
+    try:
+        _value(value, "a value", "value", frozenset())
+    except ValidationError:
+        return False
+    return True
+
+
 def setting_of(key: str, value: Any) -> Any:
     if isinstance(value, RetryStrategy):
         fields = {field: getattr(value, field) for field in RetryStrategy.__slots__}

@@ -205,6 +205,13 @@ def test_tools_are_offered_and_never_run(flow: DagFlow, serve: Callable[..., End
     flow.llm("all", "small", base_url=endpoint.url, tools=flow.tools)
     flow.run(single(flow, "all"), view=False)
     assert endpoint.asked[1]["tools"] == endpoint.asked[0]["tools"]
+    for style in ("openai", "anthropic"):
+        flow.llm("as schemas", "small", base_url=endpoint.url, tools=flow.tools.schemas(style))
+        flow.run(single(flow, "as schemas"), view=False)
+        assert endpoint.asked[-1]["tools"] == endpoint.asked[0]["tools"]
+    for tools in (5, [{"function": "look_up"}]):
+        with pytest.raises(ValidationError, match="tool"):
+            flow.llm("ask", "small", base_url=endpoint.url, tools=tools)
 
 
 def test_a_tool_that_is_defined_again_is_the_new_one(flow: DagFlow, serve: Callable[..., Endpoint]) -> None:

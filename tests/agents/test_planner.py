@@ -950,6 +950,8 @@ def test_another_plan_takes_the_place_of_the_proposal(flow: DagFlow) -> None:
     with pytest.raises(ValidationError, match="did you mean 'double'") as raised:
         run.approve(plan={"steps": [{"action": "duoble"}]})  # type: ignore[arg-type]  # JSON is taken, too
     assert "plan" in raised.value.fields and run.status == "paused"
+    with pytest.raises(ValidationError, match="did you mean 'double'"):
+        run.approve({"steps": [{"action": "duoble"}]})  # type: ignore[arg-type]
     plan = run.proposal
     assert plan is not None
     plan.add("double", id="more", n=20)

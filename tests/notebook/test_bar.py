@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from types import SimpleNamespace
 
@@ -49,6 +50,20 @@ def test_true_forces_a_view_and_false_none(monkeypatch):
     kernel_is(True, monkeypatch)
     assert isinstance(choose_view(True, None), LiveView)
     assert choose_view(False, None) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals")
+def test_a_terminal_that_does_not_say_its_size_gets_a_bar(monkeypatch):
+    """As in `script` and in a pseudo-terminal of 0 columns and 0 rows."""
+    reading, writing = os.openpty()
+    with os.fdopen(writing, "w", encoding="utf-8") as terminal:
+        monkeypatch.setattr(sys, "stderr", terminal)
+        view = TerminalView()
+        view.show(run_of(NodeView("a", "act")))
+        view.finish(lambda: run_of(NodeView("a", "act", status="completed")))
+        written = os.read(reading, 10_000).decode()
+    os.close(reading)
+    assert "1/1" in written and "100%" in written
 
 
 @pytest.mark.parametrize("view", ["live", None, 1, ""])

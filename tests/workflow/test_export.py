@@ -59,6 +59,17 @@ def test_the_script_builds_an_equal_workflow() -> None:
     assert run_script(Workflow("empty").to_python()) == Workflow("empty")
 
 
+def test_the_script_is_as_one_writes_it() -> None:
+    """Required inputs are names, a question is a text: no import but of the public names."""
+    wf = Workflow("w", inputs=["q"])
+    wf.add("use", q=wf.input("q"), ask="go on?")
+    text = wf.to_python()
+    assert "inputs=['q']" in text and "ask='go on?'" in text
+    assert [line for line in text.splitlines() if "import" in line] == [
+        "from dagflow_nb import Workflow, ref"
+    ]
+
+
 def test_what_python_cannot_say_is_refused_with_node_and_input() -> None:
     """Objects, key functions, and workflows of which only the name is known."""
     wf = Workflow("w")

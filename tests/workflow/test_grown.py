@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from pydantic import SecretStr
 
-from dagflow_nb import DagFlow, NodeSpec, Workflow, ref
+from dagflow_nb import DagFlow, NodeSpec, ValidationError, Workflow, ref
 
 
 def both(x: float) -> dict[str, float]:
@@ -63,8 +65,28 @@ def test_a_run_is_written_as_the_workflow_that_it_became(flow: DagFlow) -> None:
         other.add_workflow(wf)
         loaded = other.load_yaml_string(text)
         assert [*loaded.nodes] == [*wf.nodes, "grown"]
-        again = other.run(loaded, x=5.0, view=False)
+        assert loaded.inputs == {"x": 5.0}
+        again = other.run(loaded, view=False)
     assert outputs(again) == outputs(run) and again.result == run.result
+
+
+def test_the_inputs_of_the_run_are_the_defaults(flow: DagFlow) -> None:
+    """What YAML cannot say is an input that has to be given again; a secret is not written."""
+
+    @flow.action
+    def take(n: int, frame: Any, key: SecretStr) -> int:
+        return n + len(frame)
+
+    wf = Workflow("w", inputs=["n", "frame", "key"])
+    wf.add(take, **{name: wf.input(name) for name in wf.inputs})
+    given = {"frame": pd.DataFrame({"a": [1, 2]}), "key": SecretStr("hush")}
+    text = flow.run(wf, n=3, **given, view=False).to_yaml()
+    assert "hush" not in text
+    loaded = flow.load_yaml_string(text)
+    assert loaded.inputs["n"] == 3
+    with pytest.raises(ValidationError, match="frame"):
+        flow.run(loaded, key="k", view=False)
+    assert flow.run(loaded, given, view=False).result == 5
 
 
 def test_what_grew_from_items_and_children_comes_after_their_group(flow: DagFlow) -> None:

@@ -515,9 +515,9 @@ def anything(x):  # type: ignore[no-untyped-def]  # so that nobody knows what it
     return x
 
 
-def closed_over() -> Callable[[float], float]:
+def closed_over(plus: float = 1.0) -> Callable[[float], float]:
     def inside(x: float) -> float:
-        return x
+        return x + plus
 
     return inside
 
@@ -692,6 +692,22 @@ def test_more_that_is_refused(flow: DagFlow) -> None:
         ValidationError, match=r"input 'x' of node 'second' takes 'a' of node 'pair'.*outputs="
     ):
         wf.to_pwd()
+
+
+def test_a_function_inside_of_another_is_written_by_its_name(flow: DagFlow, tmp_path: Path) -> None:
+    """Also a decorated one; where it is then, `module=` says."""
+
+    @flow.action
+    def thrice(x: float) -> float:
+        return 3 * x
+
+    wf = Workflow("w", inputs={"x": 2.0})
+    wf.add(thrice, x=wf.input("x"))
+    said = wf.to_pwd()
+    assert said["nodes"][0]["value"] == f"{__name__}.thrice"
+    (tmp_path / "there.py").write_text("def thrice(x):\n    return 3 * x\n")
+    again = Workflow.from_pwd(said, module=tmp_path / "there.py")
+    assert flow.run(again, view=False).result == flow.run(wf, view=False).result == 6.0
 
 
 def test_descriptions_and_tags_are_not_written() -> None:
