@@ -364,14 +364,19 @@ class Run(Looking):
     def _models(self) -> Mapping[str, Any]:
         return self._coordinator.growth.models if self._coordinator is not None else {}
 
-    def approve(self, branch: str | Plan | None = None, plan: Plan | None = None, **human_input: Any) -> Run:
+    def approve(
+        self,
+        branch: str | Plan | None = None,
+        plan: Plan | str | Mapping[str, Any] | None = None,
+        **human_input: Any,
+    ) -> Run:
         """`resume` with `approved=True`: of one branch, or of all that wait, each as it is proposed. With
         `plan` that one takes the place of the proposal.
 
         The plan is a `Plan`, or its JSON; one that is wrong is a `ValidationError`, and the run goes on
         waiting.
         """
-        if plan is None and branch is not None and not isinstance(branch, str):
+        if isinstance(branch, Plan) or (isinstance(branch, Mapping) and "steps" in branch):
             branch, plan = None, branch
         if plan is None:
             return self._resume(branch, {"approved": True, **human_input})

@@ -948,7 +948,7 @@ def test_another_plan_takes_the_place_of_the_proposal(flow: DagFlow) -> None:
     """A `Plan`, with functions too, or its JSON; a wrong one is refused, and the run waits on."""
     run = flow.run(gated(flow), view=False)
     with pytest.raises(ValidationError, match="did you mean 'double'") as raised:
-        run.approve(plan={"steps": [{"action": "duoble"}]})  # type: ignore[arg-type]  # JSON is taken, too
+        run.approve(plan={"steps": [{"action": "duoble"}]})  # JSON is taken, too
     assert "plan" in raised.value.fields and run.status == "paused"
     with pytest.raises(ValidationError, match="did you mean 'double'"):
         run.approve({"steps": [{"action": "duoble"}]})  # type: ignore[arg-type]
@@ -985,7 +985,7 @@ def test_a_proposal_that_cannot_be_read_any_more_says_so(flow: DagFlow) -> None:
     with pytest.raises(ValidationError, match="cannot be read any more"):
         run.approve(stale)
     assert run.status == "paused" and ids(run) == ["plan"]
-    run.approve("plan", plan={"steps": [step(number=4)]}).wait()  # type: ignore[arg-type]  # its JSON
+    run.approve("plan", plan={"steps": [step(number=4)]}).wait()  # its JSON
     assert run.outputs["double"]["result"] == 8
 
 
