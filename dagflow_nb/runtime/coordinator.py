@@ -135,9 +135,9 @@ class RunCoordinator:
             self._scheduled = True
             self.loop.call_soon(self._pump, context=self._own_context)
 
-    def post_first(self, message: m.Input) -> None:
-        """Take an input before those that wait: what a node said comes before its end."""
-        self._inbox.appendleft(message)
+    def post_first(self, *messages: m.Input) -> None:
+        """Take inputs, in order, before those that wait: what a node said comes before its end."""
+        self._inbox.extendleft(reversed(messages))
 
     def post_from_thread(self, make: Callable[[float], m.Input]) -> None:
         """Take an input from any thread, which waits where too many are waiting; `make(now)` on the loop."""

@@ -371,6 +371,7 @@ class Workers:
         """Logs are stored, progress is shown, events and usage become inputs."""
         self._flagged = False
         run = self._run
+        said: list[m.Input] = []
         while self._outbox:
             kind, id, attempt, at, *data = self._outbox.popleft()
             if kind == "log":
@@ -382,9 +383,10 @@ class Workers:
             elif kind == "token":
                 run.watch.token(id, data[0])
             elif kind == "usage":
-                run.post_first(m.UsageReported(id, run.clock.now(), *data))
+                said.append(m.UsageReported(id, run.clock.now(), *data))
             else:
-                run.post_first(m.Applied((m.EmitEvent(*data),), run.clock.now(), None, node_id=id))
+                said.append(m.Applied((m.EmitEvent(*data),), run.clock.now(), None, node_id=id))
+        run.post_first(*said)
 
     def _last_lines(self, talk: Talk, unit: Unit) -> None:
         """What an attempt printed without an end of line."""
