@@ -117,8 +117,8 @@ class Cache:
 
         try:
             json.loads(text)
-        except ValueError as bad:
-            raise ValidationError(f"a cache is read from JSON: {bad}") from None
+        except (ValueError, TypeError) as bad:
+            raise ValidationError(f"a cache is read from JSON: {bad}", value=text) from None
         return cls(Codec().loads(text))
 
     def to_frame(self) -> pd.DataFrame:

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
+from numbers import Integral
 from typing import Annotated, Any
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator
 
 from .core.budget import parse_rate
 from .core.model import HumanTimeoutAction, OnFailure
 from .core.retry import RetryStrategy
 from .errors import ValidationError, did_you_mean, shorten
 
-Count = Annotated[int, Field(ge=1, strict=True)]
+
+def _whole(value: Any) -> Any:
+    """numpy's whole numbers are whole numbers, too."""
+    return int(value) if isinstance(value, Integral) and not isinstance(value, bool) else value
+
+
+def _limit(value: Any) -> int | str:
+    if isinstance(value, str):
+        parse_rate(value)
+        return value
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= 1:
+        return int(value)
+    raise ValueError("a limit is a whole number of at least 1, or a rate such as '60/min'")
+
+
+def _policy(value: Any) -> OnFailure:
+    try:
+        return OnFailure(value)
+    except ValueError:  # pydantic would count the alias as a fourth one
+        raise ValueError("input should be 'continue', 'pause' or 'stop'") from None
+
+
+Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0, strict=True)]
+Count = Annotated[Whole, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BUDGETS = ("max_iterations", "max_nodes", "max_tokens", "max_cost")
@@ -43,17 +67,17 @@ class DagConfig(BaseModel):
 
     max_parallel_nodes: Count | None = None
     enable_parallel_execution: bool = True
-    limits: Mapping[str, Count | str] = Field(default_factory=dict)
+    limits: Mapping[str, Annotated[int | str, PlainValidator(_limit)]] = Field(default_factory=dict)
     max_attempts: Count = 1
     retry_strategy: RetryStrategy = RetryStrategy()
-    on_failure: OnFailure = OnFailure.CONTINUE
+    on_failure: Annotated[OnFailure, PlainValidator(_policy)] = OnFailure.CONTINUE
     timeout_seconds: Seconds | None = None
     human_wait_minutes: Amount | None = None
     human_timeout_action: HumanTimeoutAction = HumanTimeoutAction.PAUSE
     max_tokens: Amount | None = None
     max_cost: Amount | None = None
-    max_iterations: Annotated[int, Field(ge=0, strict=True)] | None = 50
-    max_nodes: Annotated[int, Field(ge=0, strict=True)] | None = None
+    max_iterations: Whole | None = 50
+    max_nodes: Whole | None = None
     branch_budgets: Mapping[str, Mapping[str, Amount]] = Field(default_factory=dict)
     review_frequency: Count | None = None
     enable_incremental_cache: bool = True
@@ -81,19 +105,6 @@ class DagConfig(BaseModel):
                 except TypeError as bad:
                     raise ValueError(str(bad)) from None
         return value
-
-    @field_validator("on_failure", mode="before")
-    @classmethod
-    def _halt(cls, value: Any) -> Any:
-        return "stop" if value == "halt" else value
-
-    @field_validator("limits")
-    @classmethod
-    def _limits(cls, limits: Mapping[str, int | str]) -> Mapping[str, int | str]:
-        for value in limits.values():
-            if isinstance(value, str):
-                parse_rate(value)
-        return limits
 
     @field_validator("branch_budgets")
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from .answers import checked_resume, time_is_over
@@ -22,7 +23,7 @@ from .errors import (
     ValidationError,
     shorten,
 )
-from .hooks import HookSet, make_hook
+from .hooks import HookSet, make_hooks
 from .legacy import DRIVER
 from .outcomes import ExecutionReport, error_of, report_of
 from .runtime.commands import who
@@ -111,7 +112,7 @@ class Coordinator:
         self.event_capacity = _count("event_capacity", event_capacity)
         self.command_capacity = _count("command_capacity", command_capacity)
         self.max_parallel = None if max_parallel is None else _count("max_parallel", max_parallel)
-        self.hooks = HookSet([make_hook(hook) for hook in hooks])
+        self.hooks = HookSet(make_hooks(hooks))
 
     @classmethod
     def new_with_concurrency(
@@ -119,6 +120,11 @@ class Coordinator:
     ) -> Coordinator:
         """A coordinator with a bound on the attempts at once."""
         return cls(hooks, event_capacity, command_capacity, max_parallel)
+
+    def __repr__(self) -> str:
+        names = [hook.name for hook in self.hooks]
+        capacities = f"event_capacity={self.event_capacity}, command_capacity={self.command_capacity}"
+        return f"Coordinator({names}, {capacities}, max_parallel={self.max_parallel})"
 
     async def run_parallel(
         self,
@@ -137,6 +143,7 @@ class Coordinator:
         """
         if not isinstance(run_id, str) or not run_id.strip():
             raise ValidationError(f"run_id is a text, not {shorten(run_id)}", culprit="run_id", value=run_id)
+        _need("executor", executor, _executor_class())
         store = await executor._session.open()
         row = store.run_row(run_id)
         if row is not None and row["status"] in OVER:
@@ -155,8 +162,9 @@ class Coordinator:
         cancel: CancelToken | None,
     ) -> RunCoordinator:
         """Begin a run, or go on with a stored one, and wait until it has ended or is paused."""
-        if not isinstance(cache, Cache):
-            raise ValidationError(f"cache is a Cache, not {shorten(cache)}", culprit="cache", value=cache)
+        _need("cache", cache, Cache)
+        if cancel is not None:
+            _need("cancel", cancel, CancelToken)
         session = executor._session
         store = await session.open()
         row = store.run_row(run_id) if run_id is not None else None
@@ -290,9 +298,20 @@ def raise_failure(coordinator: RunCoordinator) -> None:
         raise error
 
 
+def _need(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ValidationError(f"{name} is a {kind.__name__}, not {shorten(value)}", culprit=name, value=value)
+
+
+def _executor_class() -> type[DagExecutor]:
+    from .executor import DagExecutor  # it is built on this module
+
+    return DagExecutor
+
+
 def _count(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
         raise ValidationError(
             f"{name} is a number of at least 1, not {shorten(value)}", culprit=name, value=value
         )
-    return value
+    return int(value)

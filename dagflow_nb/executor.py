@@ -117,9 +117,9 @@ class DagExecutor:
 
     # --- workflows ----------------------------------------------------------------------------
 
-    def add_workflow(self, workflow: Workflow) -> Workflow:
+    def add_workflow(self, wf: Workflow) -> Workflow:
         """Check a workflow and take it; the same name replaces, with the nodes that were added to it."""
-        added = self._session.add_workflow(workflow)
+        added = self._session.add_workflow(wf)
         self._extra.pop(added.name, None)
         return added
 

@@ -28,7 +28,7 @@ from .core import messages as m
 from .core.model import RunStatus
 from .errors import DagError, DagNotFound, InvalidState
 from .forks import Forks
-from .hooks import make_hook
+from .hooks import make_hooks
 from .records import Records
 from .run import Run
 from .runtime.commands import who
@@ -91,7 +91,7 @@ class DagFlow(Agents, Records, Forks, Blocking):
             database,
             config=config,
             registry=registry,
-            hooks=[make_hook(hook) for hook in hooks],
+            hooks=make_hooks(hooks),
             executors=executors,
             app_data=app_data,
             allow_pickle=allow_pickle,

@@ -151,6 +151,22 @@ def test_an_input_that_no_parameter_takes():
         bind(act, source=1, sauce=2)
 
 
+def test_a_function_of_its_context_alone_reads_all_inputs_there():
+    """Inputs that no parameter takes are wrong only where a parameter takes others."""
+
+    def reads(ctx):
+        return ctx.inputs["source"]
+
+    def takes(ctx, source):
+        return source
+
+    reading, taking = FunctionAction(reads), FunctionAction(takes)
+    assert reading.input_problems({"source", "sauce"}) == []
+    assert bind(reads, source=1)["ctx"].inputs == {"source": 1}
+    assert [name for name, _ in taking.input_problems({"source", "sauce"})] == ["sauce"]
+    assert [name for name, _ in reading.input_problems({"ctx"})] == ["ctx"]
+
+
 def test_a_missing_input():
     """It is named, with those that are there, and is a KeyError too."""
 

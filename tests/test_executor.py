@@ -27,6 +27,7 @@ from dagflow_nb import (
     DependencyNotFound,
     EventHook,
     InvalidState,
+    LoggingHook,
     NodeAlreadyExists,
     NodeCompleted,
     NodeExecutionError,
@@ -123,6 +124,12 @@ def test_a_coordinator_takes_hooks_of_every_kind_and_refuses_others():
     assert len(list(coordinator.hooks)) == 3
     with pytest.raises(ValidationError, match="hook"):
         Coordinator([42])
+    for wrong in (42, EventHook()):
+        with pytest.raises(ValidationError, match=r"hooks is a list of hooks, not .*\[brackets\]"):
+            Coordinator(wrong)
+    assert repr(Coordinator([LoggingHook()], 1, 2, 3)) == (
+        "Coordinator(['LoggingHook'], event_capacity=1, command_capacity=2, max_parallel=3)"
+    )
 
 
 def test_capacities_of_one_work_with_growth_events_threads_and_logs(registry):
@@ -162,8 +169,9 @@ def test_capacities_of_one_work_with_growth_events_threads_and_logs(registry):
         ((Cache(), "needs", "r"), ValidationError),
         ((Cache(), "chain", ""), ValidationError),
         ((Cache(), "chain", 7), ValidationError),
+        ((Cache(), "chain", "r", "now"), ValidationError),
     ],
-    ids=["workflow", "action", "cache", "input", "no run id", "number as run id"],
+    ids=["workflow", "action", "cache", "input", "no run id", "number as run id", "token"],
 )
 def test_wrong_use_raises_before_anything_has_happened(registry, database, query, arguments, error):
     """An unknown workflow or action, a missing input, no cache or no run id: an error, and no run is
@@ -176,6 +184,8 @@ def test_wrong_use_raises_before_anything_has_happened(registry, database, query
         executor.load_yaml_string("name: needs\ninputs: [{name: x}]\nnodes: [{id: a, action: add}]")
         with pytest.raises(error):
             await Coordinator().run_parallel(executor, *arguments)
+        with pytest.raises(ValidationError, match="executor is a DagExecutor, not None"):
+            await Coordinator().run_parallel(None, *arguments[:2], "r")
 
     with_executor(test, None, registry, database)
     assert query("select count(*) from runs") == [(0,)]

@@ -62,7 +62,7 @@ LAYERS = [
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 PURE = {"__future__", "abc", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools"}
-PURE |= {"heapq", "itertools", "math", "operator", "re", "types", "typing"}
+PURE |= {"heapq", "itertools", "math", "numbers", "operator", "re", "types", "typing"}
 HEAVY = ["IPython", "anywidget", "dask", "graphviz", "ipywidgets", "jsonschema", "matplotlib", "nest_asyncio"]
 HEAVY += ["numpy", "pandas", "polars", "pyarrow", "pygraphviz", "tqdm"]
 

@@ -86,6 +86,8 @@ class Binder:
             else:
                 self.parameters[name] = Parameter(parameter)
         self._each = tuple(self.parameters.values())
+        # a function of its context alone reads all inputs there
+        self._takes_more = self.extra is not None or (bool(self.contexts) and not self._each)
         self._positional = tuple(positional)
         self._base = _innermost(function)
         self._locals = _names_around(self._base, self.signature)
@@ -116,9 +118,11 @@ class Binder:
         for name, value in ctx.inputs.items():
             if name in self.parameters or name in ENGINE_INPUTS or name == HISTORY:
                 continue
-            if self.extra is None or name in self.contexts:
+            if not self._takes_more or name in self.contexts:
                 problem = f"node {ctx.node_id!r}: {self.unknown(name, action)}"
                 raise InputError(problem, node_id=ctx.node_id, parameter=name)
+            if self.extra is None:
+                continue
             if self.extra.checked:
                 value = self._convert(self.extra, name, value, ctx.node_id, action)
             bound[name] = value
@@ -203,7 +207,7 @@ class Binder:
         ]
         for name in names:
             known = name in self.parameters or name in given_by_engine
-            if not known and (self.extra is None or name in self.contexts):
+            if not known and (not self._takes_more or name in self.contexts):
                 found.append((name, self.unknown(name, action)))
         return found
 

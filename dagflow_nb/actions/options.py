@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import isfinite
+from numbers import Integral, Real
 from typing import Any
 
 from ..core.messages import ActionSettings
@@ -143,7 +144,9 @@ def make_options(
     """The options of an action from the settings of its decorator; `ValidationError` names a bad one."""
     own = _name(default_name if name is None else name)
     where = f"action {own!r}: "
-    if retries is not None and (type(retries) is not int or retries < 0):
+    if retries is not None and (
+        not isinstance(retries, Integral) or isinstance(retries, bool) or retries < 0
+    ):
         raise _bad(where, "retries", retries, "a whole number of at least 0")
     if timeout is not None and (not _number(timeout) or timeout <= 0):
         raise _bad(where, "timeout", timeout, "a number of seconds greater than 0")
@@ -156,7 +159,7 @@ def make_options(
     policy, errors = CachePolicy.of(cache, where), _errors(retry_on, where)
     form, model = _form(ask, where)
     settings = ActionSettings(
-        try_count=None if retries is None else retries + 1,
+        try_count=None if retries is None else int(retries) + 1,
         retry=_strategy(retry_strategy, where),
         timeout=None if timeout is None else float(timeout),
         on_failure=_on_failure(on_failure, where),
@@ -188,7 +191,7 @@ def _bad(where: str, setting: str, value: Any, allowed: str) -> ValidationError:
 
 
 def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 def _name(name: Any) -> str:
@@ -220,16 +223,12 @@ def _errors(given: Any, where: str) -> tuple[type[BaseException], ...]:
 
 
 def _on_failure(given: Any, where: str) -> OnFailure | None:
-    if given is None or isinstance(given, OnFailure):
-        return given
-    text = given.lower() if isinstance(given, str) else given
-    if text == "halt":
-        return OnFailure.STOP
+    if given is None:
+        return None
     try:
-        return OnFailure(text)
+        return OnFailure(given)
     except ValueError:
-        known = ["continue", "pause", "stop"]
-        hint = f"; {did_you_mean(text, known)}" if isinstance(text, str) else ""
+        hint = f"; {did_you_mean(given, list(OnFailure))}" if isinstance(given, str) else ""
         raise _bad(where, "on_failure", given, "'continue', 'pause' or 'stop'" + hint) from None
 
 

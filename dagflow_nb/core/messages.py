@@ -107,6 +107,10 @@ class CancelBranch:
 
 
 def _ids(node_ids: Iterable[str] | str) -> tuple[str, ...]:
+    if not isinstance(node_ids, Iterable):
+        raise ValidationError(
+            f"node_ids is a list of ids, not {shorten(node_ids)}", culprit="node_ids", value=node_ids
+        )
     return (node_ids,) if isinstance(node_ids, str) else tuple(node_ids)
 
 

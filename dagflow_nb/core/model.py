@@ -93,6 +93,11 @@ class OnFailure(StrEnum):
     STOP = "stop"
     HALT = "stop"
 
+    @classmethod
+    def _missing_(cls, value: object) -> OnFailure | None:
+        text = value.lower() if isinstance(value, str) else None
+        return cls.STOP if text == "halt" else next((policy for policy in cls if policy == text), None)
+
 
 class HumanTimeoutAction(StrEnum):
     """What happens when nobody answers within `human_wait_minutes`."""
@@ -135,6 +140,9 @@ class Ref:
 
     def __str__(self) -> str:
         return ".".join([self.target, *map(str, self.path)])
+
+    def __repr__(self) -> str:
+        return f"ref({str(self)!r})"
 
 
 def ref(text: str) -> Ref:
@@ -359,13 +367,23 @@ class NodeSpec:
         if id is not None and type(id) is not str and not isinstance(id, str):
             raise ValidationError(f"a node's id is a text, not {shorten(id)}", culprit="id", value=id)
         if deps is not None and type(deps) is not tuple:
-            object.__setattr__(self, "deps", (deps,) if isinstance(deps, str) else tuple(deps))
+            object.__setattr__(self, "deps", _texts("deps", deps))
         if type(tags) is not tuple:
-            object.__setattr__(self, "tags", (tags,) if isinstance(tags, str) else tuple(tags))
+            object.__setattr__(self, "tags", _texts("tags", tags))
         if inputs is not None and type(inputs) is not dict and not isinstance(inputs, Mapping):
             raise ValidationError(
                 f"NodeSpec(inputs=...) takes a mapping, not {shorten(inputs)}", culprit="inputs"
             )
+
+    def __repr__(self) -> str:
+        """What was set, such as `NodeSpec('fetch', id='again')`."""
+        given = [(field, getattr(self, field.name)) for field in fields(self)[1:]]
+        said = [
+            f", {field.name}={shorten(value, 200)}"
+            for field, value in given
+            if value is not field.default and not (isinstance(value, str) and value == field.default)
+        ]
+        return f"NodeSpec({shorten(self.action, 200)}{''.join(said)})"
 
     def with_id(self, id: str) -> NodeSpec:
         """The same node under another id."""
@@ -384,9 +402,17 @@ class NodeSpec:
         """The same node with so many seconds for each attempt."""
         return replace(self, timeout=seconds)
 
-    def with_retries(self, retries: int) -> NodeSpec:
-        """The same node, tried again at most `retries` times: `retries + 1` attempts."""
-        return replace(self, try_count=retries + 1)
+    def with_retries(self, n: int) -> NodeSpec:
+        """The same node, tried again at most `n` times: `n + 1` attempts."""
+        return replace(self, try_count=n + 1)
+
+
+def _texts(what: str, given: Any) -> tuple[Any, ...]:
+    if not isinstance(given, Iterable):
+        raise ValidationError(
+            f"NodeSpec({what}=...) takes a list of texts, not {shorten(given)}", culprit=what, value=given
+        )
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def owner_problem(id: str, kinds: Callable[[str], NodeDef | None]) -> str | None:

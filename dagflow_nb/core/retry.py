@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Real
 from typing import Any
 
 from ..errors import ValidationError, shorten
 
 
-def _seconds(name: str, value: Any, least: float = 0.0) -> None:
-    good = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+def _number(name: str, value: Any, least: float = 0.0) -> float:
+    good = isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
     if not good or value < least:
         raise ValidationError(
             f"{name} of a retry strategy is a number of at least {least:g}, not {shorten(value)}",
             culprit=name,
             value=value,
         )
+    return value if isinstance(value, int | float) else float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,9 @@ class RetryStrategy:
                 culprit="kind",
                 value=self.kind,
             )
-        _seconds("initial_delay", self.initial_delay)
-        _seconds("max_delay", self.max_delay)
-        _seconds("multiplier", self.multiplier, 1.0)
-        _seconds("jitter", self.jitter)
+        for name in ("initial_delay", "max_delay", "multiplier", "jitter"):
+            least = 1.0 if name == "multiplier" else 0.0
+            object.__setattr__(self, name, _number(name, getattr(self, name), least))
         if self.jitter > 1:
             raise ValidationError(
                 f"jitter of a retry strategy is a share from 0 to 1, not {self.jitter}", culprit="jitter"

@@ -77,9 +77,9 @@ class CompositeHook(EventHook):
     """
 
     def __init__(self, hooks: Iterable[Any] = ()) -> None:
-        from .subscription import Hook, make_hook
+        from .subscription import Hook, make_hooks
 
-        self.hooks: tuple[Hook, ...] = tuple(make_hook(hook) for hook in hooks)
+        self.hooks: tuple[Hook, ...] = tuple(make_hooks(hooks))
 
     async def handle(self, ctx: HookContext, event: ExecutionEvent) -> list[Any]:
         """What all of them answer."""
@@ -125,6 +125,9 @@ class LoggingHook(EventHook):
     def __init__(self, logger: logging.Logger | None = None, level: int = logging.INFO) -> None:
         self.logger = logging.getLogger("dagflow_nb") if logger is None else logger
         self.level = level
+
+    def __repr__(self) -> str:
+        return f"LoggingHook({self.logger.name!r}, {logging.getLevelName(self.level)})"
 
     async def handle(self, ctx: HookContext, event: ExecutionEvent) -> None:
         """Logs the event."""

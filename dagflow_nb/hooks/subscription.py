@@ -225,6 +225,17 @@ def make_hook(
     )
 
 
+def make_hooks(hooks: Iterable[Any]) -> list[Hook]:
+    """The subscriptions of a list of what `make_hook` takes; raises `ValidationError` for no list."""
+    if not isinstance(hooks, Iterable):
+        raise ValidationError(
+            f"hooks is a list of hooks, not {shorten(hooks)}: put it in [brackets]",
+            culprit="hooks",
+            value=hooks,
+        )
+    return [make_hook(hook) for hook in hooks]
+
+
 def is_event_hook(target: Any) -> bool:
     """Whether `target` is a hook by its methods, not a function."""
     kind = target if isinstance(target, type) else type(target)

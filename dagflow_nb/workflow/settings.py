@@ -15,12 +15,6 @@ from typing import Any
 from ..core.model import Form, OnFailure, When
 from ..errors import ValidationError, shorten
 
-_ON_FAILURE = {
-    "continue": OnFailure.CONTINUE,
-    "pause": OnFailure.PAUSE,
-    "stop": OnFailure.STOP,
-    "halt": OnFailure.STOP,
-}
 _WHEN = {str(rule): rule for rule in When}
 
 
@@ -68,10 +62,11 @@ def on_failure(value: Any, setting: str = "on_failure") -> OnFailure | None:
         return None
     if isinstance(value, bool):
         return OnFailure.CONTINUE if value else OnFailure.STOP
-    known = _ON_FAILURE.get(value.lower()) if isinstance(value, str) else None
-    if known is None:
-        raise _refuse(setting, "'continue', 'pause' or 'stop' (or true: continue, false: stop)", value)
-    return known
+    try:
+        return OnFailure(value)
+    except ValueError:
+        allowed = "'continue', 'pause' or 'stop' (or true: continue, false: stop)"
+        raise _refuse(setting, allowed, value) from None
 
 
 def cache(value: Any) -> bool | timedelta | Callable[..., Any] | None:

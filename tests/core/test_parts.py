@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given, strategies as st
 
@@ -22,6 +23,7 @@ from dagflow_nb.core.model import (
     NodeStatus as S,
     When,
     make_ref,
+    ref,
     success_of,
     with_edges,
 )
@@ -99,6 +101,12 @@ def test_a_join_of_a_cancelled_branch(rule: str, one: bool, both: bool) -> None:
     assert can_hold(j, graph.nodes) is one
     b.cut = True
     assert can_hold(j, graph.nodes) is both
+
+
+def test_delays_of_numpy_are_plain_numbers() -> None:
+    """What comes out of an array is stored as any number is."""
+    strategy = RetryStrategy.linear(np.int64(2))
+    assert strategy == RetryStrategy.linear(2) and type(strategy.initial_delay) is float
 
 
 def test_delays() -> None:
@@ -264,6 +272,18 @@ def test_specs_of_the_wrong_kind_are_refused_when_they_are_made() -> None:
     for wrong in ("x", NodeSpec("a"), 3):
         with pytest.raises(ValidationError, match="takes a list of NodeSpecs"):
             m.AddNodes(wrong)  # type: ignore[arg-type]  # it is wrong
+    for field in ("deps", "tags"):
+        with pytest.raises(ValidationError, match=rf"NodeSpec\({field}=...\) takes a list of texts, not 3"):
+            NodeSpec("a", **{field: 3})  # type: ignore[arg-type]  # it is wrong
+    with pytest.raises(ValidationError, match="node_ids is a list of ids, not None"):
+        m.EnableNodes(None)  # type: ignore[arg-type]  # it is wrong
+
+
+def test_specs_and_references_show_what_was_set() -> None:
+    """Settings that were left alone are not in a spec's repr; big values are shortened."""
+    spec = NodeSpec("fetch", inputs={"rows": ref("scan.rows.0")}).with_id("again").with_retries(n=2)
+    assert repr(spec) == "NodeSpec('fetch', id='again', inputs={'rows': ref('scan.rows.0')}, try_count=3)"
+    assert len(repr(NodeSpec("fetch", inputs={"rows": list(range(10_000))}))) < 300
 
 
 MANY_NODES = """

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, NodeSpec, Workflow
+from dagflow_nb import CustomEvent, DagFlow, NodeCompleted, NodeSpec, Workflow
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, rows, single, states, still_clock
 
@@ -32,6 +32,31 @@ def test_each_kind_runs_where_it_belongs() -> None:
         assert flow.run(single(name_async), view=False).result == "dagflow-engine"
         assert flow.run(single(name), view=False).result.startswith("dagflow-action")
         assert flow.run(single(name, executor="mine"), view=False).result.startswith("pool")
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+def test_events_come_in_the_order_in_which_they_were_emitted(in_thread: bool) -> None:
+    """What an action emits and uses up is taken in order, before its end."""
+    heard: list[Any] = []
+
+    def say(ctx: Any) -> None:
+        for i in range(5):
+            ctx.emit("step", i)
+            ctx.report_usage(tokens=1)
+
+    async def say_async(ctx: Any) -> None:
+        say(ctx)
+
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.hook(CustomEvent, NodeCompleted)
+        def hear(event: Any) -> None:
+            heard.append(event.data if isinstance(event, CustomEvent) else "ended")
+
+        run = flow.run(single(say if in_thread else say_async), view=False)
+        assert heard == [0, 1, 2, 3, 4, "ended"]
+        data = run.events(kind="CustomEvent")["data"]
+        assert [row["data"] for row in data] == [0, 1, 2, 3, 4]
 
 
 def test_a_late_result_of_an_earlier_attempt_is_dropped() -> None:
