@@ -80,7 +80,7 @@ class Looking(Frames):
         return self._flow._history_of(self.run_id)
 
     def logs(self, node: str | None = None, **filters: Any) -> pd.DataFrame:
-        """What actions printed and logged, a row a line; of one `node` (also with `*`), if it is given."""
+        """What actions and hooks printed and logged, a row a line; `node`: of one (also with `*`)."""
         if node is None:
             return self._history.logs(**filters)
         found = self._history.logs(**{"node_id": node, **filters})

@@ -169,7 +169,7 @@ class Records(Frames):
         return self._history.runs(**filters)
 
     def logs(self, **filters: Any) -> pd.DataFrame:
-        """A row a line that actions printed or logged."""
+        """A row a line that actions and hooks printed or logged."""
         return self._history.logs(**filters)
 
     def metrics(self, by: str = "action", **filters: Any) -> pd.DataFrame:

@@ -251,8 +251,10 @@ class Run(Looking):
         coordinator = self._coordinator
         if coordinator is not None and coordinator.crash is not None:
             return coordinator.crash
-        if coordinator is not None and coordinator.strict_error is not None and not self._live:
-            return coordinator.strict_error
+        strict_error = coordinator.strict_error if coordinator is not None else None
+        # a cancellation may have come before it
+        if strict_error is not None and not self._live and self._scheduler.status is RunStatus.FAILED:
+            return strict_error
         exceptions = coordinator.exceptions if coordinator is not None else {}
         return error_of(self._scheduler, exceptions, self, ended=not self._live)
 

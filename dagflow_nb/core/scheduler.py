@@ -231,8 +231,8 @@ class Scheduler(State):
         finish.cancel_run(self, message.reason, message.by)
 
     def _fail_run(self, message: m.FailRun) -> None:
-        if self.status in OVER:
-            return
+        if self.status in OVER or self.ending is not None:
+            return  # how it ends has been decided
         self._must_run(finishing=True)
         finish.fail_run(self, message.error)
 

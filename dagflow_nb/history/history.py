@@ -121,7 +121,10 @@ class History:
         return frame(frames.CACHE, [row[:-2] for row in rows], {"value": found})
 
     def logs(self, **filters: Any) -> DataFrame:
-        """A row a line that actions printed or logged. More filters: `node_id`, `level` (in any case)."""
+        """A row a line that actions and hooks printed or logged.
+
+        More filters: `node_id`, `level` (in any case).
+        """
         if filters.get("level") is not None:
             filters["level"] = [word.upper() for word in texts("level", filters["level"])]
         return frame(frames.LOGS, self._rows(queries.LOGS, filters))

@@ -15,6 +15,7 @@ from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
 from ..hooks import Hook, HookContext, SomeFailed
 from .attempts import describe
+from .capture import CURRENT
 from .workers import is_shutting_down
 
 if TYPE_CHECKING:
@@ -167,7 +168,6 @@ class Asking:
             event = self.waiting.popleft()
             if changing is not None and self.post == self._post:
                 await run.taken_in(changing)  # who is asked next sees what it has changed
-            ctx = self._context
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
             first: list[m.Input] = []
@@ -185,7 +185,7 @@ class Asking:
                 failed: list[tuple[str, BaseException]] = []
                 try:
                     try:
-                        found = await hook.ask(ctx, event)
+                        found = await self._asked(hook, event)
                     except SomeFailed as some:
                         found = some.answers
                         failed += [(f"{name}: ", error) for name, error in some.errors]
@@ -216,6 +216,17 @@ class Asking:
             asked += 1
             if asked % AT_ONCE == 0:
                 await asyncio.sleep(0)
+
+    async def _asked(self, hook: Hook, event: Any) -> list[Any]:
+        """What a hook answers; what it prints meanwhile is logged with the event's node."""
+        node = getattr(event, "node", None)
+        listener = self._run.workers.listener(node.node_id if node is not None else "")
+        token = CURRENT.set(listener)
+        try:
+            return await hook.ask(self._context, event)
+        finally:
+            CURRENT.reset(token)
+            self._run.workers.end_lines(listener)
 
     def _post(self, *messages: m.Input) -> None:
         self._run.post_at_once(*messages, alone=not self.waiting)

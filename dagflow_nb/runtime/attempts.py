@@ -29,7 +29,7 @@ Said = tuple[Any, ...]
 
 
 class Talk:
-    """One attempt that is under way: everything it says goes into the run's `outbox`, from any thread.
+    """One attempt (or hook) under way: everything it says goes into the run's `outbox`, from any thread.
 
     Nothing here blocks; `wake` tells the run that something is there. `recorded`: the store knows that it
     runs. `on_loop`: a coroutine, whose first step is made as soon as it starts. `lines`: those without an

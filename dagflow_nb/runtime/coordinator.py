@@ -409,7 +409,7 @@ class RunCoordinator:
 
     def end_strictly(self, error: BaseException) -> list[m.Input]:
         """What ends the run of a strict flow, at the first refused command or failing hook."""
-        if not self.strict or self.strict_error is not None:
+        if not self.strict or self.strict_error is not None or self.scheduler.ending is not None:
             return []
         self.strict_error = error
         return [m.FailRun(self.clock.now(), str(error))]

@@ -376,7 +376,7 @@ class Workers:
             kind, id, attempt, at, *data = self._outbox.popleft()
             if kind == "log":
                 level, stream, message = data
-                unit.logs.append((id, attempt, at, level, stream, message))
+                unit.logs.append((id or None, attempt or None, at, level, stream, message))
                 run.watch.log(id, level, stream, message)
             elif kind == "progress":
                 run.watch.progress(id, *data)
@@ -388,11 +388,19 @@ class Workers:
                 said.append(m.Applied((m.EmitEvent(*data),), run.clock.now(), None, node_id=id))
         run.post_first(*said)
 
-    def _last_lines(self, talk: Talk, unit: Unit) -> None:
-        """What an attempt printed without an end of line."""
-        for stream, text in talk.last_lines().items():
+    def listener(self, node_id: str) -> Talk:
+        """Who hears what a hook prints when it is asked about a node (`""`: about the run)."""
+        return Talk(node_id, 0, self._outbox, self._flag, True)
+
+    def end_lines(self, talk: Talk) -> None:
+        """What was printed without an end of line is said, too."""
+        for stream, text in talk.last_lines().items() if talk.lines else ():
             if talk.echo and text:
                 self._run.context.copy().run(getattr(sys, stream).write, text)
+
+    def _last_lines(self, talk: Talk, unit: Unit) -> None:
+        """What an attempt has said last."""
+        self.end_lines(talk)
         if self._outbox:
             self.listen(unit)
 

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import sys
 import threading
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from dagflow_nb import CompositeHook, DagFlow, EventHook, NodeCompleted, NodeSpec, RetryNode, Workflow
+from dagflow_nb import (
+    CompositeHook,
+    DagFlow,
+    EventHook,
+    NodeCancelled,
+    NodeCompleted,
+    NodeSpec,
+    RetryNode,
+    RunCancelled,
+    Workflow,
+)
 from dagflow_nb.hooks import calling
 from dagflow_nb.runtime.asking import Asking
 from dagflow_nb.store.writer import Writer
@@ -60,6 +72,60 @@ def test_a_hook_sees_what_was_answered_before() -> None:
             workflow.add(act_at_once, id=f"n{i}")
         run = flow.run(workflow, view=False)
         assert run.success and run.outputs["more"]["result"] == "n0" and len(run.outputs) == 21
+
+
+def test_what_hooks_print_is_logged_with_the_node_they_are_asked_about(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Printed or logged, whole lines or not, in a class or a function; it is shown as ever."""
+
+    class Watcher(EventHook):
+        async def on_start(self, ctx: Any) -> None:
+            print("begin", ctx.dag_name)
+
+        def on_complete(self, ctx: Any, success: bool) -> None:
+            print("end", success)
+
+    with DagFlow(":memory:", echo=False, hooks=[Watcher]) as flow:
+
+        @flow.on_completed
+        def tell(node: Any) -> None:
+            print("done", node.node_id, end="")
+            print("careful", file=sys.stderr)
+            logging.getLogger("somewhere").warning("a record")
+
+        run = flow.run(single(act), view=False)
+        found = run.logs()[["node_id", "level", "stream", "message"]]
+        assert found.astype(object).where(found.notna(), None).values.tolist() == [
+            [None, "INFO", "stdout", "begin single"],
+            ["node", "ERROR", "stderr", "careful"],
+            ["node", "WARNING", "logging", "a record"],
+            ["node", "INFO", "stdout", "done node"],
+            [None, "INFO", "stdout", "end True"],
+        ]
+    shown = capsys.readouterr()
+    assert shown.out == "begin single\ndone node\nend True\n" and "careful\n" in shown.err
+
+
+def test_a_cancelled_run_of_a_strict_flow_stays_cancelled() -> None:
+    """A command that is refused while the run is being ended does not make a failed run of it."""
+    with DagFlow(":memory:", echo=False, strict=True) as flow:
+
+        @flow.hook(NodeCancelled)
+        def too_late(node: Any) -> Any:
+            return NodeSpec(act, id=f"after_{node.node_id}")
+
+        gate = Gate()
+
+        async def waits() -> None:
+            await gate.hold_async()
+
+        run = flow.start(single(waits), view=False)
+        gate.wait_for(1)
+        run.cancel(reason="enough")
+        with pytest.raises(RunCancelled, match="enough"):
+            run.wait(PATIENCE)
+        assert run.status == "cancelled" and "CommandRejected" in kinds(run)
 
 
 async def _act_at_once() -> int:
