@@ -26,7 +26,7 @@ from .config import DagConfig
 from .controls import check_view
 from .core import messages as m
 from .core.model import RunStatus
-from .errors import DagError, DagNotFound, InvalidState
+from .errors import DagError, InvalidState
 from .forks import Forks
 from .hooks import make_hooks
 from .records import Records
@@ -333,16 +333,6 @@ class DagFlow(Agents, Records, Forks, Blocking):
         self._last = found
         return self._block(found, view)
 
-    def _unfinished(self) -> Run:
-        states = ("pending", "running", "paused", "interrupted", "failed", "cancelled")
-        names = list(self._session.workflows)
-        found = self._store.latest_run_id(names, statuses=states) if names else None
-        found = found or self._store.latest_run_id(None, statuses=states)
-        if found is None:
-            text = "no run is unfinished here: flow.run() starts a new one"
-            raise DagNotFound("(the latest unfinished)", message=text)
-        return self._run_of(found)
-
     def _resume_stored(
         self, run: Run, branch: str | None, answers: Mapping[str, Any], **settings: Any
     ) -> Run:
@@ -353,7 +343,6 @@ class DagFlow(Agents, Records, Forks, Blocking):
         def then(loaded: Loaded) -> list[m.Input]:
             scheduler, at = loaded.scheduler, clock.now()
             check_given_again(loaded, settings.get("inputs"), self._session.codec)
-            self._need_planners(scheduler)
             if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED):
                 if branch is not None or answers:
                     checked_resume(scheduler, branch, answers, models, at)
@@ -398,13 +387,10 @@ class DagFlow(Agents, Records, Forks, Blocking):
         self, run: Run, node: str | None, *, cascade: bool, refresh: Refresh = frozenset(), **settings: Any
     ) -> Run:
         scheduler, by = run._scheduler, who()
-        if node is None:
-            self._need_planners(scheduler)
-        elif not need_node(scheduler.nodes, node).final:
-            raise InvalidState(
-                f"node {node!r} is {scheduler.nodes[node].status}: it has not ended", culprit=node
-            )
-        else:
+        if node is not None:
+            if not need_node(scheduler.nodes, node).final:
+                text = f"node {node!r} is {scheduler.nodes[node].status}: it has not ended"
+                raise InvalidState(text, culprit=node)
             refresh = refresh | {glob.escape(node), f"{glob.escape(node)}/*"}
         if run._takes_inputs():
             run._refresh(refresh)
@@ -414,10 +400,13 @@ class DagFlow(Agents, Records, Forks, Blocking):
         again = m.RetryNodes(self._session.clock.now(), node, cascade, by)
         return self._reopen(run, lambda loaded: [again], refresh=refresh, **settings)
 
-    def _apply_stored(self, run: Run, make: Callable[[float, RunCoordinator], m.Input]) -> Run:
+    def _apply_stored(
+        self, run: Run, make: Callable[[float, RunCoordinator], m.Input], needs_planners: bool
+    ) -> Run:
         """Give commands to a run that lies in the database."""
-        self._reopen(run, lambda loaded: [], after=lambda c: [make(self._session.clock.now(), c)])
-        return run
+        now = self._session.clock.now
+        after = lambda c: [make(now(), c)]  # noqa: E731
+        return self._reopen(run, lambda loaded: [], after=after, needs_planners=needs_planners)
 
     def _reopen(
         self,
@@ -426,13 +415,21 @@ class DagFlow(Agents, Records, Forks, Blocking):
         *,
         after: Callable[[RunCoordinator], list[m.Input]] | None = None,
         in_view: bool = True,
+        needs_planners: bool = True,
         **settings: Any,
     ) -> Run:
+        """Take up a stored run; `needs_planners`: those of the rounds that go on have to be defined."""
         context = contextvars.copy_context()
+
+        def checked(loaded: Loaded) -> list[m.Input]:
+            inputs = then(loaded)
+            if needs_planners:
+                self._need_planners(loaded.scheduler, inputs)
+            return inputs
 
         async def reopen() -> None:
             coordinator = await self._session.reopen(
-                run.run_id, then, context=context, before=run._attach, **settings
+                run.run_id, checked, context=context, before=run._attach, **settings
             )
             if after is not None:
                 coordinator.post(*after(coordinator))

@@ -95,7 +95,7 @@ class Forks:
             refresh |= {glob.escape(wanted.node), f"{glob.escape(wanted.node)}/*"}
         flow = cast("DagFlow", self)
         DagConfig.of(settings.get("config"))
-        making = fork(self._session, run.run_id, wanted, settings.get("executor"))
+        making = fork(self._session, run.run_id, wanted, settings.get("executor"), check=flow._need_planners)
         run_id, then = self._engine.call(making)
         made = Run(flow, run_id)
         if then is not None:

@@ -73,6 +73,16 @@ class Records(Frames):
             )
         raise DagNotFound(run, [*self._store.match_run_ids("")[:50], *self._session.workflows], what="run")
 
+    def _unfinished(self) -> Run:
+        states = ("pending", "running", "paused", "interrupted", "failed", "cancelled")
+        names = list(self._session.workflows)
+        found = self._store.latest_run_id(names, statuses=states) if names else None
+        found = found or self._store.latest_run_id(None, statuses=states)
+        if found is None:
+            text = "no run is unfinished here: flow.run() starts a new one"
+            raise DagNotFound("(the latest unfinished)", message=text)
+        return self._run_of(found)
+
     def _run_of(self, run_id: str) -> Run:
         known = self._runs.get(run_id)
         if known is None:

@@ -315,7 +315,7 @@ class Run(Looking):
             self._coordinator.post_from_thread(make)
             return self
         now = self._flow._session.clock.now
-        return self._flow._reopen(self, lambda loaded: [make(now())], to_run=to_run)
+        return self._flow._reopen(self, lambda loaded: [make(now())], to_run=to_run, needs_planners=to_run)
 
     def _refresh(self, names: Refresh) -> None:
         """From now on these nodes of a live run do not take known results."""
@@ -461,7 +461,8 @@ class Run(Looking):
         if self._takes_inputs() and live is not None:
             live.post_from_thread(lambda at: make(at, live))
             return self
-        return self._flow._apply_stored(self, make)
+        only_cut = all(isinstance(command, m.CancelBranch) for command in checked)
+        return self._flow._apply_stored(self, make, needs_planners=not only_cut)
 
     # --- as text and picture -------------------------------------------------------------------
 

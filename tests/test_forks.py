@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 
 from dagflow_nb import CancelBranch, DagFlow, NodeSpec, RetryStrategy, Workflow, ref
 from dagflow_nb.core.messages import NodeCompleted, NodeFailed
-from dagflow_nb.errors import InvalidState, NodeExecutionError, NodeNotFound, ValidationError
+from dagflow_nb.errors import ActionNotFound, InvalidState, NodeExecutionError, NodeNotFound, ValidationError
 from dagflow_nb.run import Run
 from dagflow_nb.runtime.forking import Wanted, fork
 from dagflow_nb.testing import Gate
@@ -318,7 +318,7 @@ def test_a_fork_whose_process_dies(setting: Setting) -> None:
     run = setting.run()
     session = setting.flow._session
     wanted = Wanted(outputs={"clean": {"rows": [7]}}, inputs={"name": "late"})
-    id, _ = setting.flow._engine.call(fork(session, run.run_id, wanted))
+    id, _ = setting.flow._engine.call(fork(session, run.run_id, wanted, check=lambda *_: None))
     assert str(setting.flow.get(id).status) == "interrupted"
     assert setting.flow.resume(id, view=False).result == "LATE 7"
 
@@ -522,3 +522,17 @@ def test_from_the_middle_of_inputs_that_were_stored_together(database: str, tmp_
             assert states(other) == states(run) and other.outputs["n3"]["result"] == 3
             again = flow.fork(other, node="end", view=False)
             assert states(again) == states(run) and again.events()["seq"].is_unique
+
+
+def test_a_fork_that_cannot_go_on_is_not_stored(tmp_path: Path) -> None:
+    """What failed runs again in a fork: an action that is not defined here is named before there is one."""
+    with DagFlow(tmp_path / "flow.db", echo=False) as flow:
+        wf = Workflow("w")
+        wf.add(flow.action(lambda: 1 / 0, name="bad"))
+        flow.run(wf, view=False, raise_on_failure=False)
+    with DagFlow(tmp_path / "flow.db", echo=False) as flow:
+        with pytest.raises(ActionNotFound, match="'bad'"):
+            flow.fork(flow.get(), view=False)
+        assert len(flow.runs()) == 1
+        flow.action(lambda: 2, name="bad")
+        assert flow.fork(flow.get(), view=False).result == 2

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..actions import Action, NodeAction, as_action
+from ..core.graph import Node
+from ..core.messages import RetryNodes
+from ..core.rerun import reached
 from ..definitions import Definitions
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
@@ -200,8 +204,11 @@ class Agents(Definitions):
         session.hooks.add(make_hook(made, kinds=KINDS))
         return made
 
-    def _need_planners(self, scheduler: Any) -> None:
-        need_planners(scheduler, (hook.name for hook in self._session.hooks))
+    def _need_planners(self, scheduler: Any, inputs: Iterable[Any], anew: Iterable[Node] = ()) -> None:
+        """`InvalidState` where a run that is taken up with these inputs needs a planner that there is not."""
+        again = [reached(scheduler, given) for given in inputs if isinstance(given, RetryNodes)]
+        names = (hook.name for hook in self._session.hooks)
+        need_planners(scheduler, names, [*anew, *chain.from_iterable(again)])
 
 
 def _planner_action(session: Session, action: Any) -> str:

@@ -12,14 +12,13 @@ from typing import Any
 
 from ..actions import HISTORY
 from ..core.graph import Node
-from ..core.model import NodeStatus, Ref, RunStatus
+from ..core.model import NodeStatus, Ref
 from ..errors import InvalidState
 from .gate import asks_for_plan
 from .history import entries
 from .plan_schema import GIVE_UP
 
 _HOOK = "planner "
-_RUN_AGAIN = (NodeStatus.FAILED, NodeStatus.SKIPPED, NodeStatus.CANCELLED)
 
 
 def hook_name(action: str) -> str:
@@ -56,14 +55,16 @@ def without_told(leaves: Iterable[Node], graph: Any) -> list[Node]:
     return [node for node in leaves if not is_told(node)]
 
 
-def need_planners(scheduler: Any, hooks: Iterable[str]) -> None:
-    """`InvalidState` where the rounds of a run go on by a planner that is not among these hooks."""
+def need_planners(scheduler: Any, hooks: Iterable[str], anew: Iterable[Node] = ()) -> None:
+    """`InvalidState` where the rounds of a run go on by a planner that is not among these hooks.
+
+    `anew`: nodes that are final, or were there, and are to run or to be added again.
+    """
     known = set(hooks)
     missing = {pause.by: id for id, pause in scheduler.pauses.items() if asks_for_plan(pause.form)}
-    again = _RUN_AGAIN if scheduler.status in (RunStatus.FAILED, RunStatus.CANCELLED) else ()
-    for node in scheduler.nodes.values():
-        if not node.final or node.status in again or node.ended in scheduler.asks:
-            missing.setdefault(node.by, node.id)
+    open_ = (n for n in scheduler.nodes.values() if not n.final or n.ended in scheduler.asks)
+    for node in (*open_, *anew):
+        missing.setdefault(node.by, node.id)
     for by, id in missing.items():
         if by is not None and by not in known and by.startswith(_HOOK):
             action = by.removeprefix(_HOOK)

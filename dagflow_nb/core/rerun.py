@@ -277,14 +277,25 @@ def retry(s: State, message: m.RetryNodes) -> None:
             )
         if node.cut:
             raise InvalidState(f"node {node.id!r} is in a cancelled branch, which stays so", culprit=node.id)
-        targets = [node]
-    else:
-        targets = [node for node in s.nodes.values() if _is_to_retry(node)]
-    run_again(s, targets, cascade=message.cascade)
+    run_again(s, _targets(s, message), cascade=message.cascade)
     pause = s.pauses.get(RUN)
     if pause is not None and pause.kind == "failure":
         # what is held stays so; the run pauses again once the rest has moved
         branches.resume_run(s, {}, message.by)
+
+
+def _targets(s: State, message: m.RetryNodes) -> list[Node]:
+    if message.node_id is None:
+        return [node for node in s.nodes.values() if _is_to_retry(node)]
+    return [s.nodes[message.node_id]] if message.node_id in s.nodes else []
+
+
+def reached(s: State, message: m.RetryNodes) -> list[Node]:
+    """What `retry` would run again or withdraw; nothing is changed."""
+    again = Again(s)
+    again.collect(_targets(s, message), message.cascade)
+    again.withdraw()
+    return [*again.full.values(), *again.half.values(), *again.gone.values()]
 
 
 def put_back(s: State, reason: str) -> list[Node]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import operator
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from ..codec import dump_event, dump_input
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.model import SUCCESS_STATES, RunStatus, iter_refs
+from ..core.rerun import reached
 from ..core.scheduler import Scheduler
 from ..core.state import OVER
 from ..errors import DagNotFound, InvalidState, NodeNotFound, ValidationError, did_you_mean, shorten
@@ -30,6 +31,7 @@ from .rows import node_row, run_row
 if TYPE_CHECKING:
     from .session import Session
 
+Check = Callable[[Any, Iterable[m.Input], Iterable[Node]], None]
 TRIES = 5  # times that a run which goes on elsewhere is looked at anew before the fork is given up
 
 
@@ -44,10 +46,11 @@ class Wanted:
 
 
 async def fork(
-    session: Session, run_id: str, wanted: Wanted, executor: Any = None
+    session: Session, run_id: str, wanted: Wanted, executor: Any = None, *, check: Check
 ) -> tuple[str, list[m.Input] | None]:
     """Store the new run; returns its id, and what it goes on with (None: there is nothing to run).
 
+    `check(scheduler, inputs, anew)` raises where something is missing to go on so, with these nodes anew.
     Raises `ValidationError`, `NodeNotFound`, `ActionNotFound` or `InvalidState` before anything is stored.
     """
     store = await session.open()
@@ -55,7 +58,7 @@ async def fork(
         stored = await store.load(run_id)
         if stored is None:
             raise DagNotFound(run_id, store.match_run_ids(""), what="run")
-        made = await asyncio.to_thread(_Fork, session, stored, wanted, executor)
+        made = await asyncio.to_thread(_Fork, session, stored, wanted, executor, check)
         if await store.copy_run(made.copy):
             for namespace, key in made.copy.values:
                 if (run_id, namespace, key) in session.memory:
@@ -67,7 +70,9 @@ async def fork(
 class _Fork:
     """One fork, worked out and not yet stored."""
 
-    def __init__(self, session: Session, stored: StoredRun, wanted: Wanted, executor: Any) -> None:
+    def __init__(
+        self, session: Session, stored: StoredRun, wanted: Wanted, executor: Any, check: Check
+    ) -> None:
         self.session, self.source = session, stored.row["run_id"]
         self.run_id, self.now = uuid.uuid4().hex[:12], session.clock.now()
         full = replay(stored, session.codec, session.recall)
@@ -82,6 +87,7 @@ class _Fork:
         if at is not None:
             targets += _overwritten(self.s, full.scheduler)
         nodes = tuple(id for id in dict.fromkeys(targets) if id not in outputs)
+        all_ = list(full.scheduler.nodes.values())
         seen, before = self.s.seq, {id: _course(node) for id, node in self.s.nodes.items()}
         unit = self._become(early.taken, nodes, outputs)
         without = {
@@ -89,12 +95,13 @@ class _Fork:
             for id, course in before.items()
             if id not in self.s.nodes or _course(self.s.nodes[id]) != course
         }
+        self.then = self._then(as_it_is=all(getattr(wanted, f.name) is None for f in fields(wanted)))
         self._check_actions(executor)
+        check(self.s, self.then or (), [n for n in all_ if n.id in without or n.id not in self.s.nodes])
         values = self._values(without, inputs)
         for namespace, given in {"inputs": inputs, **outputs}.items():
             unit.artifacts += session.encoded(self.run_id, namespace, given)
         unit.nodes = {id: node_row(node) for id, node in self.s.nodes.items()}
-        self.then = self._then(as_it_is=all(getattr(wanted, f.name) is None for f in fields(wanted)))
         self.copy = Copy(
             source=self.source,
             row=self._row(stored.row, {**early.inputs, **inputs}, seen),
@@ -228,7 +235,10 @@ class _Fork:
         """What is still to run is defined, and there is where it runs."""
         session = self.session
         actions = session.actions()
-        still = [n.spec for n in self.s.nodes.values() if not n.final]
+        nodes = [n for n in self.s.nodes.values() if not n.final]
+        for given in self.then or ():
+            nodes += reached(self.s, given) if isinstance(given, m.RetryNodes) else ()
+        still = [node.spec for node in nodes]
         prepare.check_actions(still, actions)
         settings = prepare.settings_with(actions, session.executor_name(executor))
         prepare.check_executors(still, settings, session.executors)

@@ -1049,6 +1049,42 @@ def test_rounds_need_their_planner(tmp_path: Path) -> None:
         assert flow.get(waiting).approve().wait().result == {"answer": 1}
 
 
+def test_whatever_runs_rounds_again_needs_their_planner(tmp_path: Path) -> None:
+    """A retry of a node, a fork, a command; not what goes on without, nor what ends the rounds."""
+
+    def open_flow() -> DagFlow:
+        flow = DagFlow(tmp_path / "runs.db", echo=False)
+        tools(flow)
+        flow.action(lambda goal=3, history=(): {"answer": len(history)}, name="plan")
+        return flow
+
+    with DagFlow(tmp_path / "runs.db", echo=False) as flow:
+        tools(flow)
+        waiting = flow.run(gated(flow), view=False).run_id
+        workflow = agent(flow, rounds({"steps": [step(n=1)]}))
+        workflow.add("total", id="other", ns=[])
+        good = flow.run(workflow, view=False).run_id
+    with open_flow() as flow:
+        gate, ended = flow.get(waiting), flow.get(good)
+        for again in (
+            lambda: flow.retry(ended, "plan", view=False),
+            lambda: flow.retry(ended, "double", cascade=False, view=False),
+            lambda: ended.retry("plan"),
+            lambda: flow.fork(ended, node="plan", view=False),
+            lambda: ended.fork(at=int(ended.events(kind="NodeStarted")["seq"][0])),
+            lambda: flow.fork(gate, view=False),
+            lambda: gate.apply(ResumeBranch("plan")),
+        ):
+            with pytest.raises(InvalidState, match=r"of 'plan' is not defined here.*flow\.planner"):
+                again()
+        assert (gate.status, ended.status, len(flow.runs())) == ("paused", "completed", 2)
+        assert flow.retry(ended, "other", view=False).success
+        assert flow.fork(ended, node="other", view=False).success
+        assert gate.reject().wait().success and ids(gate) == ["plan"]
+        flow.planner("plan")
+        assert flow.fork(ended, node="plan", view=False).outputs["plan"] == {"answer": 0}
+
+
 def test_a_rejected_plan_cancels_the_branch(flow: DagFlow) -> None:
     """Nothing of it is added, and what comes after the planner's node is cancelled."""
     for how in ("reject", "approved=False"):
