@@ -29,6 +29,7 @@ from ..store import INLINE, Unit
 from .attempts import Result, Talk
 from .keying import Key, Refresh, make_key, policy_of
 from .known import Found, Known, Results, landing
+from .rows import STEP
 from .values import MissingReference
 
 if TYPE_CHECKING:
@@ -255,9 +256,9 @@ class Memo:
         at = self._run.clock.now()
         if known.scalars:
             unit.artifacts.append((id, dict(known.scalars), at))
-        unit.artifacts += [
-            (id, k, kind, data, size, None, at) for k, (kind, data, size) in known.rows.items()
-        ]
+        for k, (kind, data, size) in known.rows.items():
+            unit.artifacts.append((id, k, kind, data, size, None, at))
+            at += STEP
         self._write(id, key, known.made_at, known.texts, unit)
 
     def _write(self, id: str, key: Key, made_at: float | None, texts: tuple[str, str], unit: Unit) -> None:

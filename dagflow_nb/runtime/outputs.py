@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..codec import Parts, short_json
 from ..errors import shorten
-from .rows import is_settled
+from .rows import STEP, is_settled
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -52,7 +52,7 @@ class Outputs:
     ) -> list[Any]:
         """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process.
 
-        `lend`: a big value is stored at once, without a copy; else its row brings a copy along.
+        Their times keep their order: each is a `STEP` after the one before. `lend`: a big value is stored at once, without a copy; else its row brings a copy along.
         """
         run = self._run
         rows: list[Any] = []
@@ -60,6 +60,7 @@ class Outputs:
         for key, value in values.items():
             if (text := short_json(value)) is not None:  # as the codec would have it, by the short way
                 rows.append((namespace, key, "json", bytearray(text), len(text), None, at))
+                at += STEP
                 continue
             encoded = run.codec.encode(value, lend=lend)
             data: Any = encoded.data
@@ -68,6 +69,7 @@ class Outputs:
             elif type(data) is Parts:
                 data = run.store.keep(run.run_id, data)
             rows.append((namespace, key, encoded.codec, data, encoded.size, encoded.reason, at))
+            at += STEP
         return rows
 
     def write(self, namespace: str, values: Mapping[str, Any]) -> None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
 
+# Seconds between the times of values that came together, in which they are read back; of a time since 1970
+# a float tells quarters of it.
+STEP = 1e-6
+
+
 def node_row(node: Node) -> tuple[Any, ...]:
     """A node as a row of `store.NODE_COLUMNS`."""
     spec, outcome = node.spec, node.outcome

@@ -36,6 +36,7 @@ from .known import Results
 from .outline import Outline
 from .prepare import Prepared
 from .recovery import Loaded, lost_nodes, replay, unanswered
+from .rows import STEP
 from .run_cache import RunCache, Stored
 from .values import Values
 from .warm_up import warm_up
@@ -306,7 +307,7 @@ class Session:
     def encoded(self, run_id: str, namespace: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Values as rows of the table `artifacts`, to be written before the values change.
 
-        What cannot be stored is remembered in the process.
+        What cannot be stored is remembered in the process. Their times keep their order.
         """
         rows, at = [], self.clock.now()
         for key, value in values.items():
@@ -314,6 +315,7 @@ class Session:
             if e.codec == "memory":
                 self.memory[run_id, namespace, key] = value
             rows.append((namespace, key, e.codec, e.data, e.size, e.reason, at))
+            at += STEP
         return rows
 
     def in_short(self, inputs: Mapping[str, Any], rows: Iterable[tuple[Any, ...]] = ()) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Collection
+from operator import itemgetter
 from typing import Any
 
 from ..core.model import RunStatus
@@ -67,6 +68,9 @@ def last_logs(connection: sqlite3.Connection, run_id: str, most: int) -> list[tu
     return connection.execute(sql, (run_id, most)).fetchall()[::-1]
 
 
+_stored_at = itemgetter(6)  # of a row of `artifacts`
+
+
 def load(
     connection: sqlite3.Connection, run_id: str, now: float, fetch: Callable[[Kept], bytearray] | None
 ) -> StoredRun | None:
@@ -83,6 +87,7 @@ def load(
     columns = COLUMNS["artifacts"].removeprefix("run_id, ")
     sql = f"select {columns} from artifacts where run_id = ?"
     found = connection.execute(sql, (run_id,)).fetchall() if fetch is not None else []
+    found.sort(key=_stored_at)
     artifacts = [row[:-1] if row[-1] is None else _by_reference(row) for row in found]
     return StoredRun(row, None if tree is None else tree[0], journal, artifacts, fetch or _no_value)
 
@@ -141,10 +146,10 @@ def artifact(
 def artifact_keys(
     connection: sqlite3.Connection, run_id: str, namespace: str | None
 ) -> list[tuple[str, str]]:
-    """The (namespace, key) pairs of a run's stored values, in that order."""
+    """The (namespace, key) pairs of a run's stored values, those of a namespace as they were stored."""
     rows = connection.execute(
         "select namespace, key from artifacts where run_id = :r and (:n is null or namespace = :n) "
-        "order by namespace, key",
+        "order by namespace, updated_at, key",
         {"r": run_id, "n": namespace},
     ).fetchall()
     return [(str(a), str(b)) for a, b in rows]
@@ -195,7 +200,8 @@ def find_memo(connection: sqlite3.Connection, key: str, not_before: float) -> tu
     if row is None:
         return None
     values = connection.execute(
-        "select key, codec, value, size_bytes, hash from artifacts where run_id = ? and namespace = ?",
+        "select key, codec, value, size_bytes, hash from artifacts where run_id = ? and namespace = ? "
+        "order by updated_at",
         (row[0], row[1]),
     ).fetchall()
     return row, [(k, c, v if h is None else Kept(h, size), size) for k, c, v, size, h in values]

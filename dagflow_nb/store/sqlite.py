@@ -282,7 +282,7 @@ class Store(BaseStore):
         return self._ask(lambda c: read.artifact(c, run_id, namespace, key))
 
     def artifact_keys(self, run_id: str, namespace: str | None = None) -> list[tuple[str, str]]:
-        """The (namespace, key) pairs of a run's stored values, in that order."""
+        """The (namespace, key) pairs of a run's stored values, those of a namespace as they were stored."""
         return self._ask(lambda c: read.artifact_keys(c, run_id, namespace))
 
     def memo_rows(self, run_id: str) -> dict[str, dict[str, Any]]:

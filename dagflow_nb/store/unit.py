@@ -110,8 +110,8 @@ class StoredRun:
     """What is needed to take a run up again.
 
     `row`: the run's row by column; `tree`: its nodes at the start (JSON text); `journal`: (n, data, asked)
-    of each input, in order; `artifacts`: (namespace, key, codec, data, size_bytes, reason, updated_at), not
-    decoded; where `data` is a `Kept`, `fetch` gets it.
+    of each input, in order; `artifacts`: (namespace, key, codec, data, size_bytes, reason, updated_at), as
+    they were stored, not decoded; where `data` is a `Kept`, `fetch` gets it.
     """
 
     row: dict[str, Any]

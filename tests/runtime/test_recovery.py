@@ -85,3 +85,27 @@ def test_a_value_that_lives_here_is_found_again(tmp_path: Path, n: int) -> None:
     with DagFlow(tmp_path / "x.db", echo=False) as other:
         outputs = other._load(run.run_id).scheduler.nodes["node"].outcome.outputs
         assert outputs.lost() == ["thing"] and type(outputs["thing"]).__name__ == "MissingValue"
+
+
+@pytest.mark.parametrize("settled", [True, False])
+def test_what_was_returned_is_read_back_in_its_order(tmp_path: Path, settled: bool) -> None:
+    """A mapping's keys stay in the action's order: in another session, in frames, where they were known."""
+    order = [f"k{i * 7 % 200}" for i in range(200)]
+
+    def give() -> dict[str, Any]:
+        return {key: 1 if settled else [key] for key in order}
+
+    def keys(run: Any) -> list[list[str]]:
+        values = run.cache()
+        return [list(run.outputs["n"]), list(run.result), list(values[values["namespace"] == "n"]["key"])]
+
+    ids = []
+    for _ in range(3):
+        with DagFlow(tmp_path / "x.db", echo=False) as flow:
+            assert all(keys(flow.get(id)) == [order] * 3 for id in ids)
+            wf = Workflow("w")
+            wf.add(flow.action(give, cache=True), id="n")
+            run = flow.run(wf, view=False)
+            assert keys(run) == [order] * 3
+            assert run.nodes()["status"].tolist() == ["cached" if ids else "completed"]
+            ids.append(run.run_id)
