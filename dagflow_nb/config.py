@@ -54,10 +54,11 @@ class DagConfig(BaseModel):
     they are used up; `branch_budgets` gives the same four to branches by a glob of their ids.
     `review_frequency`: pause for review every so many rounds of growth. `durability`: `"async"` writes what
     happened some milliseconds later (a process that is killed loses these), `"sync"` before the run goes on,
-    `"exit"` at pauses and the end. `cache_snapshot_interval`: seconds between snapshots of a run under way
-    (0: none), with which also what `"exit"` holds back is written; `enable_incremental_cache=False`: results
-    are written with snapshots, at pauses and at the end, not as they arrive (`"sync"` overrules it). A bad
-    value raises `ValidationError` with field, value and what is allowed.
+    `"exit"` at pauses and the end (or when this session looks). `cache_snapshot_interval`: seconds between
+    snapshots of a run under way (0: none), with which also what `"exit"` holds back is written;
+    `enable_incremental_cache=False`: results are written with snapshots, at pauses and at the end, not as
+    they arrive (`"sync"` overrules it). A bad value raises `ValidationError` with field, value and what is
+    allowed.
 
     >>> DagConfig(max_parallel_nodes=4).max_parallel_nodes
     4

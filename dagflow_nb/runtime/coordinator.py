@@ -119,7 +119,6 @@ class RunCoordinator:
         self._timer: Handle | None = None
         self._unit: Piece | None = None  # what goes to the store next; the store may take it at any time
         self._queued = False  # whether the store has it
-        self._held_back: list[Unit] = []
         self._durability = "async"
         self._own_context = self.context.copy()
         self._ended: m.RunEnded | None = None
@@ -229,8 +228,8 @@ class RunCoordinator:
                 unit = self._unit = Piece(self)
                 self._queued = False
             self._take_all(unit, starts)
-            ready = self._what_to_write(unit)
-        self._write(unit, starts, ready)
+            is_new = self._is_to_be_given(unit)
+        self._write(unit, starts, is_new)
         if self._room is not None:
             self._room.set()
             self._room = None
@@ -299,8 +298,8 @@ class RunCoordinator:
 
     # --- out ----------------------------------------------------------------------------------
 
-    def _what_to_write(self, unit: Unit) -> list[Unit]:
-        """The units that the store is to be given now; one that grows is given once."""
+    def _is_to_be_given(self, unit: Unit) -> bool:
+        """Whether the store is to be given the unit now; one that grows is given once."""
         # of what must not run twice it has to be known after a crash that it ran
         ended, careful = self._ended, self.workers.careful or self._durability == "sync"
         if ended is not None or self.watch.row_is_due():
@@ -308,22 +307,19 @@ class RunCoordinator:
         if self.snapshots.due:
             unit.snapshot = self.snapshots.take()
         if not (unit.journal or unit.logs or unit.artifacts or unit.snapshot):
-            return []
-        full = len(unit.journal) >= MOST_INPUTS
-        if self.snapshots.hold_back and ended is None and not careful and unit.snapshot is None:
-            if full:
-                unit.close()
-                self._held_back.append(unit)
-            return []
-        if careful or full or unit.snapshot:
+            return False
+        if careful or unit.snapshot or len(unit.journal) >= MOST_INPUTS:
             unit.close()
-        if self._queued and not self._held_back:
-            return []
-        ready, self._held_back = [*self._held_back, unit], []
-        self._queued = True
-        return ready
+        is_new, self._queued = not self._queued, True
+        if self.snapshots.hold_back and ended is None and not careful:
+            if is_new:
+                self.store.hold(unit)
+            if unit.snapshot:
+                self.store.let_go(self.run_id)
+            return False
+        return is_new
 
-    def _write(self, unit: Unit, starts: list[Talk], ready: list[Unit]) -> None:
+    def _write(self, unit: Unit, starts: list[Talk], is_new: bool) -> None:
         """Give the store what changed; attempts start and hooks are asked as durability allows."""
         ended, store, stored = self._ended, self.store, None
         to_ask, self._to_ask = self._to_ask, []
@@ -331,8 +327,8 @@ class RunCoordinator:
         self.workers.careful = False
         # beside attempts that are under way a thread writes, and what they bring meanwhile goes together
         alone = must_wait and self.workers.under_way == len(starts)
-        for one in ready:
-            stored = store.write(one, wait=must_wait, at_once=alone)
+        if is_new:
+            stored = store.write(unit, wait=must_wait, at_once=alone)
         if must_wait and stored is None and (unit.journal or unit.logs or unit.artifacts):
             stored = store.committed(self.run_id, at_once=alone)
         if self.watch.views:

@@ -52,7 +52,8 @@ class Outputs:
     ) -> list[Any]:
         """Values as rows of the table `artifacts`; what cannot be stored is remembered in the process.
 
-        Their times keep their order: each is a `STEP` after the one before. `lend`: a big value is stored at once, without a copy; else its row brings a copy along.
+        Their times keep their order: each is a `STEP` after the one before. `lend`: a big value is stored
+        at once, without a copy; else its row brings a copy along.
         """
         run = self._run
         rows: list[Any] = []

@@ -141,6 +141,7 @@ class BaseStore(QueueingStore):
         if self._closed:
             return
         self._closed = True
+        self._unhold()
         try:
             if not self.read_only and not self._memory:
                 await self._call(self._give_up, closing=True)
@@ -160,6 +161,7 @@ class BaseStore(QueueingStore):
         if self._closed or os.getpid() != self._process:
             return
         self._closed = True
+        self._unhold()
         try:
             if not self.read_only and not self._memory:
                 self._writer.drain()

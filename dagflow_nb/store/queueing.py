@@ -2,7 +2,8 @@
 
 Rules kept here:
 - `write` only queues. A few milliseconds later all that has come together is written in one
-  transaction, on aiosqlite's thread; in memory nothing is written until somebody reads.
+  transaction, on aiosqlite's thread; in memory nothing is written until somebody reads. So it is with
+  what is to be held back.
 - What somebody waits for is written at once: by the loop itself where it has nothing better to do, one run
   alone waits, and it takes but a moment (`Pace`); else on aiosqlite's thread, too.
 - One task writes. We end it by a message and never cancel it; a loop that shuts down does, and then it
@@ -45,6 +46,7 @@ class QueueingStore:
         self._loop = asyncio.get_running_loop()
         self._writer = writer
         self._queue = writer.queue
+        self._held: list[Unit] = []  # held back
         self.taking = writer.taking
         self._memory = path == MEMORY
         self._db: aiosqlite.Connection | None = None
@@ -74,6 +76,8 @@ class QueueingStore:
         be. `at_once`: the loop has nothing better to do; then the future may be done already. Raises
         `InvalidState` after `close`.
         """
+        if self._held:
+            self._unhold(unit.run_id)
         self._queue.append(unit)
         if wait:
             return self.committed(unit.run_id, at_once=at_once)
@@ -81,8 +85,25 @@ class QueueingStore:
             self._arm()
         return None
 
+    def hold(self, unit: Unit) -> None:
+        """Keep what inputs changed until somebody reads, or something more of its run is to be written."""
+        (self._queue if self._memory else self._held).append(unit)
+
+    def let_go(self, run_id: str) -> None:
+        """Queue what is held back of a run; from the loop."""
+        self._unhold(run_id)
+        if not self._armed:
+            self._arm()
+
+    def _unhold(self, run_id: str | None = None) -> None:
+        with self.taking:
+            self._queue += [unit for unit in self._held if run_id in (None, unit.run_id)]
+            self._held[:] = [unit for unit in self._held if run_id not in (None, unit.run_id)]
+
     def committed(self, run_id: str, *, at_once: bool = False) -> asyncio.Future[None]:
         """A future that is done once all that is queued of a run is committed, or raises why it is not."""
+        if self._held:
+            self._unhold(run_id)
         # several runs that take turns share transactions, which one that is written at once cannot
         alone, self._waited = run_id == self._waited, run_id
         return self._mark(run_id, at_once=at_once and alone)
@@ -113,6 +134,7 @@ class QueueingStore:
         `SYNC_PATIENCE` seconds; then readers see what is committed.
         """
         if os.getpid() == self._process:
+            self._unhold()
             self._writer.drain(timeout=SYNC_PATIENCE)
 
     def _check_open(self) -> None:

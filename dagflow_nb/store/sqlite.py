@@ -120,6 +120,7 @@ class Store(BaseStore):
 
         `whole`: where something of it could not be written it stays owned, and that is raised, as by `flush`.
         """
+        self._unhold(run_id)
         if whole and self._memory:
             await self.flush(run_id)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dagflow_nb import DagFlow, Workflow
-from tests.flows import rows
+from tests.flows import rows, states
 from tests.store.helpers import query
 
 
@@ -80,8 +80,8 @@ def test_a_snapshot_brings_everything_to_disk(tmp_path: Path, held_back: dict[st
 def test_results_are_written_as_they_arrive_or_later(
     tmp_path: Path, config: dict[str, Any], written: bool
 ) -> None:
-    """Without the incremental cache a result waits for a snapshot, a pause or the end, but not with
-    `"sync"`; interval 0 means no snapshots."""
+    """Without the incremental cache a result waits for a snapshot, a pause, the end or a look at it, but
+    not with `"sync"`; interval 0 means no snapshots."""
     path, gate, begun = tmp_path / "x.db", threading.Event(), threading.Event()
     with DagFlow(path, echo=False, config={"cache_snapshot_interval": 0, **config}) as flow:
 
@@ -103,8 +103,13 @@ def test_results_are_written_as_they_arrive_or_later(
             if written:
                 until(lambda: query(path, "select count(*) from artifacts") == [(1,)])
             else:
-                flow.runs()  # readers bring in what is queued: there is nothing
+                time.sleep(0.05)
                 assert query(path, "select count(*) from artifacts") == [(0,)]
+                # who asks in this session sees it all the same, and from then on it is in the file
+                assert states(run) == {"a": "completed", "b": "running"}
+                assert run.cache()["value"].tolist() == [41] and run.attempts().shape[0] == 2
+                assert flow.runs()["status"].tolist() == ["running"]
+                assert query(path, "select count(*) from artifacts") == [(1,)]
         finally:
             gate.set()
         run.wait(20)

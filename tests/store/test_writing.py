@@ -193,6 +193,38 @@ def test_units_are_written_soon_without_being_asked_for(path: str, with_store: A
     with_store(path, test)
 
 
+@pytest.mark.parametrize("how", ["read", "go on", "let go", "release", "close", "another run"])
+def test_what_is_held_back_is_written_with_what_follows_or_for_a_reader(
+    path: str, with_store: Any, how: str
+) -> None:
+    """A unit that is held stays out of the file until somebody asks, or its run comes to a rest."""
+
+    async def test(store: Store) -> None:
+        await store.create_run(RUN)
+        await store.create_run({**RUN, "run_id": "s"})
+        for i in (1, 2):
+            store.hold(make_unit("r", i))
+        expected = [(1,), (2,)]
+        if how == "read":
+            store.sync()
+        elif how == "let go":
+            store.let_go("r")
+            await store.flush()
+        elif how == "release":
+            await store.release("r")
+        elif how == "close":
+            await store.close()
+        elif how == "go on":
+            await store.write(make_unit("r", 3), wait=True)
+            expected.append((3,))
+        else:
+            await store.write(make_unit("s", 1), wait=True)
+            expected.clear()
+        assert query(path, "select n from journal where run_id = 'r' order by n") == expected
+
+    with_store(path, test)
+
+
 def test_in_memory_nothing_is_done_until_somebody_reads(with_store: Any) -> None:
     """A run that nobody looks at costs a queue; the first reader finds all of it."""
 
