@@ -143,7 +143,7 @@ class Coordinator:
         """
         if not isinstance(run_id, str) or not run_id.strip():
             raise ValidationError(f"run_id is a text, not {shorten(run_id)}", culprit="run_id", value=run_id)
-        _need("executor", executor, _executor_class())
+        need("executor", executor, _executor_class())
         store = await executor._session.open()
         row = store.run_row(run_id)
         if row is not None and row["status"] in OVER:
@@ -162,9 +162,9 @@ class Coordinator:
         cancel: CancelToken | None,
     ) -> RunCoordinator:
         """Begin a run, or go on with a stored one, and wait until it has ended or is paused."""
-        _need("cache", cache, Cache)
+        need("cache", cache, Cache)
         if cancel is not None:
-            _need("cancel", cancel, CancelToken)
+            need("cancel", cancel, CancelToken)
         session = executor._session
         store = await session.open()
         row = store.run_row(run_id) if run_id is not None else None
@@ -298,7 +298,8 @@ def raise_failure(coordinator: RunCoordinator) -> None:
         raise error
 
 
-def _need(name: str, value: Any, kind: type) -> None:
+def need(name: str, value: Any, kind: type) -> None:
+    """Raise `ValidationError` where an argument is of another kind."""
     if not isinstance(value, kind):
         raise ValidationError(f"{name} is a {kind.__name__}, not {shorten(value)}", culprit=name, value=value)
 

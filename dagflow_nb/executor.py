@@ -12,7 +12,7 @@ from .cache import Cache
 from .codec import load_defs
 from .config import DagConfig
 from .core.model import NodeDef, RunStatus, iter_refs, node_id_problem
-from .driving import BoundCache, CancelToken, Coordinator, raise_failure, stored_values
+from .driving import BoundCache, CancelToken, Coordinator, need, raise_failure, stored_values
 from .errors import (
     DagNotFound,
     DependencyNotFound,
@@ -78,7 +78,7 @@ class DagExecutor:
         *,
         app_data: Any = None,
     ) -> None:
-        self._session = Session(os.fspath(database), config=config, registry=registry, app_data=app_data)
+        self._session = Session(database, config=config, registry=registry, app_data=app_data)
         self._records = Records(self._session)
         self._extra: dict[str, list[NodeDef]] = {}
         self._disabled: set[str] = set()
@@ -306,6 +306,7 @@ class DagExecutor:
 
     async def save_cache_snapshot(self, dag_name: str, cache: Cache) -> None:
         """Store a cache with the latest run of a workflow, or by itself before its first run."""
+        need("cache", cache, Cache)
         store = await self._session.open()
         cache = Cache(self._records.hidden(dag_name, cache.as_dict()))
         await store.save_snapshot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from .actions import InputError
@@ -41,6 +41,10 @@ class ExecutionReport:
     node_outcomes: Mapping[str, NodeOutput]
     error: str | None
     duration: float
+
+    def __repr__(self) -> str:
+        texts = [f"{field.name}={shorten(getattr(self, field.name), 300)}" for field in fields(self)]
+        return f"ExecutionReport({', '.join(texts)})"
 
 
 def report_of(scheduler: Any) -> ExecutionReport:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -1141,3 +1142,66 @@ def test_a_repr_says_what_is_there(registry):
     executor = DagExecutor(None, registry)
     executor.load_yaml_string(CHAIN)
     assert repr(executor) == "<DagExecutor :memory:: 2 actions, workflows: 'chain'>"
+
+
+@pytest.mark.parametrize("where", [":memory:", "file"])
+def test_an_executor_goes_on_with_another_loop(registry, database, where):
+    """`asyncio.run` once for each step: what is stored, also in memory, is there in the next one."""
+
+    class Pauses(EventHook):
+        async def handle(self, ctx, event):
+            if isinstance(event, NodeCompleted) and event.node.node_id == "a":
+                yield PauseBranch("b")
+
+    @registry.action
+    async def begins():
+        return {}
+
+    @registry.action
+    async def seen(human_input=None):
+        return human_input
+
+    executor = DagExecutor(None, registry, where if where == ":memory:" else database)
+    executor.load_yaml_string(nodes("a: begins", "b: seen, dependencies: [a]"))
+    cache = Cache()
+    report = asyncio.run(Coordinator([Pauses()]).run_parallel(executor, cache, "w", "r"))
+    assert report.status == "paused" and executor.is_paused()
+    assert executor.get_node_state("w", "b").status == "paused"
+    cache.insert("human_input", "approved", True)
+    report = asyncio.run(executor.resume_from_pause(cache))
+    assert (report.run_id, report.status) == ("r", "completed")
+    assert asyncio.run(executor.load_cache_snapshot("w")).get("b", "approved") is True
+    assert asyncio.run(executor.execute_static_dag("w", Cache(), CancelToken())).run_id != "r"
+    asyncio.run(executor.close())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ({"config": 5}, "config is a DagConfig"),
+        ({"registry": {}}, "registry is an ActionRegistry, not {}"),
+        ({"database": None}, "database is a path or 'sqlite:PATH', not None"),
+        ({"database": 5}, "database is a path or 'sqlite:PATH', not 5"),
+    ],
+)
+def test_what_an_executor_is_made_of_is_checked(arguments, text):
+    """A wrong argument is named with what it has to be."""
+    with pytest.raises(ValidationError, match=re.escape(text)):
+        DagExecutor(**arguments)
+
+
+def test_only_a_cache_is_saved_and_a_report_is_shown_in_a_few_lines(registry):
+    """A dict is refused by name; values that are big are shortened in a report."""
+
+    @registry.action
+    async def big():
+        return {"text": "x" * 1_000_000}
+
+    async def test(executor):
+        executor.load_yaml_string(nodes("a: big"))
+        with pytest.raises(ValidationError, match=r"cache is a Cache, not \{\}"):
+            await executor.save_cache_snapshot("w", {})
+        return await executor.execute_static_dag("w", Cache())
+
+    text = repr(with_executor(test, None, registry))
+    assert "status='completed'" in text and "completed_nodes=1" in text and len(text) < 600

@@ -28,6 +28,17 @@ class ActionRegistry:
     def __init__(self) -> None:
         self._actions: dict[str, NodeAction] = {}
 
+    @classmethod
+    def of(cls, registry: ActionRegistry | None) -> ActionRegistry:
+        """The registry itself, or an empty one; `ValidationError` for something else."""
+        if registry is None:
+            return cls()
+        if not isinstance(registry, ActionRegistry):
+            raise ValidationError(
+                f"registry is an ActionRegistry, not {shorten(registry)}", culprit="registry", value=registry
+            )
+        return registry
+
     def register(self, action: Any, **settings: Any) -> NodeAction:
         """Registers a function, a `NodeAction` class or instance, or an `Action`; returns what `get` gives.
 

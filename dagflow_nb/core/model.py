@@ -197,6 +197,17 @@ class NodeRef:
     action: str
 
 
+def _show(record: Any) -> str:
+    """A record by its first field and by what was set beside it: `NodeSpec('fetch', id='again')`."""
+    first, *others = fields(record)
+    texts = [shorten(getattr(record, first.name), 200)]
+    for other in others:
+        value = getattr(record, other.name)
+        if value is not other.default and not (isinstance(value, str) and value == other.default):
+            texts.append(f"{other.name}={shorten(value, 200)}")
+    return f"{type(record).__name__}({', '.join(texts)})"
+
+
 @quick
 @dataclass(frozen=True, slots=True)
 class NodeOutput:
@@ -225,6 +236,9 @@ class NodeOutput:
             raise ValidationError(
                 f"outputs are a mapping of names to values, not {shorten(self.outputs)}", culprit="outputs"
             )
+
+    def __repr__(self) -> str:
+        return _show(self)
 
     @classmethod
     def ok(
@@ -376,14 +390,7 @@ class NodeSpec:
             )
 
     def __repr__(self) -> str:
-        """What was set, such as `NodeSpec('fetch', id='again')`."""
-        given = [(field, getattr(self, field.name)) for field in fields(self)[1:]]
-        said = [
-            f", {field.name}={shorten(value, 200)}"
-            for field, value in given
-            if value is not field.default and not (isinstance(value, str) and value == field.default)
-        ]
-        return f"NodeSpec({shorten(self.action, 200)}{''.join(said)})"
+        return _show(self)
 
     def with_id(self, id: str) -> NodeSpec:
         """The same node under another id."""

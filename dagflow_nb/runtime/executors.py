@@ -29,6 +29,10 @@ class Executors:
         self._clients: list[Any] = []  # Dask clients that were made here
         self._sizes: dict[str, int] = {}
         self.processes: Processes | None = None
+        if given is not None and not isinstance(given, Mapping):
+            raise ValidationError(
+                f"executors is a mapping of names to executors, not {shorten(given)}", culprit="executors"
+            )
         for name, executor in (given or {}).items():
             self._given[name] = _checked(name, executor)
 

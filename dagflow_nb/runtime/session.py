@@ -72,7 +72,7 @@ class Session:
         if self.database != MEMORY:
             inspect(self.database)  # what cannot be used is said where it is named; nothing is made yet
         self.config = DagConfig.of(config) or DagConfig()
-        self.registry = registry if registry is not None else ActionRegistry()
+        self.registry = ActionRegistry.of(registry)
         self.hooks = HookSet()
         for hook in hooks:
             self.hooks.add(hook)
@@ -207,8 +207,8 @@ class Session:
             await asyncio.to_thread(self.executors.open_all, names)
 
     async def open(self) -> Store:
-        """The store, opened on the running loop by the first who needs it."""
-        while self.store is None:
+        """The store, opened on the running loop by the first who needs it; anew where its loop was closed."""
+        while self.store is None or self.store.is_left:
             if self._opening is None:
                 self._opening = asyncio.get_running_loop().create_task(self._open_store())
             await asyncio.shield(self._opening)
@@ -216,7 +216,7 @@ class Session:
 
     async def _open_store(self) -> None:
         try:
-            store = await Store.open(self.database)
+            store = await (Store.open(self.database) if self.store is None else self.store.moved())
             store.on_error = self._store_failed
             self.store = store
             if store.note is not None and store.path not in _told:

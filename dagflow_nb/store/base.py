@@ -110,6 +110,19 @@ class BaseStore(QueueingStore):
         store._inode = inode_of(path)
         return store
 
+    @property
+    def is_left(self) -> bool:
+        """Whether its loop has been closed, as `asyncio.run` does at its end."""
+        return self._loop.is_closed()
+
+    async def moved(self) -> Self:
+        """The same database for the running loop, where its own has been closed; this one is given up."""
+        if not self._memory:
+            await asyncio.to_thread(self.close_now)
+            return await type(self).open(self.path, now=self._now)
+        self._closed = True  # its connection lives on in the other
+        return type(self)(self.path, self._writer, self._now)
+
     # --- the file -----------------------------------------------------------------------------
 
     @property

@@ -279,11 +279,14 @@ def test_specs_of_the_wrong_kind_are_refused_when_they_are_made() -> None:
         m.EnableNodes(None)  # type: ignore[arg-type]  # it is wrong
 
 
-def test_specs_and_references_show_what_was_set() -> None:
-    """Settings that were left alone are not in a spec's repr; big values are shortened."""
+def test_specs_outcomes_and_references_show_what_was_set() -> None:
+    """Settings that were left alone are not in a repr; big values are shortened."""
     spec = NodeSpec("fetch", inputs={"rows": ref("scan.rows.0")}).with_id("again").with_retries(n=2)
     assert repr(spec) == "NodeSpec('fetch', id='again', inputs={'rows': ref('scan.rows.0')}, try_count=3)"
     assert len(repr(NodeSpec("fetch", inputs={"rows": list(range(10_000))}))) < 300
+    assert repr(NodeOutput.ok({"rows": 3})) == "NodeOutput({'rows': 3})"
+    assert repr(NodeOutput.failure("why")) == "NodeOutput({}, success=False, error='why')"
+    assert len(repr(NodeOutput.ok({"rows": "x" * 1_000_000}))) < 300
 
 
 MANY_NODES = """
