@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .core.graph import Node
-from .core.model import SUCCESS_STATES, Ref, iter_refs
+from .core.model import SUCCESS_STATES, Extended, Ref, iter_refs, whole
 from .errors import DagError, NodeNotFound, ValidationError, did_you_mean, shorten
 from .history.compare import shown
 from .history.frames import COUNT, NODE_STATUS, OBJECT, TEXT, TIME, Column, frame
@@ -59,7 +59,7 @@ def edges(nodes: Mapping[str, Node]) -> Iterator[Edge]:
             saved.setdefault(node.rescues, []).append(node.id)
     for node in nodes.values():
         id, spec = node.id, node.spec
-        found: list[tuple[str | None, Any]] = list(spec.inputs.items())
+        found: list[tuple[str | None, Any]] = list(whole(spec.inputs, nodes).items())
         of_items = (
             node if spec.kind == "map" else nodes.get(spec.parent or "") if spec.item is not None else None
         )
@@ -95,7 +95,8 @@ def _sources(value: Any, nodes: Mapping[str, Node]) -> Iterator[Ref]:
             yield ref
         else:
             inputs = group.spec.inputs
-            yield from _sources(inputs.get(str(ref.path[0])) if ref.path else dict(inputs), nodes)
+            value = inputs.get(str(ref.path[0])) if ref.path else dict(inputs)
+            yield from _sources(value.parts(nodes) if type(value) is Extended else value, nodes)
 
 
 def parse(what: Any, scheduler: Any, inputs: Iterable[str]) -> tuple[str, str | None]:

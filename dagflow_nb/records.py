@@ -6,10 +6,11 @@ import json
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .core.graph import Node
-from .core.model import NodeStatus
+from .core.model import NodeStatus, whole
 from .errors import DagNotFound, ValidationError, shorten
 from .fingerprint import Part, differences
 from .lineage import Made
@@ -296,5 +297,6 @@ class Records(Frames):
         from .workflow.yaml import dump_yaml
 
         scheduler, values, extra = run._state()
-        specs = [node.spec for node in list(scheduler.nodes.values())]
+        nodes = dict(scheduler.nodes)
+        specs = [replace(node.spec, inputs=whole(node.spec.inputs, nodes)) for node in nodes.values()]
         return dump_yaml(grown_workflow(scheduler.dag_name, specs, extra.get("result"), values.inputs))

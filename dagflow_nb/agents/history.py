@@ -4,7 +4,7 @@ Each entry is a dict: `id`, `action`, `inputs` (as the plan gave them, reference
 `status`, and `outputs`, or `error` for what did not end well; `over` for a map; `tool_call_id` for a step
 that was a tool call. A plan that was refused is told of by an entry for each of its tool calls, or one for
 the planner, with the status `refused`. Outputs are references: they are stored once, by the node that gave
-them.
+them; so are the entries, by the node that was told first.
 """
 
 from __future__ import annotations

@@ -186,7 +186,7 @@ class Planner(EventHook):
 
     def _refused(self, rounds: Rounds, node: Node, error: str) -> list[Any]:
         """The plan is wrong: the action is told so, but not for ever."""
-        told = [*rounds.history(node), *refused(node, error)]
+        told = rounds.history(node, refused(node, error))
         in_row = 1
         for earlier in rounds.before(node):
             if rounds.steps(earlier):
@@ -226,7 +226,7 @@ class Planner(EventHook):
         if not failed and len(over) < len(steps):
             return []
         self._open.pop((run_id, planner.id), None)
-        told = [*rounds.history(planner), *entries(steps, event)]
+        told = rounds.history(planner, entries(steps, event))
         return [self._again(rounds, planner, over, told)]
 
     def _is_waited_for(self, run_id: str, rounds: Rounds, planner: Node, node: Node, event: Any) -> bool:
@@ -249,7 +249,7 @@ class Planner(EventHook):
         del self._open[key]
         return False
 
-    def _again(self, rounds: Rounds, node: Node, after: list[Node], history: list[Any]) -> AddNodes:
+    def _again(self, rounds: Rounds, node: Node, after: list[Node], history: Any) -> AddNodes:
         """What adds the node of the next round, set as the one before."""
         inputs = {**rounds.graph.inputs(node.id), HISTORY: history}
         id, name = rounds.next_id(node)

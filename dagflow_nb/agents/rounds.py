@@ -12,7 +12,7 @@ from typing import Any
 
 from ..actions import HISTORY
 from ..core.graph import Node
-from ..core.model import NodeStatus, Ref
+from ..core.model import Extended, NodeStatus, Ref
 from ..errors import InvalidState
 from .gate import asks_for_plan
 from .history import entries
@@ -138,17 +138,34 @@ class Rounds:
             yield source
             node = source
 
-    def history(self, planner: Node) -> list[Any]:
-        """What this node was told, as it is by now: the entries of the rounds before it."""
-        told = planner.spec.inputs.get(HISTORY)
-        return [self._as_it_is(entry) for entry in told] if isinstance(told, list | tuple) else []
+    def history(self, planner: Node, more: Iterable[Any]) -> Any:
+        """What the next round is told: what this one was, as it is by now, and more.
+
+        What an earlier round was told is not repeated, but referred to, as far as it has not changed since.
+        """
+        told: Any = list(more)
+        parts, node, value = [told], planner, planner.spec.inputs.get(HISTORY)
+        if not isinstance(value, Extended | list | tuple):
+            return told
+        told = Extended(Ref(f"{node.id}/inputs", (HISTORY,)), tuple(told))
+        while isinstance(value, Extended | list | tuple):
+            was = value.more if isinstance(value, Extended) else value
+            now = [self._as_it_is(entry) for entry in was]
+            parts.append(now)
+            before = value.before if isinstance(value, Extended) else None
+            if any(a is not b for a, b in zip(now, was, strict=True)):
+                said = [entry for part in reversed(parts) for entry in part]
+                told = said if before is None else Extended(before, tuple(said))
+            found = self.node(before.target.removesuffix("/inputs")) if before is not None else None
+            value = found.spec.inputs.get(HISTORY) if found is not None else None
+        return told
 
     def _as_it_is(self, entry: Any) -> Any:
         """A step that had not ended when it was told of may have since."""
         if isinstance(entry, dict) and "outputs" not in entry and "error" not in entry:
             node = self.node(entry.get("id"))
-            if node is not None:
-                return entries([node])[0]
+            if node is not None and (now := entries([node])[0]) != entry:
+                return now
         return entry
 
     def next_id(self, planner: Node) -> tuple[str, str]:

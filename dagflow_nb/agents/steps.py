@@ -36,16 +36,25 @@ def read_plan(given: Any, registry: Any, nodes: Iterable[str] = ()) -> Plan:
         with wrong.noted(number, step):
             _add(plan, step, registry, wrong.of_step)
     # of a step with a mistake nothing follows for those that name it
-    known = {id: NodeDef(id=id, action="") for id in (*nodes, *wrong.ids)} | dict(plan.steps)
+    there = dict.fromkeys((*nodes, *wrong.ids))
+    ids = {*there, *plan.steps}
 
     def bind(ref: Ref) -> Ref:
         with suppress(ValidationError):  # it is told below
-            ref = ref.bind(known)
+            ref = ref.bind(ids)
         return ref
 
-    for id, step in plan.steps.items():
-        known[id] = with_edges(step, step.deps, map_refs(dict(step.inputs), bind), map_refs(step.over, bind))
-    told = {(place[0], str(error.culprit)): error for error, place in problems(known)}
+    steps = {
+        id: with_edges(step, step.deps, map_refs(dict(step.inputs), bind), map_refs(step.over, bind))
+        for id, step in plan.steps.items()
+    }
+    # of a run's many nodes only those that the steps name matter, as long as nothing is wrong
+    named = [dep for step in steps.values() for dep in step.deps if dep in there]
+    for others in (named, there):
+        known = {id: NodeDef(id=id, action="") for id in others if id not in steps} | steps
+        told = {(place[0], str(error.culprit)): error for error, place in problems(known)}
+        if not told:
+            break
     wrong.found += told.values()
     wrong.tell()
     return plan

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _COMMANDS: tuple[type, ...] = typing.get_args(messages.ExecutorCommand)
 _INPUTS: tuple[type, ...] = typing.get_args(messages.Input)
 _OTHERS: tuple[type, ...] = (
-    model.Ref, model.NodeRef, model.NodeOutput, model.Form, model.NodeDef, model.NodeSpec,
+    model.Ref, model.Extended, model.NodeRef, model.NodeOutput, model.Form, model.NodeDef, model.NodeSpec,
     messages.ActionSettings, RetryStrategy,
 )  # fmt: skip
 _ENUMS: tuple[type, ...] = (

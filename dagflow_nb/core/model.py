@@ -6,15 +6,22 @@ the epoch; states compare with plain strings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from operator import attrgetter
-from types import MappingProxyType
 from typing import Any
 
 from ..errors import ValidationError, shorten
 from .frozen import maker, quick
+from .refs import (
+    Extended as Extended,
+    Ref as Ref,
+    iter_refs as iter_refs,
+    map_refs as map_refs,
+    ref as ref,
+    whole as whole,
+)
 
 
 class _Empty(Mapping[str, Any]):
@@ -106,85 +113,6 @@ class HumanTimeoutAction(StrEnum):
     PAUSE = "pause"
     FAIL = "fail"
     CANCEL = "cancel"
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A reference to a value that exists only once the run has come that far.
-
-    `target` is a node's id or `"inputs"`; `path` the way into it: output key first, then keys and
-    indices. An empty path means what the action returned. Made from text (`ref("node.key")`) the whole
-    text is the target until `bind` knows the ids.
-    """
-
-    target: str
-    path: tuple[str | int, ...] = ()
-
-    def bind(self, known: Container[str]) -> Ref:
-        """The same reference with target and path told apart; the longest known id wins.
-
-        Raises `ValidationError` where no known id begins the text.
-        """
-        if self.target in known or self.target == "inputs":
-            return self
-        parts = self.target.split(".")
-        for cut in range(len(parts) - 1, 0, -1):
-            head = ".".join(parts[:cut])
-            if head in known or head == "inputs":
-                rest = tuple(int(p) if p.isdecimal() else p for p in parts[cut:])
-                return Ref(head, rest + self.path)
-        raise ValidationError(
-            f"the reference {str(self)!r} names no node and no input; write NODE.KEY or inputs.KEY",
-            culprit=str(self),
-        )
-
-    def __str__(self) -> str:
-        return ".".join([self.target, *map(str, self.path)])
-
-    def __repr__(self) -> str:
-        return f"ref({str(self)!r})"
-
-
-def ref(text: str) -> Ref:
-    """A reference to `"node"`, `"node.key"`, `"node.key.sub.0"` or `"inputs.key"`.
-
-    >>> str(ref("fetch.rows.0"))
-    'fetch.rows.0'
-    """
-    if not isinstance(text, str) or not text:
-        raise ValidationError(f"ref() takes a text such as 'node.key', not {shorten(text)}", culprit=text)
-    return Ref(text)
-
-
-def map_refs(value: Any, fn: Callable[[Ref], Any]) -> Any:
-    """`value` with every `Ref` in it (also in lists, tuples and dicts) replaced by `fn(ref)`.
-
-    A value without references comes back as it is, not as a copy.
-    """
-    if isinstance(value, Ref):
-        return fn(value)
-    kind = type(value)
-    if kind is dict:
-        new = {k: map_refs(v, fn) for k, v in value.items()}
-        return new if any(new[k] is not value[k] for k in new) else value
-    if kind is list or kind is tuple:
-        items = [map_refs(v, fn) for v in value]
-        if all(a is b for a, b in zip(items, value, strict=True)):
-            return value
-        return items if kind is list else tuple(items)
-    return value
-
-
-def iter_refs(value: Any) -> Iterator[Ref]:
-    """Every `Ref` in `value`, also in lists, tuples and dicts."""
-    if isinstance(value, Ref):
-        yield value
-    elif type(value) is dict or isinstance(value, MappingProxyType):
-        for item in value.values():
-            yield from iter_refs(item)
-    elif type(value) is list or type(value) is tuple:
-        for item in value:
-            yield from iter_refs(item)
 
 
 @quick

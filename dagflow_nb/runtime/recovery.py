@@ -11,7 +11,7 @@ from ..actions import FunctionAction
 from ..codec import Codec, MissingValue, load_defs, load_input
 from ..core import messages as m
 from ..core.graph import Node
-from ..core.model import SUCCESS_STATES, NodeStatus, iter_refs
+from ..core.model import SUCCESS_STATES, NodeStatus, iter_refs, whole
 from ..core.scheduler import Scheduler
 from ..errors import DatabaseError
 from ..store import Kept, StoredRun
@@ -253,7 +253,7 @@ def _run_again(scheduler: Scheduler, node_id: str | None) -> list[Node]:
 def _needs(node: Node, nodes: Mapping[str, Node]) -> set[tuple[str, str | None]]:
     """The outputs that a node needs, as (node id, key or None for all); a group needs its children's."""
     spec = node.spec
-    values = [spec.inputs, spec.over, spec.result if spec.kind == "workflow" else None]
+    values = [whole(spec.inputs, nodes), spec.over, spec.result if spec.kind == "workflow" else None]
     found: set[tuple[str, str | None]] = set()
     for ref in (ref for value in values for ref in iter_refs(value)):
         first = ref.path[0] if ref.path else None

@@ -9,7 +9,7 @@ from typing import Any
 from ..actions import MISSING, GivenSecret, bare, hide
 from ..codec import MissingValue
 from ..core.graph import Node
-from ..core.model import NodeDef, NodeOutput, NodeStatus, Ref, iter_refs, map_refs
+from ..core.model import Extended, NodeDef, NodeOutput, NodeStatus, Ref, iter_refs, map_refs
 from ..errors import DagError, ValidationError, did_you_mean, shorten
 from ..store.maintain import DELETED
 
@@ -95,6 +95,9 @@ class Values:
                 target.endswith("/inputs")
                 and (group := self.nodes.get(target[: -len("/inputs")])) is not None
             ):
+                value = group.spec.inputs.get(str(path[0])) if len(path) == 1 else None
+                if type(value) is Extended:  # however many there are one after the other
+                    return map_refs(value.parts(self.nodes), self.lookup)
                 return _dig(self.resolve(group), path, ref)
             raise MissingReference(f"{str(ref)!r} names a node that is not there any more")
         outcome = node.outcome

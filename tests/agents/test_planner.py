@@ -327,6 +327,68 @@ def test_a_step_may_be_called_as_a_later_round(flow: DagFlow) -> None:
     assert ids(run) == ["plan", "plan_2", "plan_3"] and told[1][0]["outputs"] == {"result": 8}
 
 
+def test_what_a_round_was_told_is_stored_once(tmp_path: Path) -> None:
+    """A later round refers to it: each stores as many bytes, and whoever looks sees all of it."""
+    plans = [{"steps": [step(id=f"s{n}", n=100 + n)]} for n in range(60)]
+    expected = [(f"s{n}", {"result": 200 + 2 * n}) for n in range(60)]
+    told: list[Any] = []
+    with DagFlow(tmp_path / "a.db", echo=False, config={"max_iterations": None}) as flow:
+        tools(flow)
+        run = flow.run(agent(flow, rounds(*plans), told), view=False)
+        assert [(entry["id"], entry["outputs"]) for entry in told[-1]] == expected
+        for table in ("events", "journal"):
+            written = flow.sql(f"select length(data) as n from {table} where data like '%history%'").n
+            assert len(written) >= 59 and written.max() < 700
+        text = run.to_yaml()
+        assert text.count("!ref s0.result") == 60 and text.count("!ref s59.result") == 1
+    with DagFlow(tmp_path / "a.db", echo=False, config={"max_iterations": None}) as other:
+        tools(other)
+        agent(other, rounds(), told)
+        again = other.get(run.run_id)
+        assert again.to_yaml() == text
+        assert {id for id, _ in expected} <= set(
+            again.lineage("plan_61").query("as_input == 'history'").node_id
+        )
+        other.fork(again, node="plan_61", view=False)
+        assert [(entry["id"], entry["outputs"]) for entry in told[-1]] == expected
+
+
+def test_what_ended_later_is_told_as_it_is_by_then(flow: DagFlow) -> None:
+    """An entry of an earlier round is replaced, and what came before it is still referred to."""
+    gate = threading.Event()
+    told: list[Any] = []
+
+    @flow.action
+    def slow() -> int:
+        assert gate.wait(20)
+        return 1
+
+    def script(history: Any) -> Any:
+        n = len(told)
+        if n == 4:
+            gate.set()
+        if n == 2:
+            return {"steps": [step("slow", id="slow"), step(id="bad", n=13)]}
+        if n == 5:
+            return {"steps": [step(id="waits", after=["slow"], n=5)]}
+        return {"steps": [step(id=f"s{n}", n=n)]} if n < 7 else None
+
+    run = flow.run(agent(flow, script, told), view=False, raise_on_failure=False)
+    assert (told[2][1]["id"], told[2][1]["status"]) == ("slow", "running")
+    assert [(e["id"], e["status"]) for e in told[-1]] == [
+        ("s1", "completed"),
+        ("slow", "completed"),
+        ("bad", "failed"),
+        ("s3", "completed"),
+        ("s4", "completed"),
+        ("waits", "completed"),
+        ("s6", "completed"),
+    ]
+    nodes = run._state()[0].nodes
+    before = [nodes[f"plan_{n}"].spec.inputs["history"].before.target for n in range(3, 8)]
+    assert before.count("plan_2/inputs") == 2 and before[-1] == "plan_6/inputs"
+
+
 def test_outputs_in_history_are_references(flow: DagFlow) -> None:
     """They are stored once, by the node that gave them."""
     run = flow.run(agent(flow, rounds({"steps": [step(n=1)]})), view=False)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,13 +17,17 @@ from dagflow_nb.core.budget import Limit, Usage, parse_rate
 from dagflow_nb.core.graph import Graph, can_hold, find_cycle
 from dagflow_nb.core.model import (
     SUCCESS_STATES,
+    Extended,
     NodeDef,
     NodeOutput,
     NodeRef,
     NodeSpec,
     NodeStatus as S,
+    Ref,
     When,
+    iter_refs,
     make_ref,
+    map_refs,
     ref,
     success_of,
     with_edges,
@@ -309,3 +314,21 @@ def test_nodes_keep_what_they_become_without_a_dict_of_their_own() -> None:
     """However many nodes a process makes before its first one runs: a dict for each is memory and time."""
     done = subprocess.run([sys.executable, "-c", MANY_NODES], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"
+
+
+def test_a_list_goes_on_where_another_ends() -> None:
+    """However many go on from each other, it has the parts of all; references are found and replaced."""
+    nodes = {"n0": NodeDef(id="n0", action="a", inputs={"l": [ref("x"), 1]})}
+    for n in range(1, 5000):
+        value = Extended(Ref(f"n{n - 1}/inputs", ("l",)), (n + 1,))
+        nodes[f"n{n}"] = NodeDef(id=f"n{n}", action="a", inputs={"l": value})
+    found = {id: SimpleNamespace(spec=spec) for id, spec in nodes.items()}
+    last = Extended(Ref("n4999/inputs", ("l",)), (ref("y"),))
+    assert last.parts(found) == [ref("x"), *range(1, 5001), ref("y")]
+    assert [*iter_refs({"l": last})] == [Ref("n4999/inputs", ("l",)), ref("y")]
+    assert map_refs(last, lambda r: r) is last
+    assert map_refs([last], lambda r: Ref(r.target + "!", r.path)) == [
+        Extended(Ref("n4999/inputs!", ("l",)), (Ref("y!"),))
+    ]
+    assert map_refs(last, lambda r: [0] if r.path else 9) == [0, 9]
+    assert Extended(Ref("gone/inputs", ("l",)), (1,)).parts(found) == [1]
