@@ -10,7 +10,7 @@ import html
 import json
 import reprlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .core.model import Ref, map_refs
@@ -26,13 +26,34 @@ _preview.maxstring = 60
 _MISSING: Any = object()
 
 
+class Namespace(Mapping[str, Any]):
+    """One namespace of a cache as it is now, to be read: `cache["fetch"]["rows"]`."""
+
+    __slots__ = ("_cache", "_name")
+
+    def __init__(self, cache: Cache, name: str) -> None:
+        self._cache, self._name = cache, name
+
+    def __getitem__(self, key: str) -> Any:
+        return get_value_from_cache(self._cache, self._name, key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._cache.keys(self._name))
+
+    def __len__(self) -> int:
+        return len(self._cache.keys(self._name))
+
+    def __repr__(self) -> str:
+        return shorten(dict(self), 1000)
+
+
 class Cache:
     """Values by namespace and key; `initial` may hold some: a mapping of mappings, or another cache.
 
     >>> cache = Cache({"inputs": {"source": "database"}})
     >>> cache.insert("fetch", "rows", [1, 2])
-    >>> cache.get("fetch", "rows"), cache.get("fetch", "none", 0)
-    ([1, 2], 0)
+    >>> cache.get("fetch", "rows"), cache.get("fetch", "none", 0), cache["inputs"]["source"]
+    ([1, 2], 0, 'database')
     """
 
     __hash__ = None  # type: ignore[assignment]  # it changes: it has no hash
@@ -142,6 +163,15 @@ class Cache:
 
     def __bool__(self) -> bool:
         return True  # an empty cache is still a cache: `cache or Cache()` keeps it
+
+    def __getitem__(self, namespace: str) -> Mapping[str, Any]:
+        """A namespace, to be read; a `KeyError` that names what there is where it is absent."""
+        if namespace not in self:
+            raise KeyError(f"the cache has no {namespace!r}: {did_you_mean(namespace, self.namespaces())}")
+        return Namespace(self, namespace)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.namespaces())
 
     def __contains__(self, namespace: object) -> bool:
         with self._lock:

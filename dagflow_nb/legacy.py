@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from .actions import NodeAction, NodeCtx
-from .cache import Cache
+from .cache import Cache, Namespace
 from .core import messages as m
 from .core.model import NodeOutput, NodeSpec, node_id_problem
 from .errors import (
@@ -67,6 +67,10 @@ class OldCache(Cache):
         if found is _MISSING:
             found = self._more.get(namespace, {}).get(key, _MISSING)
         return self._below.get(namespace, key, default) if found is _MISSING else found
+
+    def __getitem__(self, namespace: str) -> Mapping[str, Any]:
+        """A namespace, to be read by its keys: what was written here, or what the run has."""
+        return Namespace(self, namespace)
 
     def __reduce__(self) -> Any:
         return Cache, (self.as_dict(),)
@@ -125,6 +129,9 @@ class Proxy:
             if id in self._graph and (status := self._graph.status(id)) not in ("pending", "paused"):
                 raise InvalidState(f"node {id!r} is {status}: it can no longer be {verb}", culprit=id)
         return wanted
+
+    def __repr__(self) -> str:
+        return f"<executor of node {self._ctx.node_id!r}: {len(self.commands)} commands so far>"
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(

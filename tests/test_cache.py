@@ -40,6 +40,21 @@ def test_values_by_namespace_and_key():
     assert bool(Cache()) and len(Cache()) == 0
 
 
+def test_a_namespace_is_read_as_a_mapping():
+    """It is as the cache is now, to be read only; what is absent is named with what there is."""
+    cache = Cache({"fetch": {"rows": 3}})
+    fetch = cache["fetch"]
+    cache.insert("fetch", "more", None)
+    assert dict(fetch) == {"rows": 3, "more": None} and "more" in fetch and fetch.get("none", 7) == 7
+    assert list(cache) == ["fetch"] and repr(fetch) == "{'rows': 3, 'more': None}"
+    with pytest.raises(KeyError, match="no 'fetsh': did you mean 'fetch'"):
+        cache["fetsh"]
+    with pytest.raises(KeyError, match="no 'fetch' / 'row': did you mean 'rows'"):
+        fetch["row"]
+    with pytest.raises(TypeError):
+        fetch["rows"] = 4
+
+
 def test_delete():
     """A value or a namespace is removed, and it is said whether it was there."""
     cache = Cache({"a": {"x": 1, "y": 2}, "b": {"x": 1}})

@@ -481,7 +481,9 @@ def test_a_failure_handler_is_called_as_the_node_that_failed(registry):
         raise ValueError("no rows")
 
     async def handler(executor, node, cache):
-        seen.append((node.id, node.action, node.inputs, get_value_from_cache(cache, node.id, "error")))
+        error = cache[node.id]["error"]
+        assert error == cache.get(node.id, "error") == get_value_from_cache(cache, node.id, "error")
+        seen.append((node.id, node.action, node.inputs, error))
         cache.insert(node.id, "recovery_attempted", True)
         executor.add_node("w", "clean_up", "step", [])
 

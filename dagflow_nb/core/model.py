@@ -152,7 +152,7 @@ class NodeOutput:
     False
     """
 
-    outputs: Mapping[str, Any] = EMPTY
+    outputs: Mapping[str, Any] = EMPTY  # None stands for no outputs, and for no metadata
     success: bool = True
     metadata: Mapping[str, Any] = EMPTY
     error: str | None = None
@@ -160,7 +160,11 @@ class NodeOutput:
     returned: str = "mapping"
 
     def __post_init__(self) -> None:
-        if type(self.outputs) is not dict and not isinstance(self.outputs, Mapping):
+        if self.metadata is None:
+            object.__setattr__(self, "metadata", EMPTY)
+        if self.outputs is None:
+            object.__setattr__(self, "outputs", EMPTY)
+        elif type(self.outputs) is not dict and not isinstance(self.outputs, Mapping):
             raise ValidationError(
                 f"outputs are a mapping of names to values, not {shorten(self.outputs)}", culprit="outputs"
             )

@@ -15,7 +15,7 @@ from ..core.graph import Node
 from ..core.growth import look_over
 from ..core.model import EMPTY, NodeDef, NodeSpec, OnFailure, Ref, When, iter_refs, map_refs
 from ..core.scheduler import Scheduler
-from ..errors import DagError, NodeNotFound, ValidationError
+from ..errors import DagError, NodeNotFound, ValidationError, shorten
 from ..forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
@@ -95,6 +95,9 @@ class GraphView:
         except DagError as refused:
             return str(refused)
         return None
+
+    def __repr__(self) -> str:
+        return f"<graph of {len(self.nodes)} nodes: {shorten(self.nodes, 200)}>"
 
     def __contains__(self, id: object) -> bool:
         return id in self._scheduler.nodes

@@ -35,6 +35,9 @@ class RunCache:
             return self._written[namespace][key]
         return self._given.get(namespace, key, default)
 
+    def __repr__(self) -> str:
+        return f"<cache of run {self._scheduler.run_id}, to be read>"
+
 
 class Stored:
     """Namespaces of a stored run, read like a cache."""

@@ -294,6 +294,14 @@ def test_specs_outcomes_and_references_show_what_was_set() -> None:
     assert len(repr(NodeOutput.ok({"rows": "x" * 1_000_000}))) < 300
 
 
+def test_an_outcome_always_has_mappings() -> None:
+    """None stands for no outputs and no metadata; what is no mapping is refused."""
+    outcome = NodeOutput(None, False, None, "why")  # type: ignore[arg-type]  # what users write
+    assert outcome == NodeOutput.failure("why") and dict(outcome.outputs) == dict(outcome.metadata) == {}
+    with pytest.raises(ValidationError, match="outputs are a mapping of names to values, not 5"):
+        NodeOutput(5)  # type: ignore[arg-type]  # it is wrong
+
+
 MANY_NODES = """
 import gc
 from dagflow_nb import DagConfig
