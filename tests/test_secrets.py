@@ -20,6 +20,7 @@ from dagflow_nb import (
     NodeCtx,
     NodeSpec,
     PauseBranch,
+    Plan,
     SetNodeInputs,
     Workflow,
     ref,
@@ -330,3 +331,45 @@ def test_a_cache_that_is_saved_has_no_secret_that_an_action_takes(tmp_path: Path
     asyncio.run(go())
     for file in tmp_path.glob("x.db*"):
         assert WORD.encode() not in file.read_bytes()
+
+
+@pytest.mark.parametrize("gate", [False, True])
+@pytest.mark.parametrize("form", ["plan", "specs", "map", "output"])
+def test_a_plan_that_an_action_returns_has_no_secret_that_its_steps_take(
+    tmp_path: Path, form: str, gate: bool
+) -> None:
+    """A plain text for a parameter that takes a secret is one in a returned `Plan` or `NodeSpec`, too."""
+    seen: list[str] = []
+
+    def own(token: SecretStr, n: int = 0) -> None:
+        seen.append(token.get_secret_value())
+
+    def plan() -> Any:
+        word = HIDDEN.get_secret_value()
+        made = Plan()
+        made.add(own, id="a", token=word)
+        if form == "specs":
+            return [NodeSpec("use", id="a", inputs={"token": word}), NodeSpec(own, inputs={"token": word})]
+        if form == "map":
+            return [NodeSpec("use", id="a", over=[{"token": word}, {"token": word}])]
+        return {"plan": made, "n": [1]} if form == "output" else made
+
+    with DagFlow(tmp_path / "x.db", echo=False) as flow:
+        flow.action(name="use")(own)
+
+        @flow.action
+        def think(history: Any = None) -> Any:
+            return plan() if history is None else None
+
+        flow.planner(think, gate=gate)
+        wf = Workflow("w")
+        wf.add(think)
+        run = flow.run(wf, view=False)
+        if gate:
+            assert WORD not in repr(run.proposal) and run.status == "paused"
+            run.approve().wait(20)
+        assert run.success and set(seen) == {WORD}
+        shown = [run.cache().to_string(), repr(run.outputs["think"]), run.events().to_string()]
+        assert not [text for text in shown if WORD in text]
+        for file in tmp_path.iterdir():
+            assert WORD.encode() not in file.read_bytes()

@@ -155,6 +155,19 @@ class Plan:
         """The steps by id, in the order in which they were added."""
         return self._workflow.nodes
 
+    @property
+    def functions(self) -> Mapping[str, Callable[..., Any]]:
+        """The functions that came along with steps, by the names of their actions."""
+        return self._workflow.functions
+
+    def with_steps(self, steps: Iterable[NodeDef]) -> Plan:
+        """The same plan with these steps in place of its own, which have the same ids."""
+        plan = Plan.of_parts(steps, self._unnamed)
+        plan._workflow.functions.update(self._workflow.functions)
+        plan._workflow.workflows.update(self._workflow.workflows)
+        plan.estimate, plan.problem = self.estimate, self.problem
+        return plan
+
     def __len__(self) -> int:
         return len(self._workflow.nodes)
 

@@ -19,7 +19,7 @@ from ..errors import DagError, NodeNotFound, ValidationError, shorten
 from ..forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
-from .hiding import hide_named, hide_secrets, secret_inputs
+from .hiding import hide_in_spec, hide_secrets, hide_taken
 from .values import Values
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ class Growth:
         if isinstance(command, m.SetNodeInputs) and isinstance(command.inputs, Mapping):
             node = self._run.scheduler.nodes.get(command.node_id)
             action = self._new_nodes.get(command.node_id) if node is None else node.spec.action
-            return replace(command, inputs=self._without_secrets(action, command.inputs))
+            inputs = hide_taken(self._run.actions.get(action or ""), command.inputs)
+            self._run.values.hides |= inputs is not command.inputs
+            return replace(command, inputs=inputs)
         if isinstance(command, m.PauseBranch) and command.form is not None:
             form = as_form(command.form)
             if form is not None and not form.question:
@@ -185,7 +187,7 @@ class Growth:
         """The spec of a node with the names of its functions, and without secrets."""
         if self.is_ready(spec):
             return spec
-        action, failure, ask, inputs = spec.action, spec.failure, spec.ask, spec.inputs
+        action, failure, ask = spec.action, spec.failure, spec.ask
         if not isinstance(action, str):
             action = self._register(action)
         else:
@@ -198,28 +200,13 @@ class Growth:
                 self._know(failure)
         if ask is not None:
             ask = as_form(ask)
-        if inputs:
-            inputs = self._without_secrets(action, inputs)
-        if spec.over is not None:
-            spec = replace(spec, over=self._over_without_secrets(action, spec.over))
-        if action is spec.action and failure is spec.failure and ask is spec.ask and inputs is spec.inputs:
+        if spec.inputs or spec.over is not None:
+            hidden = hide_in_spec(spec, self._run.actions.get(action))
+            self._run.values.hides |= hidden is not spec
+            spec = hidden
+        if action is spec.action and failure is spec.failure and ask is spec.ask:
             return spec
-        return replace(spec, action=action, failure=failure, ask=ask, inputs=inputs)
-
-    def _without_secrets(self, action: str | None, inputs: Any) -> Any:
-        """A node's inputs, with those hidden that its action takes as secrets."""
-        if not inputs or action is None:
-            return inputs
-        names = secret_inputs(self._run.actions.get(action), inputs)
-        if not names:
-            return inputs
-        self._run.values.hides = True
-        return hide_named(inputs, names)
-
-    def _over_without_secrets(self, action: str, over: Any) -> Any:
-        if isinstance(over, list | tuple):
-            return [self._without_secrets(action, row) if isinstance(row, Mapping) else row for row in over]
-        return self._without_secrets(action, over) if isinstance(over, Mapping) else over
+        return replace(spec, action=action, failure=failure, ask=ask)
 
     def _inlined(self, spec: NodeSpec, workflow: Workflow, id: str) -> list[NodeDef]:
         """A sub-workflow that a hook adds, or a map over one: its node and its children."""

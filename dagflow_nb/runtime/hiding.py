@@ -2,7 +2,7 @@
 
 From each such parameter the way goes back along the references: a literal becomes a secret where it stands,
 an input of a sub-workflow, map or run becomes one for all who read it. What another node returns is for its
-own action to hide.
+own action to hide, unless it is a plan: its steps are nodes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from ..actions import FunctionAction, NodeAction, hide, hide_items, holds_secret
-from ..core.model import EMPTY, NodeDef, iter_refs
+from ..actions import FunctionAction, NodeAction, as_action, hide, hide_items, holds_secret
+from ..core.model import EMPTY, NodeDef, NodeSpec, iter_refs
 from ..core.scheduler import Scheduler
+from ..workflow.builder import Workflow
 from .values import as_rows, gap_in
 
 Memory = tuple[str, str, str]  # where a session remembers a value: run id, namespace, key
@@ -79,6 +80,48 @@ def secret_inputs(action: NodeAction | None, names: Iterable[str]) -> set[str]:
 def hide_named(values: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
     """Values by name, with those of these names hidden."""
     return {k: hide(v) if k in names else v for k, v in values.items()}
+
+
+def hide_taken(action: NodeAction | None, inputs: Any) -> Any:
+    """A node's inputs, with those hidden that its action takes as secrets; the same object without any."""
+    names = secret_inputs(action, inputs) if isinstance(inputs, Mapping) else ()
+    return hide_named(inputs, set(names)) if names else inputs
+
+
+def hide_in_spec(spec: NodeSpec, action: NodeAction | None) -> NodeSpec:
+    """The same of what is to be a node, also one for each row of `over`."""
+    inputs, over = hide_taken(action, spec.inputs), hide_taken(action, spec.over)
+    if isinstance(over, list | tuple):
+        rows = [hide_taken(action, row) for row in over]
+        over = rows if any(map(operator.is_not, rows, over)) else over
+    return spec if inputs is spec.inputs and over is spec.over else replace(spec, inputs=inputs, over=over)
+
+
+def hide_in_plans(outputs: Mapping[str, Any], actions: Mapping[str, NodeAction]) -> Mapping[str, Any]:
+    """What a node gave, with the secrets hidden that are in a plan or specs; the same object without any."""
+    changed = {}
+    for key, value in outputs.items():
+        if isinstance(value, NodeSpec):
+            new: Any = _hidden_spec(value, actions)
+        elif isinstance(value, list | tuple) and value and isinstance(value[0], NodeSpec):
+            specs = [_hidden_spec(one, actions) for one in value]
+            new = specs if any(map(operator.is_not, specs, value)) else value
+        elif hasattr(type(value), "command_in"):  # a plan
+            own = {name: as_action(function) for name, function in value.functions.items()}
+            steps, _, hides = hide_secrets(value.steps.values(), {**actions, **own})
+            new = value.with_steps(steps) if hides else value
+        else:
+            continue
+        if new is not value:
+            changed[key] = new
+    return {**outputs, **changed} if changed else outputs
+
+
+def _hidden_spec(spec: Any, actions: Mapping[str, NodeAction]) -> Any:
+    if not isinstance(spec, NodeSpec) or isinstance(spec.action, Workflow):
+        return spec
+    action = actions.get(spec.action) if isinstance(spec.action, str) else as_action(spec.action)
+    return hide_in_spec(spec, action)
 
 
 def hidden_literals(scheduler: Scheduler) -> dict[Memory, Any]:

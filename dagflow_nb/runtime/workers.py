@@ -7,6 +7,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..actions import MISSING, FunctionAction, NodeAction, NodeCtx
@@ -19,6 +20,7 @@ from ..store import Unit
 from ..threads import Threads
 from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
 from .capture import CURRENT
+from .hiding import hide_in_plans
 from .outputs import settled_rows
 from .recovery import reads_answers
 from .rows import is_settled
@@ -235,10 +237,14 @@ class Workers:
 
     def _with_rows(self, own: Talk, result: Result) -> Result:
         """A result with its outputs as they will be stored; outputs that cannot be read are its error."""
-        if result.outcome is None:
+        outcome = result.outcome
+        if outcome is None:
             return result
         try:
-            result.rows = self._run.outputs.rows_of(own.node_id, result.outcome.outputs)
+            outputs = hide_in_plans(outcome.outputs, self._run.actions)
+            if outputs is not outcome.outputs:
+                result.outcome = replace(outcome, outputs=outputs)
+            result.rows = self._run.outputs.rows_of(own.node_id, outputs)
             if own.key is not None:
                 self._run.memo.read(own, result)
         except Exception as error:
