@@ -16,7 +16,7 @@ from ..errors import DagError
 from ..hooks import Hook, HookContext, SomeFailed
 from .attempts import describe
 from .capture import CURRENT
-from .workers import is_shutting_down
+from .workers import ENDED_BY, is_shutting_down
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -195,7 +195,11 @@ class Asking:
                 except BaseException as error:
                     # whatever a hook raises (SystemExit, too) is its own failure, never the loop's
                     if isinstance(error, asyncio.CancelledError):
-                        if self._gave_up or is_shutting_down():
+                        if self._gave_up:
+                            raise
+                        if is_shutting_down():
+                            self.waiting.appendleft(event)  # asked again, should the loop go on all the same
+                            run.loop.call_later(ENDED_BY, self.go)
                             raise
                         _forget_cancellation()
                     failed.append(("", error))
@@ -245,5 +249,6 @@ class Asking:
         if self._giving_up is not None:
             self._giving_up.cancel()
         self._gave_up = True
+        self.waiting.clear()
         if self._task is not None and not self._task.done():
             self._task.cancel()

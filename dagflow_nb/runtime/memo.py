@@ -31,6 +31,7 @@ from .keying import Key, Refresh, make_key, policy_of
 from .known import Found, Known, Results, landing
 from .rows import STEP
 from .values import MissingReference
+from .workers import cancelled
 
 if TYPE_CHECKING:
     from .coordinator import RunCoordinator
@@ -85,7 +86,12 @@ class Memo:
             if not own.cancelled and self._run.workers.is_under_way(own):
                 then(found)
 
+        def waited(task: asyncio.Task[None]) -> None:
+            if task.cancelled() and not own.cancelled:
+                self._run.workers.end_later(own, cancelled(asyncio.CancelledError(), None))
+
         own.task = self._run.loop.create_task(wait_and_go_on())
+        own.task.add_done_callback(waited)
 
     def _key(
         self,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
 log = logging.getLogger("dagflow_nb")
+ENDED_BY = 1.0  # seconds after which a loop goes on, though all of its tasks were cancelled
 GRACE = 5.0  # seconds that cancelled coroutines have for their own clean-up
 LISTEN_EVERY = 0.05  # seconds between two looks at what attempts have said
 _STOPPED = {"interrupted": "interrupted", "its process ended": "interrupted", "withdrawn": "cancelled"}
@@ -204,10 +205,13 @@ class Workers:
                 given = checked(action, await action.execute(ctx))
             result = Result(given, None, action)
         except asyncio.CancelledError as error:
-            if own.cancelled or is_shutting_down():
+            if own.cancelled:
                 raise
             # somebody else has cancelled it: its own action, or another one that had got hold of its task
-            result = Result(None, error, action)
+            result = cancelled(error, action)
+            if is_shutting_down():
+                self.end_later(own, result)
+                raise
         except BaseException as error:
             # KeyboardInterrupt and SystemExit, too: they would end the loop of everybody's runs
             result = Result(None, error, action)
@@ -222,6 +226,10 @@ class Workers:
         if run.is_full():
             await run.room()
         self._ended(own, result, at)
+
+    def end_later(self, own: Talk, result: Result) -> None:
+        """An attempt has lost its task: it has ended so, unless the loop ends, which interrupts the run."""
+        self._run.loop.call_later(ENDED_BY, self._ended, own, result)
 
     def _in_thread(self, own: Talk) -> Callable[[Result], None]:
         """What is called in the thread that ran an attempt: values are encoded there, not on the loop."""
@@ -409,6 +417,13 @@ class Workers:
         self.end_lines(talk)
         if self._outbox:
             self.listen(unit)
+
+
+def cancelled(error: asyncio.CancelledError, action: NodeAction | None) -> Result:
+    """How an attempt has ended whose task somebody else has cancelled."""
+    result = Result(None, error, action)
+    result.error = f"{describe(error)}: its task was cancelled, and not by the run"
+    return result
 
 
 def is_shutting_down() -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from dagflow_nb import CustomEvent, DagFlow, NodeCompleted, NodeSpec, Workflow
+from dagflow_nb.runtime import asking, workers
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, rows, single, states, still_clock
 
@@ -282,6 +283,64 @@ def test_a_task_that_is_cancelled_by_its_action_has_failed(action: Any) -> None:
     found, errors = two_nodes(action, second)
     assert found == {"first": "failed", "second": "skipped"}
     assert "CancelledError" in errors["first"]
+
+
+@pytest.mark.parametrize("waits_in", ["action", "hook", "key"])
+def test_a_run_whose_tasks_were_all_cancelled_ends(waits_in: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As no loop does that is not at its end; nodes that lost theirs have failed, hooks are asked again."""
+    monkeypatch.setattr(workers, "ENDED_BY", 0.05)
+    monkeypatch.setattr(asking, "ENDED_BY", 0.05)
+    waits, go_on, asked = asyncio.Event(), threading.Event(), []
+
+    async def cancels() -> None:
+        await waits.wait()
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(5)
+
+    async def other(n: Any) -> None:
+        waits.set()
+        await asyncio.sleep(5)
+
+    def key(n: Any) -> int:
+        asyncio.run_coroutine_threadsafe(_set(waits), loop[0])
+        go_on.wait(PATIENCE)
+        return 1
+
+    with DagFlow(":memory:", echo=False) as flow:
+        loop = [flow._engine.loop]
+
+        @flow.on_completed
+        async def hook(node: Any) -> None:
+            asked.append(node.node_id)
+            if waits_in == "hook" and len(asked) == 1:
+                waits.set()
+                await asyncio.sleep(5)
+
+        flow.action(cancels)
+        flow.action(other, cache=key if waits_in == "key" else None)
+        workflow = Workflow("w")
+        workflow.add("cancels")
+        workflow.add(number, id="first")
+        if waits_in != "hook":
+            workflow.add("other", n=1)
+        run = flow.start(workflow, view=False, raise_on_failure=False)
+        try:
+            assert run.wait(PATIENCE).status == "failed"
+        finally:
+            go_on.set()
+        errors = dict(zip(run.nodes()["node_id"], run.nodes()["error"], strict=True))
+        lost = {"cancels"} if waits_in == "hook" else {"cancels", "other"}
+        assert {id for id, error in errors.items() if "its task was cancelled" in str(error)} == lost
+        assert asked == ["first"] * (2 if waits_in == "hook" else 1)
+
+
+async def _set(event: asyncio.Event) -> None:
+    event.set()
+
+
+def number() -> int:
+    return 1
 
 
 def test_a_task_that_another_node_cancels_has_failed() -> None:
