@@ -71,6 +71,7 @@ def nobody_answered(s: State, root: str) -> None:
         else:
             branches.cancel(s, s.nodes[root], late, BY)
     elif action == HumanTimeoutAction.FAIL:
+        late += ": go on with flow.retry()"
         if root == RUN:
             finish.fail_run(s, late)
         else:

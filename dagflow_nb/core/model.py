@@ -259,6 +259,9 @@ class NodeDef:
     item: int | None = None
     defaults: Mapping[str, Any] = EMPTY
 
+    def __repr__(self) -> str:
+        return _show(self)
+
 
 _EDGES = ("deps", "inputs", "over")
 _OTHERS = tuple(field.name for field in fields(NodeDef) if field.name not in _EDGES)

@@ -18,8 +18,8 @@ continue, false: stop) or `on_failure`, `timeout` (seconds), `try_count`, `when`
         action: smooth_file
         map:                                          # a node for each combination
           over:
-            - {name: path, reference: scan.files}     # or rows: {reference: scan.table}
-            - {name: method, value: [mean, median]}   # or rows: {value: [{path: a.csv}, ...]}
+            - {name: path, reference: scan.files}     # or over: {path: scan.files, method: [...]}
+            - {name: method, value: [mean, median]}   # or rows: {reference: scan.table} (value: [{...}, ...])
           limit: 4
         inputs:
           - {name: window, reference: inputs.window, default: 6}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -140,9 +140,8 @@ class NodeReader:
         if "rows" in fields:
             return {"over": self._rows(fields["rows"], node_id), "limit": limit}
         over: dict[str, Any] = {}
-        for part in source.items(fields["over"], "over", "[{name: path, reference: scan.files}]"):
-            name = self._name_of(part, "an entry of over", _OVER, over)
-            over[name] = items = self._given(part, f"{name!r} of over", name, _OVER)
+        for name, part, items in self._varied(fields["over"]):
+            over[name] = items
             self._places[node_id, "over", name] = part
             if not isinstance(items, Ref | list):
                 raise source.error(
@@ -154,6 +153,19 @@ class NodeReader:
         if not over:
             raise source.error("over names at least one parameter", fields["over"], "over")
         return {"over": over, "limit": limit}
+
+    def _varied(self, node: yaml.Node) -> Iterator[tuple[str, yaml.Node, Any]]:
+        """Each parameter of `over` with its place and what it takes: in a mapping a reference or a list."""
+        source, taken = self._source, set[str]()
+        if isinstance(node, yaml.MappingNode):
+            for key, part in source.pairs(node):
+                is_list = isinstance(part, yaml.SequenceNode)
+                yield source.text(key, "a name"), part, (source.value if is_list else source.reference)(part)
+            return
+        for part in source.items(node, "over", "[{name: path, reference: scan.files}]"):
+            name = self._name_of(part, "an entry of over", _OVER, taken)
+            taken.add(name)
+            yield name, part, self._given(part, f"{name!r} of over", name, _OVER)
 
     def _rows(self, node: yaml.Node, node_id: str) -> Any:
         rows = self._given(node, "rows", "rows", ("reference", "value"))

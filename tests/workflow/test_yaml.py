@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import given, settings, strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 
 from dagflow_nb.actions import make_action
 from dagflow_nb.config import DagConfig
@@ -133,6 +133,7 @@ def test_every_key_loads() -> None:
                 - {name: path, reference: scan.files.0.names}
                 - {name: method, value: [mean, median]}
               limit: 4
+          - {id: short, action: f, map: {over: {path: scan.files.0.names, method: [mean, median]}}}
           - {id: rows, workflow: inner, map: {rows: {value: [{x: 1}, {x: !ref scan.n}]}}}
           - {id: table, action: f, map: {rows: {reference: scan.table}}}
           - {id: inner, workflow: inner, cache: never}
@@ -161,6 +162,7 @@ def test_every_key_loads() -> None:
     assert scan.ask is not None
     assert (scan.ask.question, scan.ask.defaults) == ("Which?", {"n": 3})
     assert n["smooth"].over == {"path": Ref("scan", ("files", 0, "names")), "method": ["mean", "median"]}
+    assert n["short"].over == n["smooth"].over and n["short"].deps == ("scan",)
     assert (n["smooth"].kind, n["smooth"].limit, n["smooth"].deps) == ("map", 4, ("scan",))
     assert n["rows"].over == [{"x": 1}, {"x": Ref("scan", ("n",))}]
     assert n["rows"].result == {"template": (), "result": None}
@@ -336,6 +338,10 @@ def test_a_wrong_text_is_refused_with_its_line(text: str, line: int, culprit: An
         ("outputs: [{nam: x}]", 5, "nam", "did you mean 'name'"),
         ("map: {over: [{name: p, value: 3}]}", 5, "p", "list"),
         ("map: {over: []}", 5, "over", "at least one"),
+        ("map: {over: {}}", 5, "over", "at least one"),
+        ("map: {over: {p: [1], p: [2]}}", 5, "p", "twice"),
+        ("map: {over: {p: null}}", 5, "reference", "reference is a text"),
+        ("map:\n  over:\n    p: b.x", 7, "b", "no node here"),
         ("map: {limit: 3}", 5, "over", "rows"),
         ("map: {over: [{name: p, value: []}], limit: 0}", 5, "limit", "at least 1"),
         ("map: {rows: {value: [1]}}", 5, "rows", "mappings"),
@@ -654,7 +660,7 @@ def id_of(handle: Any) -> str:
 
 
 @given(workflows())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_is_written_loads_as_an_equal_workflow(wf: Workflow) -> None:
     """Whatever the builder makes of plain values: loading the text that was written gives the same.
 
