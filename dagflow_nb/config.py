@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from html import escape
 from numbers import Integral
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator
@@ -83,7 +83,7 @@ class DagConfig(BaseModel):
     review_frequency: Count | None = None
     enable_incremental_cache: bool = True
     cache_snapshot_interval: Amount = 60
-    durability: Annotated[str, Field(pattern="^(sync|async|exit)$")] = "async"
+    durability: Literal["sync", "async", "exit"] = "async"
 
     def __init__(self, **settings: Any) -> None:
         try:

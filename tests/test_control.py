@@ -715,6 +715,30 @@ def test_a_hook_that_hangs_does_not_keep_a_run_from_being_cancelled(
     assert "HookFailed" in kinds(run)
 
 
+def test_one_answer_is_not_waited_for_as_long_as_all_of_them(
+    flow: DagFlow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cancelled, a run waits a moment for the answer under way; hooks that hear of the end have longer."""
+    monkeypatch.setattr("dagflow_nb.runtime.asking.GRACE", 60.0)
+    monkeypatch.setattr("dagflow_nb.runtime.asking.ONE", 0.1)
+    gate, heard = Gate(), []
+
+    @flow.on_completed(action="analyze")
+    def hang() -> None:
+        gate.hold()
+
+    @flow.on_run_finished
+    async def end(status: str) -> None:
+        await asyncio.sleep(0.3)
+        heard.append(status)
+
+    run = flow.start("w", view=False, raise_on_failure=False)
+    gate.wait_for(1)
+    run.cancel()
+    assert run.wait(PATIENCE).status == "cancelled" and heard == ["cancelled"]
+    gate.open()
+
+
 # --- budgets --------------------------------------------------------------------------------------
 
 

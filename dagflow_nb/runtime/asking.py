@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from .coordinator import RunCoordinator
 
 log = logging.getLogger("dagflow_nb")
-GRACE = 5.0  # seconds that hooks have to answer once a run is being ended
+GRACE = 5.0  # seconds that hooks have to answer once a run is being ended, and again for the end itself
+ONE = 1.0  # of these, seconds that may pass without an answer before the end is told
 AT_ONCE = 20  # events about which hooks that do not wait are asked in one turn of the loop
 WISHES = "dagflow_nb:wishes"  # in an outcome's metadata, so that they outlive a crash
 
@@ -79,6 +80,8 @@ class Asking:
         self._task: asyncio.Task[None] | None = None
         self._gave_up = False  # hooks that do not answer are not waited for any more
         self._giving_up: asyncio.TimerHandle | None = None
+        self._until: float | None = None  # when they are given up at the latest; None while nothing ends
+        self._told = False  # whether that is about the end itself
 
     def listens(self, event: Any) -> bool:
         """Whether anybody is to be asked about this event."""
@@ -115,9 +118,8 @@ class Asking:
         """Ask what waits to be asked; hooks that do not answer are not waited for once the run ends."""
         if self.waiting and (self._task is None or self._task.done()):
             self._task = self._run.tasks.start(self._ask_all(), self._run.context.copy())
-        scheduler = self._run.scheduler
-        if scheduler.ending is not None and scheduler.asks and self._giving_up is None:
-            self._giving_up = self._run.loop.call_later(GRACE, self._give_up)
+        if self._run.scheduler.ending is not None and self._run.scheduler.asks:
+            self._hurry()
 
     def at_once(self, event: Any) -> m.Answered | None:
         """The answer of hooks that provably only look and decide; None where a task is to ask them.
@@ -235,11 +237,21 @@ class Asking:
     def _post(self, *messages: m.Input) -> None:
         self._run.post_at_once(*messages, alone=not self.waiting)
 
+    def _hurry(self) -> None:
+        """The run is being ended: an answer is waited for some time longer, all of them for a little more."""
+        now, told = self._run.loop.time(), self._run.scheduler.finishing
+        if self._until is None or told is not self._told:
+            self._until, self._told = now + GRACE, told
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+        at = self._until if told else min(self._until, now + ONE)
+        self._giving_up = self._run.loop.call_at(at, self._give_up)
+
     def _give_up(self) -> None:
         run, self._gave_up = self._run, True
         if self._task is not None:
             self._task.cancel()
-        late = (("hooks", f"no answer within {GRACE:g} s after the run was told to end"),)
+        late = (("hooks", "no answer in time after the run was told to end"),)
         run.post(*(m.Answered(seq, run.clock.now(), (), late) for seq in list(run.scheduler.asks)))
         self.waiting.clear()
         self._giving_up = None
