@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
+import types
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Union, get_args, get_origin
 
 from .actions import Action, ActionRegistry, FunctionAction, make_action
 from .config import DagConfig
@@ -175,4 +176,6 @@ class Definitions:
 
 
 def _is_event(kind: Any) -> bool:
+    if isinstance(kind, types.UnionType) or get_origin(kind) is Union:
+        return all(map(_is_event, get_args(kind)))
     return isinstance(kind, type) and issubclass(kind, m.Event)

@@ -11,10 +11,10 @@ from .agents.rounds import in_last_round, without_told
 from .core.graph import Node
 from .core.model import EMPTY, NodeOutput, NodeStatus, Ref, RunStatus, iter_refs, map_refs
 from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
-from .runtime.attempts import user_traceback
 from .runtime.growth import GraphView
 from .runtime.known import Found
 from .runtime.recovery import StoredOutputs
+from .runtime.tracebacks import user_traceback
 from .runtime.values import MapOutputs, MissingReference, Values, returned
 
 if TYPE_CHECKING:

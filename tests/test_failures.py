@@ -121,6 +121,27 @@ def test_the_cause_is_the_actions_own_exception_with_its_traceback(flow: DagFlow
     assert "mine" in str(error)
 
 
+@pytest.mark.parametrize("unsendable", [False, True])
+def test_an_error_in_another_process_says_where_it_was_raised(flow: DagFlow, unsendable: bool) -> None:
+    """Frames cannot be sent: the attempt, the cell and the cause's own cause have them as text."""
+
+    def deep() -> None:
+        raise ValueError(threading.Lock() if unsendable else "mine")
+
+    @flow.action(executor="process")
+    def outer() -> None:
+        deep()
+
+    with pytest.raises(NodeExecutionError) as caught:
+        flow.run(single(outer), view=False)
+    error = caught.value
+    assert type(error.__cause__) is (TypeError if unsendable else ValueError)
+    shown = "\n".join(error._render_traceback_())
+    for text in (flow.get().attempts()["traceback"][0], shown, str(error.__cause__.__cause__)):
+        assert "in outer\n" in text and "in deep\n" in text and "ValueError: " in text
+        assert "dagflow_nb/" not in text
+
+
 class Hostile:
     """An object that nobody can print, compare or copy."""
 

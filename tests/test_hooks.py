@@ -383,12 +383,18 @@ def test_when_is_asked_once(monkeypatch):
     assert asyncio.run(hook.ask(CTX, COMPLETED)) == found and seen == [3, 3, 3]
 
 
+def _nothing():
+    return None
+
+
 def test_what_is_no_hook_is_refused(tmp_path):
-    """A class that is neither a hook nor an event, and a filter that there is not, are named."""
+    """A class that is neither hook nor event, and a filter that there is not, are named; a union is kinds."""
     with DagFlow(tmp_path / "flow.db") as flow:
         for wrong in (int, NodeSpec, "NodeCompleted"):
             with pytest.raises(ValidationError, match="a hook is a function, or an EventHook"):
                 flow.hook(wrong)
+        flow.hook(NodeStarted | NodeCompleted)(_nothing)
+        assert [hook.kinds for hook in flow._session.hooks] == [(NodeStarted, NodeCompleted)]
         with pytest.raises(ValidationError, match="a hook has no filter 'nod': did you mean 'node'"):
             flow.on_completed(nod="x")
 

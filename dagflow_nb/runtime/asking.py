@@ -14,8 +14,8 @@ from ..core import messages as m
 from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
 from ..hooks import Hook, HookContext, SomeFailed
-from .attempts import describe
 from .capture import CURRENT
+from .tracebacks import describe
 from .workers import ENDED_BY, is_shutting_down
 
 if TYPE_CHECKING:

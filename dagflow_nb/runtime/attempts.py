@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextvars import Context
-from pathlib import Path
 from typing import Any
 
 from ..actions import FunctionAction, NodeAction, NodeCtx, PreparedAction
 from ..core.model import NodeOutput
-from ..errors import ValidationError, shorten
+from ..errors import shorten
 from ..threads import Threads
 from .capture import CURRENT
 from .processes import Attempt, Processes
+from .tracebacks import describe, user_traceback
 
-PACKAGE = str(Path(__file__).parent.parent)
 _NOTHING = object()
 MOST_OUTPUT = 1_000_000  # characters that one attempt may print before the rest is dropped
 
@@ -140,31 +138,6 @@ class Result:
             self.error = describe(exception)
             self.traceback = user_traceback(exception)
             self.retryable = retries_on(action, exception)
-
-
-def describe(error: BaseException) -> str:
-    """An exception in one short text."""
-    try:
-        text = str(error).strip()
-    except Exception:
-        text = "(its text cannot be made)"
-    name = type(error).__name__
-    if isinstance(error, ValidationError):
-        return text
-    text = text if len(text) <= 2000 else text[:2000] + "..."
-    return f"{name}: {text}" if text else name
-
-
-def user_traceback(error: BaseException) -> str:
-    """The traceback of an action's exception without the frames of this package."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename.startswith(PACKAGE):
-        frames = frames.tb_next
-    try:
-        lines = traceback.TracebackException(type(error), error, frames, limit=-50, compact=True).format()
-        return "".join(lines)
-    except Exception as bad:
-        return f"{describe(error)} (its traceback cannot be made: {bad})"
 
 
 def retries_on(action: NodeAction, error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from ..actions import FunctionAction, NodeCtx
 from ..core.model import NodeOutput
 from . import capture
+from .tracebacks import RemoteTraceback, user_traceback
 
 # what an attempt says there: (name of a method of `Talk`, its arguments)
 Saying = tuple[str, tuple[Any, ...]]
@@ -97,16 +98,16 @@ def run(packed: bytes, say: Callable[[Saying], None], cache: Any = None) -> byte
     ctx = NodeCtx(**given, cache=cache, channel=channel)
     try:
         capture.CURRENT.set(channel)
-        result: tuple[Any, Any] = (action.invoke(ctx), None)
+        result: tuple[Any, Any, str] = (action.invoke(ctx), None, "")
     except BaseException as error:
-        result = (None, error)
+        result = (None, error, user_traceback(error))
     try:
         answer: bytes = cloudpickle.dumps(result)
     except Exception as bad:
         raised = result[1]
         what = "the result" if raised is None else f"the error ({type(raised).__name__}: {raised})"
         text = f"{what} of {ctx.node_id!r} cannot be sent back from its process: {bad}"
-        answer = cloudpickle.dumps((None, TypeError(text)))
+        answer = cloudpickle.dumps((None, TypeError(text), result[2]))
     return answer
 
 
@@ -121,8 +122,10 @@ def call(packed: bytes) -> tuple[bytes, list[Saying]]:
 
 
 def unpack(packed: bytes) -> tuple[NodeOutput | None, BaseException | None]:
-    """What `run` returned."""
-    outcome, error = pickle.loads(packed)
+    """What `run` returned; an exception has its `RemoteTraceback` as its cause."""
+    outcome, error, where = pickle.loads(packed)
+    if where:
+        error.__cause__ = RemoteTraceback(where)
     return outcome, error
 
 

@@ -18,12 +18,13 @@ from ..core.model import EMPTY, NodeOutput
 from ..core.state import NO_SETTINGS
 from ..store import Unit
 from ..threads import Threads
-from .attempts import Result, Said, Talk, checked, describe, run_in_executor, run_in_process, run_in_thread
+from .attempts import Result, Said, Talk, checked, run_in_executor, run_in_process, run_in_thread
 from .capture import CURRENT
 from .hiding import hide_in_plans
 from .outputs import settled_rows
 from .recovery import reads_answers
 from .rows import is_settled
+from .tracebacks import describe
 from .values import MissingReference, gap_in
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb.runtime.attempts import MOST_OUTPUT, Talk, describe, user_traceback
+from dagflow_nb.runtime.attempts import MOST_OUTPUT, Talk
+from dagflow_nb.runtime.tracebacks import describe, user_traceback
 
 
 def talk(echo: bool = True) -> tuple[Talk, deque[Any]]:
