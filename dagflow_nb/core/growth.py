@@ -183,8 +183,19 @@ def complete(s: State, specs: tuple[Any, ...], answered: Node | None, names: dic
         named.append((id, spec))
     found: list[NodeDef] = []
     for id, spec in named:
-        found.append(spec if type(spec) is NodeDef else _define(s, id, spec, taken, answered))
+        made = spec if type(spec) is NodeDef else _define(s, id, spec, taken, answered)
+        if id in s.nodes and type(spec) is not NodeDef and spec.deps is None:
+            made = _as_before(s, made, spec, taken)
+        found.append(made)
     return found
+
+
+def _as_before(s: State, made: NodeDef, spec: NodeSpec, batch: Mapping[str, Any]) -> NodeDef:
+    """A definition, or the node's own where this spec made that in answer to another event."""
+    node = s.nodes[made.id]
+    above = s.nodes.get(node.added_by) if node.added_by is not None else None
+    before = _define(s, made.id, spec, batch, above)
+    return before if before == node.spec else made
 
 
 def _free_id(s: State, action: str, taken: Mapping[str, Any], names: dict[str, int]) -> str:

@@ -42,6 +42,18 @@ def test_the_same_node_again_is_no_change() -> None:
     assert "already a node 'g'" in d.rejections()[0]
 
 
+def test_the_same_spec_in_answer_to_another_event_is_no_change() -> None:
+    """What says nothing of its dependencies is the same node whoever's event it answers."""
+    d = Driver(node("x"), node("y"), listens=lambda event: isinstance(event, m.NodeCompleted))
+    d.end("x")
+    d.end("y")
+    d.answer(m.NodeCompleted, m.AddNode(NodeSpec("a", id="g")), id="x")
+    d.answer(m.NodeCompleted, m.AddNode(NodeSpec("a", id="g")), id="y")
+    assert not d.rejections() and d.node("g").spec.deps == ("x",)
+    d.apply(m.AddNode(NodeSpec("a", id="g", deps=["y"])), m.AddNode(NodeSpec("a", id="y")))
+    assert len(d.rejections()) == 1 and "already a node 'g'" in d.rejections()[0]
+
+
 @pytest.mark.parametrize(
     "command",
     [
