@@ -38,7 +38,7 @@ def _policy(value: Any) -> OnFailure:
 
 
 Whole = Annotated[int, BeforeValidator(_whole), Field(ge=0, strict=True)]
-Count = Annotated[Whole, Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, strict=True)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 BUDGETS = ("max_iterations", "max_nodes", "max_tokens", "max_cost")
