@@ -31,7 +31,11 @@ def commands_in(answer: Any) -> list[Any]:
 def need_node(nodes: Mapping[str, Any], id: Any, hint: str = "") -> Any:
     """The node of that id; raises `NodeNotFound`, or `ValidationError` (with `hint`) for what is no id."""
     if not isinstance(id, str):
-        raise ValidationError(f"a node is named by its id, not by {shorten(id)}{hint}", culprit=id, value=id)
+        own = getattr(id, "id", None)
+        which = f" (write {own!r})" if isinstance(own, str) else ""
+        raise ValidationError(
+            f"a node is named by its id, not by {shorten(id)}{which}{hint}", culprit=id, value=id
+        )
     if id not in nodes:
         raise NodeNotFound(id, nodes)
     return nodes[id]

@@ -39,14 +39,17 @@ def refuse_unknown(forms: Iterable[Form | None], answers: Mapping[str, Any]) -> 
     A question without a schema takes anything, and a schema that says `additionalProperties`, too.
     """
     known: dict[str, None] = {APPROVED: None}
+    asked = False
     for form in forms:
-        names = names_of(form)
+        asked, names = True, names_of(form)
         if names is None:
             return
         known |= dict.fromkeys(names)
     for name in answers:
         if name not in known:
             problem = f"the form has no {name!r}: {did_you_mean(str(name), known)}"
+            if not asked:
+                problem = f"nothing waits for an answer, so none is taken by the name {name!r}"
             raise ValidationError(problem, culprit=name, fields={str(name): problem})
 
 

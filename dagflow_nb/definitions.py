@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from .actions import Action, ActionRegistry, FunctionAction, make_action
 from .config import DagConfig
@@ -19,8 +19,27 @@ from .workflow.builder import Workflow
 from .workflow.tracing import build_from_function
 from .workflow.yaml import load_yaml_dir, load_yaml_file, load_yaml_text
 
+F = TypeVar("F", bound=Callable[..., Any])
 _SETTINGS = tuple(inspect.signature(FunctionAction).parameters)[1:]
 _FILTERS = ("node", "action", "dag", "when")
+
+
+def shown_with(*leading: str, of: Any = None, named: Iterable[str] = ()) -> Callable[[F], F]:
+    """Show a method that takes any settings, to name the misspelt one, with those that there are.
+
+    `leading`: parameters that may be given by position; then those of the function `of`, but its first.
+    """
+    word, key = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    found = [inspect.Parameter("self", word), *(inspect.Parameter(n, word, default=None) for n in leading)]
+    theirs = list(inspect.signature(of).parameters.values())[1:] if of is not None else []
+    found += [p.replace(kind=key) for p in theirs if p.name not in leading]
+    found += [inspect.Parameter(n, key, default=None) for n in named]
+
+    def mark(method: F) -> F:
+        setattr(method, "__signature__", inspect.Signature(found))  # noqa: B010 # which mypy does not know
+        return method
+
+    return mark
 
 
 class Definitions:
@@ -28,6 +47,7 @@ class Definitions:
 
     _session: Session
 
+    @shown_with("name", of=FunctionAction)
     def action(self, fn: Any = None, /, **settings: Any) -> Any:
         """Register an action: `@flow.action`, or `@flow.action(name=..., retries=2, timeout=30, ...)`.
 
@@ -101,26 +121,32 @@ class Definitions:
             return partial(self._subscribe, (kind,), filters)
         return self._subscribe((kind,), filters, fn)
 
+    @shown_with("fn", named=_FILTERS)
     def on_started(self, fn: Any = None, /, **filters: Any) -> Any:
         """A hook for `NodeStarted`; filters `node=`, `action=`, `dag=`, `when=`."""
         return self._on(m.NodeStarted, fn, filters)
 
+    @shown_with("fn", named=_FILTERS)
     def on_completed(self, fn: Any = None, /, **filters: Any) -> Any:
         """A hook for `NodeCompleted`; filters `node=`, `action=`, `dag=`, `when=`."""
         return self._on(m.NodeCompleted, fn, filters)
 
+    @shown_with("fn", named=_FILTERS)
     def on_failed(self, fn: Any = None, /, **filters: Any) -> Any:
         """A hook for `NodeFailed`; filters `node=`, `action=`, `dag=`, `when=`."""
         return self._on(m.NodeFailed, fn, filters)
 
+    @shown_with("fn", named=_FILTERS)
     def on_run_started(self, fn: Any = None, /, **filters: Any) -> Any:
         """A hook that is asked before a run's first node is scheduled, once a run."""
         return self._on(m.RunStarted, fn, filters)
 
+    @shown_with("fn", named=_FILTERS)
     def on_run_finished(self, fn: Any = None, /, **filters: Any) -> Any:
         """A hook that is told of a run's end (`success`, `status`); what it answers changes nothing."""
         return self._on(m.RunFinished, fn, filters)
 
+    @shown_with("name", of=build_from_function)
     def workflow(self, fn: Any = None, /, **settings: Any) -> Any:
         """Make a workflow of a function that describes it: `@flow.workflow`, or with `name=`, `tags=`, ...
 

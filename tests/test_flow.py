@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sqlite3
 import sys
 import threading
@@ -855,3 +856,19 @@ def test_the_first_cell_begins_anew_where_the_file_is_gone(
     with closing(sqlite3.connect(database)) as connection:
         assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
         assert connection.execute("select run_id from runs").fetchall() == [(again.run_id,)]
+
+
+def test_help_shows_the_settings_that_there_are() -> None:
+    """Decorators that name a misspelt setting themselves show the right ones with their defaults."""
+
+    def defaults(method: Any) -> dict[str, Any]:
+        return {name: p.default for name, p in list(inspect.signature(method).parameters.items())[1:]}
+
+    action = defaults(DagFlow.action)
+    assert list(action)[:2] == ["name", "retries"] and action["retry_on"] is Exception
+    assert (action["tags"], action["idempotent"], action["timeout"]) == ((), True, None)
+    assert defaults(DagFlow.tool) == action and list(defaults(DagFlow.workflow))[:2] == [
+        "name",
+        "description",
+    ]
+    assert list(defaults(DagFlow.on_completed)) == ["fn", "node", "action", "dag", "when"]

@@ -308,4 +308,6 @@ def test_names_that_no_form_has_are_refused():
         refuse_unknown([closed], {"limits": 1})
     for free in (as_form("sure?"), as_form({"type": "object"}), None):
         refuse_unknown([closed, free], {"limits": 1})
+    with pytest.raises(ValidationError, match=r"nothing waits for an answer, .* name 'refesh'"):
+        refuse_unknown([], {"approved": True, "refesh": True})
     refuse_unknown([as_form({**closed.schema, "additionalProperties": True})], {"limits": 1})

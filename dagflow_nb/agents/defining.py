@@ -7,11 +7,11 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from ..actions import Action, NodeAction, as_action
+from ..actions import Action, FunctionAction, NodeAction, as_action
 from ..core.graph import Node
 from ..core.messages import RetryNodes
 from ..core.rerun import reached
-from ..definitions import Definitions
+from ..definitions import Definitions, shown_with
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
 from ..runtime.session import Session
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 class Agents(Definitions):
     """The part of `DagFlow` that takes definitions, those for language models among them."""
 
+    @shown_with("name", of=FunctionAction)
     def tool(self, fn: Any = None, /, **settings: Any) -> Any:
         """Register an action that language models are told of: `@flow.tool`, with the settings of
         `@flow.action`.
