@@ -275,8 +275,12 @@ def _dig(value: Any, path: Sequence[str | int], ref: Ref) -> Any:
             return hide(_dig(bare(value), path[n:], ref))
         found = _step(value, step)
         if found is MISSING:
-            there = f"; there is {shorten(list(value))}" if isinstance(value, Mapping) else ""
-            raise MissingReference(f"{str(ref)!r} is not there: {step!r} cannot be found{there}")
+            text = f"{str(ref)!r} is not there: {step!r} cannot be found"
+            if isinstance(value, Mapping):
+                # the nearest of a hundred thousand would take seconds to find
+                known = itertools.islice(value, 1000)
+                text += f": {did_you_mean(str(step), known) if value else 'it is empty'}"
+            raise MissingReference(text)
         value = found
     return value
 

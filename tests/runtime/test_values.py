@@ -116,3 +116,11 @@ def test_a_default_for_an_output_that_was_not_given_is_told_once() -> None:
     assert found.resolve(node) == {"t": 3}
     found.nodes["a"].outcome = None
     assert found.resolve(node) == {"t": 7} and len(told) == 1
+
+
+def test_what_a_node_gave_is_named_where_something_else_is_asked_for() -> None:
+    """The nearest key is suggested; of nothing at all that is said."""
+    with pytest.raises(MissingReference, match=r"did you mean 'rows'\?"):
+        values({"rows": [1], "count": 1}).lookup(Ref("a", ("row",)))
+    with pytest.raises(MissingReference, match="'row' cannot be found: it is empty"):
+        values({}).lookup(Ref("a", ("row",)))
