@@ -68,11 +68,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 class DagError(Exception):
     """Root of the package's errors."""
 
+    def __reduce__(self) -> Any:
+        """Pickled it is made again from its message and attributes: its `__init__` takes other arguments."""
+        return _again, (type(self), self.args), dict(vars(self))
+
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the frames of the user's code, not those of the package."""
         from .notebook.tracebacks import render
 
         return render(self)
+
+
+def _again(kind: type[DagError], args: tuple[Any, ...]) -> DagError:
+    return kind.__new__(kind, *args)
 
 
 class ValidationError(DagError, ValueError):
@@ -189,6 +197,11 @@ class _RunError(DagError):
     def __init__(self, message: str, *, run: Run | None = None, report: Any = None) -> None:
         self.run, self.report = run, report
         super().__init__(message)
+
+    def __reduce__(self) -> Any:
+        """In another process there is no run."""
+        again, arguments, state = super().__reduce__()
+        return again, arguments, state | {"run": None, "report": None}
 
     def _render_traceback_(self) -> list[str]:
         """What IPython shows: the action's own frames, then this error in one line."""

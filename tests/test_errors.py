@@ -1,12 +1,31 @@
-"""Values in messages: as Python writes them, but never more of them than is shown."""
+"""Errors, and values in their messages: as Python writes them, but never more of them than is shown."""
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
+import pytest
 from hypothesis import given, strategies as st
 
-from dagflow_nb.errors import shorten
+from dagflow_nb.errors import (
+    ActionNotFound,
+    CycleError,
+    DagError,
+    DagNotFound,
+    DatabaseError,
+    DependencyNotFound,
+    ExecutionTimeout,
+    InvalidState,
+    NodeAlreadyExists,
+    NodeExecutionError,
+    NodeNotFound,
+    RunCancelled,
+    SerializationError,
+    ValidationError,
+    shorten,
+)
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats()
 scalars |= st.text(max_size=8) | st.binary(max_size=8)
@@ -61,3 +80,33 @@ def test_a_repr_that_fails_is_told() -> None:
 
     assert shorten(Broken()) == "<Broken, whose repr fails>"
     assert shorten([Broken()]) == "<list, whose repr fails>"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DagError("x"),
+        ValidationError("m", culprit="c", value=1, file="f.yaml", line=3, fields={"a": "b"}),
+        CycleError(["a", "b", "a"]),
+        DependencyNotFound("a", "b", ["c"]),
+        NodeAlreadyExists("a"),
+        DagNotFound("d", ["e"]),
+        NodeNotFound("n", ["m"]),
+        ActionNotFound("f", ["ff"], "n"),
+        InvalidState("x", culprit="r"),
+        NodeExecutionError("n", "why", report="a report"),
+        ExecutionTimeout("x"),
+        RunCancelled("x"),
+        SerializationError("x", culprit=1),
+        DatabaseError("x", path="/p"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_are_pickled_and_copied_as_they_are(error: DagError) -> None:
+    """With message and attributes, whatever their `__init__` takes; a run and its report do not go along."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
+        assert type(again) is type(error) and str(again) == str(error) and again.args == error.args
+        expected = dict(vars(error))
+        if "report" in expected:
+            expected["report"] = None
+        assert vars(again) == expected

@@ -17,8 +17,7 @@ from typing import Any, BinaryIO
 
 from ..actions import FunctionAction, NodeCtx
 from ..core.model import NodeOutput
-from . import capture
-from .tracebacks import RemoteTraceback, user_traceback
+from . import capture, exceptions
 
 # what an attempt says there: (name of a method of `Talk`, its arguments)
 Saying = tuple[str, tuple[Any, ...]]
@@ -98,16 +97,14 @@ def run(packed: bytes, say: Callable[[Saying], None], cache: Any = None) -> byte
     ctx = NodeCtx(**given, cache=cache, channel=channel)
     try:
         capture.CURRENT.set(channel)
-        result: tuple[Any, Any, str] = (action.invoke(ctx), None, "")
+        outcome = action.invoke(ctx)
     except BaseException as error:
-        result = (None, error, user_traceback(error))
+        return pickle.dumps((None, exceptions.send(error)))
     try:
-        answer: bytes = cloudpickle.dumps(result)
+        answer: bytes = cloudpickle.dumps((outcome, None))
     except Exception as bad:
-        raised = result[1]
-        what = "the result" if raised is None else f"the error ({type(raised).__name__}: {raised})"
-        text = f"{what} of {ctx.node_id!r} cannot be sent back from its process: {bad}"
-        answer = cloudpickle.dumps((None, TypeError(text), result[2]))
+        text = f"the result of {ctx.node_id!r} cannot be sent back from its process: {bad}"
+        answer = pickle.dumps((None, exceptions.send(TypeError(text))))
     return answer
 
 
@@ -122,11 +119,9 @@ def call(packed: bytes) -> tuple[bytes, list[Saying]]:
 
 
 def unpack(packed: bytes) -> tuple[NodeOutput | None, BaseException | None]:
-    """What `run` returned; an exception has its `RemoteTraceback` as its cause."""
-    outcome, error, where = pickle.loads(packed)
-    if where:
-        error.__cause__ = RemoteTraceback(where)
-    return outcome, error
+    """What `run` returned."""
+    outcome, sent = pickle.loads(packed)
+    return outcome, exceptions.receive(sent)
 
 
 # --- a worker process -------------------------------------------------------------------------

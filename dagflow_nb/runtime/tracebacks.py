@@ -10,17 +10,6 @@ from ..errors import ValidationError
 PACKAGE = str(Path(__file__).parent.parent)
 
 
-class RemoteTraceback(Exception):
-    """Where an exception was raised in another process: its cause here, as frames cannot be sent."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        super().__init__(text)
-
-    def __str__(self) -> str:
-        return f"in another process\n\n{self.text}"
-
-
 def describe(error: BaseException) -> str:
     """An exception in one short text."""
     try:
@@ -36,8 +25,6 @@ def describe(error: BaseException) -> str:
 
 def user_traceback(error: BaseException) -> str:
     """The traceback of an action's exception without the frames of this package."""
-    if isinstance(error.__cause__, RemoteTraceback):
-        return error.__cause__.text
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename.startswith(PACKAGE):
         frames = frames.tb_next
