@@ -166,10 +166,14 @@ class Asking:
     async def _ask_all(self) -> None:
         run, asked = self._run, 0
         changing: int | None = None  # the event that was answered last, if by commands
+        listener = run.workers.listener()
         while self.waiting:
             event = self.waiting.popleft()
             if changing is not None and self.post == self._post:
                 await run.taken_in(changing)  # who is asked next sees what it has changed
+            # what hooks print meanwhile is logged with the event's node
+            node = getattr(event, "node", None)
+            listener.node_id = node.node_id if node is not None else ""
             answers: list[tuple[str, Any]] = []
             failures: list[tuple[str, str]] = []
             first: list[m.Input] = []
@@ -186,11 +190,16 @@ class Asking:
                     continue
                 failed: list[tuple[str, BaseException]] = []
                 try:
+                    token = CURRENT.set(listener)
                     try:
-                        found = await self._asked(hook, event)
+                        found = await hook.ask(self._context, event)
                     except SomeFailed as some:
                         found = some.answers
                         failed += [(f"{name}: ", error) for name, error in some.errors]
+                    finally:
+                        CURRENT.reset(token)
+                        if listener.lines:
+                            run.workers.end_lines(listener)
                     if any(map(_asks_a_person, found)):
                         await asyncio.to_thread(load_checker)
                     answers += [(hook.name, run.growth.ready(command)) for command in found]
@@ -222,17 +231,6 @@ class Asking:
             asked += 1
             if asked % AT_ONCE == 0:
                 await asyncio.sleep(0)
-
-    async def _asked(self, hook: Hook, event: Any) -> list[Any]:
-        """What a hook answers; what it prints meanwhile is logged with the event's node."""
-        node = getattr(event, "node", None)
-        listener = self._run.workers.listener(node.node_id if node is not None else "")
-        token = CURRENT.set(listener)
-        try:
-            return await hook.ask(self._context, event)
-        finally:
-            CURRENT.reset(token)
-            self._run.workers.end_lines(listener)
 
     def _post(self, *messages: m.Input) -> None:
         self._run.post_at_once(*messages, alone=not self.waiting)

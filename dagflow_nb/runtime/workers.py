@@ -403,13 +403,13 @@ class Workers:
                 said.append(m.Applied((m.EmitEvent(*data),), run.clock.now(), None, node_id=id))
         run.post_first(*said)
 
-    def listener(self, node_id: str) -> Talk:
-        """Who hears what a hook prints when it is asked about a node (`""`: about the run)."""
-        return Talk(node_id, 0, self._outbox, self._flag, True)
+    def listener(self) -> Talk:
+        """Who hears what hooks print; `node_id` is set to the node they are asked about, `""` for the run."""
+        return Talk("", 0, self._outbox, self._flag, True)
 
     def end_lines(self, talk: Talk) -> None:
         """What was printed without an end of line is said, too."""
-        for stream, text in talk.last_lines().items() if talk.lines else ():
+        for stream, text in talk.last_lines().items():
             if talk.echo and text:
                 self._run.context.copy().run(getattr(sys, stream).write, text)
 
