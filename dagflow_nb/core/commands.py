@@ -49,7 +49,8 @@ def _add_nodes(s: State, command: m.AddNodes, context: Context) -> None:
 def _set_inputs(s: State, command: m.SetNodeInputs, context: Context) -> None:
     node = find(s, command.node_id)
     if node.status not in _NOT_STARTED or node.started_at is not None:
-        raise Refused(f"node {node.id!r} is {node.status}: inputs are set before a node starts")
+        hint = f" (give RetryNode({node.id!r}) first)" if node.status is NodeStatus.FAILED else ""
+        raise Refused(f"node {node.id!r} is {node.status}: inputs are set before a node starts{hint}")
     if not isinstance(command.inputs, Mapping):
         raise Refused(f"inputs are a mapping of names to values, not {shorten(command.inputs)}")
     inputs = {str(k): map_refs(v, lambda r: r.bind(s.nodes)) for k, v in command.inputs.items()}

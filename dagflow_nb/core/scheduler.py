@@ -150,8 +150,10 @@ class Scheduler(State):
         self.chain = ask.chain + 1
         for hook, error in message.failures:
             self.emit(m.HookFailed, hook, error)
+        about = self._asked_about(ask)
         for hook, command in message.commands:
-            node = self._asked_about(ask)
+            # the answer itself may let it run again, which the rest of the answer takes into account
+            node = about if about is not None and self.nodes.get(about.id) is about else None
             if self.finishing:
                 text = "the run has ended: what on_complete answers changes nothing"
                 self.reject(command, text, hook)

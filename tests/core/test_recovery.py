@@ -245,6 +245,18 @@ def test_a_rescue_that_waits_for_what_waits_for_it_is_given_up() -> None:
     assert d.s.status is RunStatus.FAILED and d.states["r"] == "completed"
 
 
+def test_what_an_answer_says_after_a_retry_counts_too() -> None:
+    """A node may run again with other inputs, and more be added in the same answer."""
+    d = Driver(node("a"), listens=failed)
+    d.fail("a")
+    d.answer(m.NodeFailed, m.RetryNode("a"), m.SetNodeInputs("a", {"v": 1}), m.AddNode(NodeSpec("a", id="n")))
+    assert not d.rejections() and d.node("a").spec.inputs == {"v": 1}
+    assert d.states == {"a": "running", "n": "running"}
+    d.fail("a")
+    d.answer(m.NodeFailed, m.SetNodeInputs("a", {"v": 2}), m.RetryNode("a"))
+    assert "give RetryNode('a') first" in d.rejections()[0] and d.states["a"] == "running"
+
+
 def test_an_answer_that_is_out_of_date_is_refused() -> None:
     """What hooks answer about an end that was taken back by a retry changes nothing."""
     d = Driver(node("a"), listens=failed)
