@@ -153,10 +153,12 @@ class _Diff:
 
     def _is_equal(self, ref: Ref) -> bool:
         """Whether what a reference leads to is known to be the same in both runs."""
+        nodes = [side.scheduler.nodes.get(ref.target) for side in (self.old, self.new)]
+        if any(node is not None and node.heir is not None for node in nodes):
+            return False  # what took its place may differ
         if ref.path and (ref.target, str(ref.path[0])) in self.equal:
             return True
-        outcomes = [side.scheduler.nodes.get(ref.target) for side in (self.old, self.new)]
-        found = [node.outcome for node in outcomes if node is not None and not node.is_group]
+        found = [node.outcome for node in nodes if node is not None and not node.is_group]
         if ref.path or len(found) < 2 or None in found:
             return False
         keys = [set(outcome.outputs) for outcome in found]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .core.graph import Node
+from .core.graph import Node, last_of, seen_by
 from .core.model import SUCCESS_STATES, Extended, Ref, iter_refs, whole
 from .errors import DagError, NodeNotFound, ValidationError, did_you_mean, shorten
 from .history.compare import shown
@@ -70,12 +70,15 @@ def edges(nodes: Mapping[str, Node]) -> Iterator[Edge]:
         for name, value in found:
             for ref in _sources(value, nodes):
                 key = str(ref.path[0]) if ref.path else None
-                told[Edge(ref.target, key, id, "input", name)] = None
+                source = nodes.get(ref.target)
+                target = ref.target if source is None else seen_by(node, source, nodes).id
+                told[Edge(target, key, id, "input", name)] = None
         if spec.kind == "map":
-            told |= {Edge(child, None, id, "item"): None for child in node.children}
+            told |= {Edge(last_of(nodes[child], nodes).id, None, id, "item"): None for child in node.children}
         elif spec.kind == "workflow":
             for ref in iter_refs(spec.result):
-                told[Edge(ref.target, str(ref.path[0]) if ref.path else None, id, "result")] = None
+                target = seen_by(node, nodes[ref.target], nodes).id if ref.target in nodes else ref.target
+                told[Edge(target, str(ref.path[0]) if ref.path else None, id, "result")] = None
         for key in node.human or ():
             told[Edge(HUMAN, key, id, "answer", HUMAN)] = None
         known = {edge.source for edge in told}

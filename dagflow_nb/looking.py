@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from .answers import need_node
+from .core.graph import last_of
 from .errors import ValidationError
 from .runtime.snapshot import Snapshot
 from .runtime.values import Values
@@ -122,7 +123,7 @@ class Looking(Frames):
         columns: dict[str, None] = {}  # an item that failed has no outputs: the others name them
         varied = values.combinations(group) if group.children else []
         for id, inputs in zip(group.children, varied, strict=False):
-            item = scheduler.nodes[id]
+            item = last_of(scheduler.nodes[id], scheduler.nodes)
             outputs = dict(item.outcome.outputs) if item.outcome is not None else {}
             own = {"status": str(item.status), "error": item.error, "node_id": id}
             told = inputs | {f"{k}_out" if k in inputs or k in own else k: v for k, v in outputs.items()}

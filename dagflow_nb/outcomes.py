@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from .actions import InputError
 from .agents.rounds import in_last_round, without_told
-from .core.graph import Node
-from .core.model import EMPTY, NodeOutput, NodeStatus, Ref, RunStatus, iter_refs, map_refs
+from .core.graph import Node, last_of
+from .core.model import NodeOutput, NodeStatus, Ref, RunStatus, map_refs
 from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
 from .runtime.growth import GraphView
 from .runtime.known import Found
@@ -92,7 +92,7 @@ def result_of(scheduler: Any, values: Values, extra: Mapping[str, Any]) -> Any:
         return map_refs(extra["result"], find_or_none)
     # what was there for a failed node is no result: the node has its outputs if it was mended
     nodes = [n for n in list(scheduler.nodes.values()) if n.spec.parent is None and n.rescues is None]
-    needed = {dep for node in nodes for dep in node.spec.deps}
+    needed = {dep for node in nodes for dep in node.spec.deps} | set(_needed_heirs(scheduler.nodes))
     leaves = [n for n in nodes if n.id not in needed and n.spec.kind != "branch"]
     found = {}
     for node in without_told(leaves, graph):
@@ -101,6 +101,15 @@ def result_of(scheduler: Any, values: Values, extra: Mapping[str, Any]) -> Any:
         except MissingReference:
             found[node.id] = returned(node)
     return next(iter(found.values())) if len(found) == 1 else found
+
+
+def _needed_heirs(nodes: Mapping[str, Node]) -> Iterator[str]:
+    """What stands for nodes that others come after, or a group is made of, and comes before these so."""
+    for node in list(nodes.values()):
+        if node.heir is None:
+            continue
+        if node.spec.parent is not None or any(node.id not in nodes[id].met for id in node.dependants):
+            yield last_of(node, nodes).id
 
 
 def _plain(value: Any, above: tuple[int, ...] = ()) -> Any:
@@ -201,8 +210,6 @@ def error_of(
 
 def _advice(scheduler: Any, culprit: str, cause: BaseException | None) -> dict[str, str]:
     """What to do about a node that failed, where it is not the action that is to be mended."""
-    if (advice := _to_planner(scheduler, scheduler.nodes[culprit])) is not None:
-        return {"advice": advice}
     if not isinstance(cause, InputError) or cause.node_id not in scheduler.nodes:
         return {}
     value = scheduler.nodes[cause.node_id].spec.inputs.get(cause.parameter)
@@ -213,26 +220,13 @@ def _advice(scheduler: Any, culprit: str, cause: BaseException | None) -> dict[s
     return {"advice": f"start again with {start}, or with flow.fork(inputs={{{name!r}: ...}})"}
 
 
-def _to_planner(scheduler: Any, node: Node) -> str | None:
-    """What to do where a node looks for a planner's answer in its first plan; None where it does not."""
-    graph = GraphView(scheduler, Values(scheduler.nodes, EMPTY))
-    for ref in iter_refs((node.spec.inputs, node.spec.over, node.spec.result)):
-        latest = in_last_round(ref, graph).target
-        if latest != ref.target and f"{str(ref)!r} is not there" in (node.error or ""):
-            return (
-                f"{ref.target!r} is a planner's, asked again since: run.result and "
-                f"run.outputs[{latest!r}] have what it returned last; what is to use its answer "
-                f"belongs into its plan, as a step"
-            )
-    return None
-
-
 def culprit_of(scheduler: Any, id: str) -> str:
     """The node inside a group because of which the group failed."""
     node = scheduler.nodes[id]
     while node.is_group:
-        failed = [c for c in node.children if scheduler.nodes[c].status is NodeStatus.FAILED]
-        if not failed:
+        ended = [last_of(scheduler.nodes[id], scheduler.nodes) for id in node.children]
+        failed = next((child for child in ended if child.status is NodeStatus.FAILED), None)
+        if failed is None:
             break
-        node = scheduler.nodes[failed[0]]
+        node = failed
     return str(node.id)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from .core.graph import Node
-from .core.model import NodeStatus, whole
+from .core.graph import Node, seen_by
+from .core.model import NodeDef, NodeStatus, Ref, map_refs, whole
 from .errors import DagNotFound, ValidationError, shorten
 from .fingerprint import Part, differences
 from .lineage import Made
@@ -298,5 +298,21 @@ class Records(Frames):
 
         scheduler, values, extra = run._state()
         nodes = dict(scheduler.nodes)
-        specs = [replace(node.spec, inputs=whole(node.spec.inputs, nodes)) for node in nodes.values()]
+        specs = [_written_out(node, nodes) for node in nodes.values()]
         return dump_yaml(grown_workflow(scheduler.dag_name, specs, extra.get("result"), values.inputs))
+
+
+def _written_out(node: Node, nodes: Mapping[str, Node]) -> NodeDef:
+    """A node with the whole of its inputs; what took the place of what it depends on stands there."""
+    spec = replace(node.spec, inputs=whole(node.spec.inputs, nodes))
+    if spec.parent is not None:
+        return spec
+    moved = {dep: seen_by(node, nodes[dep], nodes).id for dep in spec.deps}
+    if all(dep == other for dep, other in moved.items()):
+        return spec
+
+    def seen(ref: Ref) -> Ref:
+        return Ref(moved.get(ref.target, ref.target), ref.path)
+
+    inputs, over = map_refs(dict(spec.inputs), seen), map_refs(spec.over, seen)
+    return replace(spec, deps=tuple(moved.values()), inputs=inputs, over=over)

@@ -151,9 +151,9 @@ class Agents(Definitions):
         step, or `until(outputs)` holds of what it gave. `run.result` is then what it returned last, also
         where steps failed or went on beside.
 
-        What the workflow has after the planner's node does not wait for the steps and gets the first plan,
-        not the answer; so do a sub-workflow's result, an item of a map, and a planner whose step this one
-        is. What is to use the answer belongs into the plan, as its last step, or takes `run.result`.
+        What the workflow has after the planner's node waits for its last round and gets what that returned;
+        so do a sub-workflow's result and an item of a map. The node itself keeps its first plan
+        (`run.outputs[ID]`), and a planner whose step this one is is told of that.
 
         `history` is a list of dicts, one for each step of all rounds, in order: `id`, `action`, `inputs`
         (with references as `{"ref": "step.key"}`), `status`, and `outputs`, or `error` where it did not end

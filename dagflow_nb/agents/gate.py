@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from ..core.graph import Node
-from ..core.messages import PauseBranch
+from ..core.messages import AddNodes, ExecutorCommand, PauseBranch
 from ..core.model import Form
 from ..errors import ValidationError, shorten
 from .plan import Plan
@@ -14,8 +14,8 @@ from .plan import Plan
 PLAN = "plan"  # the form's one field, and its title
 
 
-def asking(node: Node, plan: Plan | None, question: str) -> PauseBranch:
-    """The pause until somebody has decided on a proposal; None: on one that cannot be read any more."""
+def asking(node: Node, plan: Plan | None, question: str) -> list[ExecutorCommand]:
+    """Waits until somebody has decided on a proposal; None: on one that cannot be read any more."""
     field: dict[str, Any] = {
         "title": PLAN,
         "description": "The steps, to be changed before they are added.",
@@ -24,7 +24,8 @@ def asking(node: Node, plan: Plan | None, question: str) -> PauseBranch:
     if plan is not None and (given := json_of(plan)) is not None:
         field["default"] = defaults[PLAN] = given
     schema = {"type": "object", "properties": {PLAN: field}, "additionalProperties": False}
-    return PauseBranch(node.id, question, Form(question, schema, defaults, decision=True))
+    pause = PauseBranch(node.id, question, Form(question, schema, defaults, decision=True))
+    return [AddNodes((), holds=node.id), pause]
 
 
 def question_of(plan: Plan) -> str:

@@ -119,7 +119,7 @@ class Planner(EventHook):
             return commands
         # somebody may have paused this very branch: now it waits for an answer
         first = [ResumeBranch(node.id)] if node.id in node.pauses else []
-        return [*first, asking(node, plan, question_of(plan))]
+        return [*first, *asking(node, plan, question_of(plan))]
 
     def plan_of(self, rounds: Rounds, node: Node) -> Plan:
         """What the planner's node proposes; `ValidationError` where it is wrong."""
@@ -135,7 +135,7 @@ class Planner(EventHook):
                     f"once the steps have ended: leave this step out",
                     culprit=step.id,
                 )
-        command = plan.command_in(rounds.graph, root=node.id)
+        command = replace(plan.command_in(rounds.graph, root=node.id), holds=node.id)
         problem = rounds.graph.problem(command, node.id)
         if problem is not None:
             raise ValidationError(problem, culprit=node.id)
@@ -146,7 +146,7 @@ class Planner(EventHook):
         try:
             return self.decided(rounds, node, event.answers.get(PLAN))
         except DagError as wrong:
-            return [asking(node, self.readable(rounds, node), str(wrong))]
+            return asking(node, self.readable(rounds, node), str(wrong))
 
     def decided(self, rounds: Rounds, node: Node, given: Any) -> list[AddNodes]:
         """What adds the proposal, or what was `given` in its place: a `Plan`, or its JSON.
@@ -173,7 +173,7 @@ class Planner(EventHook):
         """The planner itself has failed: the run does not end as if its agent had come to an end."""
         why = f"{type(error).__name__}: {error}"
         if isinstance(event, BranchResumed):
-            return [asking(node, self.readable(rounds, node), f"the planner failed: {why}")]
+            return asking(node, self.readable(rounds, node), f"the planner failed: {why}")
         planner = node if rounds.is_own(node) else rounds.planner_of(node) or rounds.mended_in(node)
         if planner is None or rounds.next(planner) is not None:
             return []
@@ -204,7 +204,7 @@ class Planner(EventHook):
         """The node that fails in the place of the next round's."""
         id, name = rounds.next_id(node)
         spec = NodeDef(id=id, action=GIVE_UP, deps=(node.id,), inputs={"error": text}, try_count=1)
-        return AddNodes([spec], free={id: name})
+        return AddNodes([spec], free={id: name}, holds=node.id, heir=True)
 
     def _ended(self, run_id: str, rounds: Rounds, node: Node, event: Any) -> list[Any]:
         """A step has ended, or what was to mend it: the next round begins once all have, or one failed."""
@@ -263,7 +263,7 @@ class Planner(EventHook):
             parent=None,
             item=None,
         )
-        return AddNodes([spec], free={id: name})
+        return AddNodes([spec], free={id: name}, holds=node.id, heir=True)
 
 
 def _offered(registry: ActionRegistry, planner: str) -> ActionRegistry:

@@ -153,6 +153,8 @@ def cancel(s: State, root: Node, reason: str | None, by: str | None) -> None:
         # a join that goes on may have been held by a pause that ends here
         if node.id in s.pauses:
             lift(s, node.id)
+        if node.goes_on:
+            s.settling.append(node)
 
 
 def _goes_on(s: State, root: Node) -> bool:

@@ -43,7 +43,7 @@ def _add_node(s: State, command: m.AddNode, context: Context) -> None:
 
 
 def _add_nodes(s: State, command: m.AddNodes, context: Context) -> None:
-    grow(s, tuple(command.specs), context, command.free)
+    grow(s, tuple(command.specs), context, command.free, command.holds, command.heir)
 
 
 def _set_inputs(s: State, command: m.SetNodeInputs, context: Context) -> None:

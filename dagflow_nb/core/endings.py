@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import InvalidState
 from . import messages as m
-from .graph import Node
+from .graph import Node, last_of
 from .model import NodeStatus
 from .state import State
 
@@ -95,7 +95,8 @@ def close_if_done(s: State, group: Node) -> None:
         or group.status is not NodeStatus.RUNNING
     ):
         return
-    failed = [child for id in group.children if (child := s.nodes[id]).status is NodeStatus.FAILED]
+    ended = (last_of(s.nodes[id], s.nodes) for id in group.children)
+    failed = [child for child in ended if child.status is NodeStatus.FAILED]
     if failed:
         group.spent += 1
         what = "items" if group.spec.kind == "map" else "nodes"

@@ -31,6 +31,8 @@ def come_to_rest(s: State) -> bool:
     """Nothing moves: end, pause, or find out what blocks. True if something moves again."""
     left = len(s.nodes) - sum(s.count[state] for state in FINAL_STATES)
     if s.ending is not None or s.finishing or (left == 0 and not s.held and _may_end(s)):
+        if recovery.let_go(s):
+            return True
         finish(s)
         return False
     if s.held and RUN not in s.pauses:

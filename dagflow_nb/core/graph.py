@@ -35,6 +35,8 @@ class Node:
     own dependants have been told of its end. `attempt`: number of the last attempt, `spent`: how many
     count against its tries. `cut`: it belongs to a cancelled branch. `guardian`: the failed node that
     waits for this one, `rescuers`: those it waits for, `rescues`: the failed node it was made for.
+    `goes_on`: it has ended, and others go on for it before its dependants are told; `holders`: those it
+    waits for, `holds`: the node that this one goes on for, `heir`: the one that took its place.
     `cause`: the node (or `"branch"`, `"run"`, `"deadline"`) because of which it was skipped or
     cancelled. `depth`: how long the chain of growth is that made it; `by`: the hook (or person) that added
     it. `ended`: number of the event that told its end; `since`: events about it up to this number are out
@@ -75,6 +77,10 @@ class Node:
     guardian: str | None = None
     rescues: str | None = None
     rescuers: frozenset[str] = _NONE
+    goes_on = False
+    holders: frozenset[str] = _NONE
+    holds: str | None = None
+    heir: str | None = None
     human: dict[str, Any] | None = None
     form: Form | None = None  # by which `human` was asked for
     asks_again = False
@@ -379,6 +385,18 @@ def find_cycle(deps: Mapping[str, Iterable[str]]) -> list[str] | None:
     return None
 
 
+def last_of(node: Node, nodes: Mapping[str, Node]) -> Node:
+    """The node that stands for this one: itself, or the last of those that took its place."""
+    while node.heir is not None and node.heir in nodes:
+        node = nodes[node.heir]
+    return node
+
+
+def seen_by(asker: Node, node: Node, nodes: Mapping[str, Node]) -> Node:
+    """The node that stands for this one where another comes after it; those that go on for it see itself."""
+    return node if node.heir is None or node.id in asker.met else last_of(node, nodes)
+
+
 def rule_problem(node: Node, nodes: Mapping[str, Node]) -> tuple[str, str | None] | None:
     """Why a node whose dependencies have all ended does not run, with the one to blame; None if it runs.
 
@@ -393,6 +411,8 @@ def rule_problem(node: Node, nodes: Mapping[str, Node]) -> tuple[str, str | None
     met = node.met
     for dep in deps:
         other = nodes[dep]
+        if other.heir is not None:
+            other = last_of(other, nodes)
         if dep in met:
             success = failed = True
         elif other.cut:

@@ -6,7 +6,7 @@ counts as a met dependency, whatever its state; what is added in answer to a fai
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import isfinite
@@ -20,6 +20,7 @@ from .graph import Node
 from .judging import enroll
 from .model import (
     EMPTY,
+    SUCCESS_STATES,
     Form,
     NodeDef,
     NodeSpec,
@@ -60,11 +61,23 @@ class _Known:
         return id in self._batch or id in self._nodes
 
 
-def grow(s: State, specs: tuple[Any, ...], context: Context, free: Mapping[str, str] = EMPTY) -> None:
-    """Add a batch of nodes, all or none; `free`: see `AddNodes`."""
+def grow(
+    s: State,
+    specs: tuple[Any, ...],
+    context: Context,
+    free: Mapping[str, str] = EMPTY,
+    holds: str | None = None,
+    heir: bool = False,
+) -> None:
+    """Add a batch of nodes, all or none; `free`, `holds`, `heir`: see `AddNodes`."""
     names: dict[str, int] = {}
     new = look_over(s, specs, context.node, names, s.settings, free)
+    held = None if holds is None else s.nodes.get(holds)
+    if held is not None and (held.status not in SUCCESS_STATES or held.released):
+        held = None  # its dependants have been told
     if not new:
+        if held is not None and not specs:
+            held.goes_on, held.holders = True, frozenset({held.id})
         return
     answered, event = context.node, context.event
     by, failing, depth = None, None, 0 if event is None else 1
@@ -76,7 +89,10 @@ def grow(s: State, specs: tuple[Any, ...], context: Context, free: Mapping[str, 
             failing = answered
     if names:
         s.names.update(names)
-    added = s.add(new, by, depth, () if by is None else (by,))
+    met = () if by is None else (by,)
+    added = s.add(new, by, depth, met if held is None else (*met, *_chain(s, held)))
+    if held is not None:
+        _go_on(held, added, heir)
     fresh, grown = s.fresh, None if by is None else s.grown.setdefault(by, {})
     for node in added:
         node.by = context.by
@@ -94,6 +110,24 @@ def grow(s: State, specs: tuple[Any, ...], context: Context, free: Mapping[str, 
         enroll(s, node)
         branches.share_fate(s, node, event)
     spending.count_growth(s, added)
+
+
+def _chain(s: State, held: Node) -> Iterator[str]:
+    """A node that others go on for, the one that it goes on for itself, and so on."""
+    node: Node | None = held
+    while node is not None:
+        yield node.id
+        node = s.nodes.get(node.holds or "")
+
+
+def _go_on(held: Node, added: list[Node], heir: bool) -> None:
+    """These nodes go on for one that has ended, in place of those that did."""
+    those = [node for node in added if node.spec.parent is None]
+    for node in those:
+        node.holds = held.id
+    held.goes_on, held.holders = True, frozenset(node.id for node in those)
+    if heir:
+        held.heir = those[0].id
 
 
 def look_over(

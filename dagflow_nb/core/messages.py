@@ -58,12 +58,16 @@ class AddNodes:
     """Add a batch of nodes, all or none; they may depend on each other.
 
     `free`: the ids among theirs that nobody chose, each with what is numbered in its place if it is taken
-    when they are added.
+    when they are added. `holds`: a node that has ended, and that these go on for: its dependants wait for
+    them too (without any: for the answer to what the node asks). `heir`: the first of them takes its place
+    for its dependants.
     """
 
     specs: Iterable[NodeSpec | NodeDef]
     dag_name: str | None = None
     free: Mapping[str, str] = EMPTY
+    holds: str | None = None
+    heir: bool = False
 
     def __post_init__(self) -> None:
         specs = self.specs

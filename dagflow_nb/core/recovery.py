@@ -26,7 +26,24 @@ def settle(s: State, node: Node) -> None:
             add_handler(s, node)
         if node.rescuers or not apply_policy(s, node):
             return
+    if node.goes_on and goes_on(s, node):
+        return
     release(s, node)
+
+
+def goes_on(s: State, node: Node) -> bool:
+    """Whether an ended node's dependants wait for what goes on for it, or for what hooks say about that."""
+    if s.ending is not None or s.stopping is not None or node.cut:
+        return False
+    if node.holders:
+        return True
+    for ask in s.asks.values():
+        if ask.node_id == node.id:
+            return True
+        other = s.nodes.get(ask.node_id or "")
+        if other is not None and other.holds == node.id:
+            return True
+    return False
 
 
 def add_handler(s: State, node: Node) -> None:
@@ -109,6 +126,10 @@ def release(s: State, node: Node) -> None:
             close_if_done(s, group)
     if node.guardian is not None:
         _rescued(s, node, nodes[node.guardian])
+    if node.holds is not None and (held := nodes.get(node.holds)) is not None and id in held.holders:
+        held.holders -= {id}
+        if not held.holders:
+            s.settling.append(held)
 
 
 def _rescued(s: State, node: Node, failed: Node) -> None:
@@ -151,4 +172,13 @@ def give_up_rescue(s: State) -> bool:
     for node in stuck:
         free_rescuers(s, node)
         s.settling.append(node)
-    return bool(stuck)
+    return let_go(s) or bool(stuck)
+
+
+def let_go(s: State) -> bool:
+    """Nothing goes on for ended nodes any more: their dependants are told. False if there are none."""
+    left = [node for node in s.nodes.values() if node.goes_on and node.final and not node.released]
+    for node in left:
+        node.goes_on, node.holders = False, frozenset()
+        s.settling.append(node)
+    return bool(left)

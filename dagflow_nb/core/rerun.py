@@ -7,7 +7,7 @@ first; a cancelled branch stays cancelled; a call costs what it changes, not the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ..errors import InvalidState, NodeNotFound
 from . import branches, messages as m
@@ -57,6 +57,10 @@ class Again:
             if cascade:
                 stack += [(other, False) for other in self._after(node)]
             stack += self._group_of(node, cascade)
+            for held in held_by(self.s, node):
+                if cascade:
+                    stack += [(other, False) for other in self._after(held) if held.id not in other.met]
+                stack += self._group_of(held, cascade)
 
     def _after(self, node: Node) -> list[Node]:
         """What has begun or ended on the strength of this node's end, or because of it."""
@@ -108,6 +112,8 @@ class Again:
                 reopen_group(s, group)
         for node in self.full.values():
             reset(s, node, asked_for=node.id in asked_for)
+        for node in (*self.half.values(), *self.full.values()):
+            hold_again(s, node)
         for node in self.full.values():
             link_to_failed(s, node)
             undo_choice(s, node)
@@ -149,6 +155,24 @@ def give_turn(s: State, node: Node) -> None:
     again.apply(asked_for=frozenset())
 
 
+def held_by(s: State, node: Node) -> Iterator[Node]:
+    """The node that this one goes on for, the one that that goes on for, and so on."""
+    held = s.nodes.get(node.holds or "")
+    while held is not None:
+        yield held
+        held = s.nodes.get(held.holds or "")
+
+
+def hold_again(s: State, node: Node) -> None:
+    """What a node goes on for that runs again waits for it again."""
+    for held in held_by(s, node):
+        if not held.final:
+            return
+        held.goes_on, held.holders = True, held.holders | {node.id}
+        unrelease(s, held)
+        node = held
+
+
 def ended_because(s: State, id: str) -> list[Node]:
     """What was skipped or cancelled on a node's account, and still is."""
     found = [s.nodes[other] for other in s.because.get(id, ()) if other in s.nodes]
@@ -184,6 +208,12 @@ def forget(s: State, gone: dict[str, Node]) -> None:
         if node.added_by in s.grown:
             s.grown[node.added_by].pop(node.id, None)
         free_rescuers(s, node)
+        held = s.nodes.get(node.holds or "")
+        if held is not None and held.id not in gone:
+            held.holders -= {node.id}
+            held.heir = None if held.heir == node.id else held.heir
+            if not held.holders and not held.released:
+                s.settling.append(held)
         if node.guardian is not None and node.guardian not in gone:
             guarded = s.nodes[node.guardian]
             guarded.rescuers -= {node.id}
@@ -211,7 +241,8 @@ def reset(s: State, node: Node, *, asked_for: bool = False) -> None:
     node.since = s.seq
     node.outcome = node.error = node.reason = node.cause = None
     node.started_at = node.finished_at = node.ready_at = None
-    node.handled = node.ready = node.told = False
+    node.handled = node.ready = node.told = node.goes_on = False
+    node.holders, node.heir = frozenset(), None
     if asked_for:
         node.disabled = False
     else:

@@ -147,6 +147,9 @@ class Scheduler(State):
             raise InvalidState(f"event {message.seq} waits for no answer", culprit=message.seq)
         if message.settings is not EMPTY:
             self.settings.update(message.settings)
+        about = self.nodes.get(ask.node_id or "")
+        if about is not None and about.holders and type(ask.event) is m.BranchResumed:
+            about.holders -= {about.id}  # it does not wait for this answer any more
         self.chain = ask.chain + 1
         for hook, error in message.failures:
             self.emit(m.HookFailed, hook, error)
@@ -163,10 +166,12 @@ class Scheduler(State):
                 commands.apply(self, command, Context(hook, node, ask.event))
         self.chain = 0
         self.fresh.clear()
-        if ask.final:
-            node = self.nodes.get(ask.node_id or "")
-            if node is not None and node.ended == message.seq:
-                self.settling.append(node)
+        about = self.nodes.get(ask.node_id or "")  # commands may have withdrawn it
+        if about is not None:
+            if (ask.final and about.ended == message.seq) or (about.goes_on and about.final):
+                self.settling.append(about)
+            if about.holds is not None and about.holds in self.nodes:
+                self.settling.append(self.nodes[about.holds])
         elif type(ask.event) is m.RunStarted:
             self.opened = True
         spending.check(self)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ..actions import CachePolicy, NodeAction
 from ..codec import Codec, MissingValue
 from ..core import messages as m
-from ..core.graph import Node
+from ..core.graph import Node, seen_by
 from ..core.judging import is_cacheable
 from ..core.model import EMPTY, NodeOutput, Ref, map_refs
 from ..fingerprint import NotCacheable, code_of, content, files_in, is_big
@@ -164,7 +164,9 @@ class Memo:
         for name, value in node.spec.inputs.items():
             if type(value) is Ref and len(value.path) <= 1:
                 other = self._run.scheduler.nodes.get(value.target)
-                outcome = other.outcome if other is not None else None
+                outcome = (
+                    seen_by(node, other, self._run.scheduler.nodes).outcome if other is not None else None
+                )
                 if outcome is None or not isinstance(outcome.outputs, Found):
                     continue
                 alone = "result" if outcome.returned == "value" else None
@@ -188,7 +190,7 @@ class Memo:
         spec = node.spec
         if not known or spec.item is not None or node.human is not None or node.answered:
             return self._run.workers.inputs_of(node, action)
-        lookup = self._run.values.lookup
+        lookup = partial(self._run.values.lookup, asker=node)
         try:
             values = {k: map_refs(v, lookup) for k, v in spec.inputs.items() if k not in known}
         except MissingReference:

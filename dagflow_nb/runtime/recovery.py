@@ -10,7 +10,7 @@ from typing import Any
 from ..actions import FunctionAction
 from ..codec import Codec, MissingValue, load_defs, load_input
 from ..core import messages as m
-from ..core.graph import Node
+from ..core.graph import Node, last_of, seen_by
 from ..core.model import SUCCESS_STATES, NodeStatus, iter_refs, whole
 from ..core.scheduler import Scheduler
 from ..errors import DatabaseError
@@ -238,7 +238,7 @@ def _lacks(node: Node, key: str | None, nodes: Mapping[str, Node]) -> bool:
     """Whether this output of a node (None: any) is lost; of a map: of one of its items."""
     if node.is_group:
         inner = key if node.spec.kind == "map" else None
-        return any(_lacks(nodes[id], inner, nodes) for id in node.children)
+        return any(_lacks(last_of(nodes[id], nodes), inner, nodes) for id in node.children)
     outputs = node.outcome.outputs if node.outcome is not None else None
     lost = outputs.lost() if isinstance(outputs, StoredOutputs) else ()
     return bool(lost) if key is None else key in lost
@@ -257,7 +257,9 @@ def _needs(node: Node, nodes: Mapping[str, Node]) -> set[tuple[str, str | None]]
     found: set[tuple[str, str | None]] = set()
     for ref in (ref for value in values for ref in iter_refs(value)):
         first = ref.path[0] if ref.path else None
-        found.add((ref.target.removesuffix("/inputs"), first if isinstance(first, str) else None))
+        target = nodes.get(ref.target)
+        id = ref.target.removesuffix("/inputs") if target is None else seen_by(node, target, nodes).id
+        found.add((id, first if isinstance(first, str) else None))
     if node.is_group:
-        found.update((id, None) for id in node.children)
+        found.update((last_of(nodes[id], nodes).id, None) for id in node.children)
     return {(id, key) for id, key in found if id in nodes}

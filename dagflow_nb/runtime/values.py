@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from ..actions import MISSING, GivenSecret, bare, hide
 from ..codec import MissingValue
-from ..core.graph import Node
+from ..core.graph import Node, last_of, seen_by
 from ..core.model import Extended, NodeDef, NodeOutput, NodeStatus, Ref, iter_refs, map_refs
 from ..errors import DagError, ValidationError, did_you_mean, shorten
 from ..store.maintain import DELETED
@@ -84,8 +85,8 @@ class Values:
         self.tell: Callable[[str, str], None] | None = None
         self._told: set[tuple[str, Any]] = set()
 
-    def lookup(self, ref: Ref) -> Any:
-        """The value a reference stands for; raises `MissingReference`."""
+    def lookup(self, ref: Ref, asker: Node | None = None) -> Any:
+        """The value a reference stands for; raises `MissingReference`. `asker`: the node that it is for."""
         target, path = ref.target, ref.path
         if target == "inputs":
             return _dig(self.inputs, path, ref) if path else dict(self.inputs)
@@ -97,9 +98,11 @@ class Values:
             ):
                 value = group.spec.inputs.get(str(path[0])) if len(path) == 1 else None
                 if type(value) is Extended:  # however many there are one after the other
-                    return map_refs(value.parts(self.nodes), self.lookup)
+                    return map_refs(value.parts(self.nodes), partial(self.lookup, asker=asker))
                 return _dig(self.resolve(group), path, ref)
             raise MissingReference(f"{str(ref)!r} names a node that is not there any more")
+        if node.heir is not None and asker is not None:
+            node = seen_by(asker, node, self.nodes)
         outcome = node.outcome
         if node.spec.kind == "map" and node.status in _MAP_ENDED:
             return self._of_map(node, ref)
@@ -108,7 +111,7 @@ class Values:
         return _dig(outcome.outputs, path, ref) if path else outcome.value
 
     def _of_map(self, node: Node, ref: Ref) -> Any:
-        items = [self.nodes[id] for id in node.children]
+        items = self._items(node)
         if not ref.path:
             return [returned(item) for item in items]
         if isinstance(ref.path[0], int):
@@ -117,6 +120,10 @@ class Values:
         if items and all(value is MISSING for value in values) and node.status is not NodeStatus.FAILED:
             raise MissingReference(f"{str(ref)!r} is not there: no item of {node.id!r} gave {ref.path[0]!r}")
         return _dig([None if v is MISSING else v for v in values], ref.path[1:], ref)
+
+    def _items(self, node: Node) -> list[Node]:
+        """The items of a map, or what took their place."""
+        return [last_of(self.nodes[id], self.nodes) for id in node.children]
 
     def resolve(
         self, node: Node, default_of: Callable[[str], Any] | None = None, *, lenient: bool = False
@@ -128,9 +135,10 @@ class Values:
         """
         spec = node.spec
         inputs: dict[str, Any] = {}
+        lookup = partial(self.lookup, asker=node)
         for name, value in spec.inputs.items():
             try:
-                inputs[name] = map_refs(value, self.lookup)
+                inputs[name] = map_refs(value, lookup)
             except MissingReference as missing:
                 if name in spec.defaults:
                     inputs[name] = spec.defaults[name]
@@ -184,7 +192,9 @@ class Values:
         """What varies from item to item of a map: one mapping of inputs an item."""
         known = self._combinations.get(node.id)
         if known is None:
-            known = self._combinations[node.id] = combine(node.spec, map_refs(node.spec.over, self.lookup))
+            known = self._combinations[node.id] = combine(
+                node.spec, map_refs(node.spec.over, partial(self.lookup, asker=node))
+            )
         return known
 
     def forget(self, id: str) -> None:
@@ -194,8 +204,8 @@ class Values:
     def close(self, node: Node) -> NodeOutput:
         """The outcome of a map or sub-workflow whose children have ended."""
         if node.spec.kind == "map":
-            return NodeOutput(MapOutputs([self.nodes[id] for id in node.children]))
-        value = map_refs(node.spec.result, self.lookup)
+            return NodeOutput(MapOutputs(self._items(node)))
+        value = map_refs(node.spec.result, partial(self.lookup, asker=node))
         if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
             return NodeOutput(value)
         if value is None:

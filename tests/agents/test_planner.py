@@ -500,32 +500,142 @@ def test_a_step_that_is_not_waited_for_is_no_result(flow: DagFlow) -> None:
     assert run.result == {"double": 2, "plan_2": {"answer": 42}}
 
 
-def test_who_looks_for_an_answer_in_the_first_plan_is_told_where_it_is(tmp_path: Path) -> None:
-    """A node after the planner's, a sub-workflow's result: the error names the latest round."""
+def test_who_comes_after_a_planner_waits_for_its_answer(tmp_path: Path) -> None:
+    """Nodes, joins, a sub-workflow's result and a map get what the last round gave, there and in the file."""
     with DagFlow(tmp_path / "a.db", echo=False) as flow:
         tools(flow)
-        after = agent(flow, rounds({"steps": [step(n=1)]}))
-        after.add("double", id="after", n=ref("plan.answer"))
-        run = flow.run(after, view=False, raise_on_failure=False)
-        assert "'plan.answer' is not there" in str(run.error) and "run.outputs['plan_2']" in str(run.error)
-        assert "as a step" in str(run.error) and "mend the action" not in str(run.error)
-        assert run.outputs["plan_2"] == {"answer": 1}
-        inner, outer = agent(flow, rounds({"steps": [step(n=1)]})), Workflow("outer")
-        inner.result = {"a": ref("plan.answer")}
-        outer.add(inner, id="in")
-        failed = flow.run(outer, view=False, raise_on_failure=False)
-        assert "run.outputs['in/plan_2']" in str(failed.error)
-        with DagFlow(tmp_path / "a.db", echo=False) as other:
-            assert str(other.get(run.run_id).error) == str(run.error)
-        # what fails for a reason of its own is told as such
-        own = agent(flow, rounds({"steps": [step(n=1)]}))
 
         @flow.action
-        def breaks(n: int = 1) -> None:
-            raise RuntimeError("no")
+        def use(answer: Any = None) -> dict[str, Any]:
+            return {"got": answer}
 
-        own.add(breaks, n=ref("plan.answer"))
-        assert "mend the action" in str(flow.run(own, view=False, raise_on_failure=False).error)
+        def script(history: Any) -> Any:
+            return {"answer": len(history)} if len(history) > 1 else {"steps": [step(n=1)]}
+
+        wf = agent(flow, script)
+        wf.add(use, answer=ref("plan.answer"))
+        wf.add(use, id="late", after=["plan"])
+        run = flow.run(wf, view=False)
+        assert run.result == {"use": {"got": 2}, "late": {"got": None}}
+        assert "steps" in run.outputs["plan"] and run.outputs["plan_3"] == {"answer": 2}
+        nodes = run.nodes().set_index("node_id")
+        assert (nodes.started_at[["use", "late"]] >= nodes.finished_at["plan_3"]).all()
+        sources = run.lineage("use").query("depth == 1 and as_input == 'answer'")
+        assert list(sources.node_id) == ["plan_3"]
+        inner, outer = agent(flow, script), Workflow("outer")
+        inner.result = {"a": ref("plan.answer")}
+        outer.add(use, id="of group", answer=outer.add(inner, id="in")["a"])
+        items = outer.map("plan", over={"goal": [1, 2]}, id="many")
+        outer.add(use, id="of map", answer=items["answer"])
+        grouped = flow.run(outer, view=False)
+        assert grouped.result == {"of group": {"got": 2}, "of map": {"got": [2, 2]}}
+        assert list(grouped.table("many").answer) == [2, 2]
+    with DagFlow(tmp_path / "a.db", echo=False) as other:
+        again = other.get(run.run_id)
+        assert again.result == run.result and other.get(grouped.run_id).result == grouped.result
+        tools(other)
+        other.action(use)
+        static = other.load_yaml_string(again.to_yaml())
+        assert static.nodes["use"].deps == static.nodes["late"].deps == ("plan_3",)
+
+
+def test_who_comes_after_a_planner_is_judged_by_its_last_round(flow: DagFlow) -> None:
+    """It is skipped where that failed, and runs once a retry mends it."""
+    fails = [True]
+
+    def script(history: Any) -> Any:
+        if not history:
+            return {"steps": [step(n=1)]}
+        if fails:
+            raise RuntimeError("no idea")
+        return {"answer": history[0]["outputs"]["result"]}
+
+    wf = agent(flow, script)
+    wf.add("double", id="use", n=ref("plan.answer"))
+    wf.add("double", id="other", n=1, after=["plan"], when="any_failed")
+    run = flow.run(wf, view=False, raise_on_failure=False)
+    nodes = run.nodes().set_index("node_id")
+    assert nodes.status["use"] == "skipped" and "'plan_2' failed" in nodes.reason["use"]
+    assert nodes.status["other"] == "completed"
+    fails.clear()
+    again = flow.retry(run, view=False, raise_on_failure=False)
+    assert again.outputs["use"]["result"] == 4 and again.status == "completed"
+    fork = flow.fork(run, node="plan", view=False)
+    assert fork.outputs["use"]["result"] == 4
+
+
+def test_a_step_that_runs_again_takes_along_who_used_the_answer(flow: DagFlow) -> None:
+    """The later rounds are withdrawn, and who came after the planner waits for the new ones."""
+    add = [0]
+
+    @flow.action
+    def look(n: int) -> int:
+        return n + add[0]
+
+    def script(history: Any) -> Any:
+        return (
+            {"answer": history[0]["outputs"]["result"]} if history else {"steps": [step("look", id="s", n=1)]}
+        )
+
+    wf = agent(flow, script)
+    wf.add("double", id="use", n=ref("plan.answer"))
+    run = flow.run(wf, view=False)
+    assert run.outputs["use"]["result"] == 2
+    add[0] = 10
+    assert flow.retry(run, "s", view=False).outputs["use"]["result"] == 22
+    add[0] = 20
+    assert flow.retry(run, "plan", view=False).outputs["use"]["result"] == 42
+    assert flow.fork(run, node="s", view=False).outputs["use"]["result"] == 42
+
+
+def test_who_comes_after_a_gated_planner_waits_too(flow: DagFlow) -> None:
+    """Until what was approved has ended; rejected, it is cancelled; with an empty plan it goes on."""
+
+    def script(history: Any) -> Any:
+        return {"answer": 1} if history else {"steps": [step(n=1)]}
+
+    wf = agent(flow, script, gate=True)
+    wf.add("double", id="use", n=ref("plan.answer"))
+    run = flow.run(wf, view=False)
+    assert run.approve().wait().outputs["use"]["result"] == 2
+    run = flow.run(wf, view=False)
+    run.reject().wait()
+    assert run.nodes().set_index("node_id").status["use"] == "cancelled"
+    late = agent(flow, script, gate=True)
+    late.add("double", id="use", n=3, after=["plan"])
+    run = flow.run(late, view=False)
+    assert run.approve(Plan()).wait().outputs["use"]["result"] == 6
+
+
+def test_a_plan_may_name_who_comes_after_the_planner(flow: DagFlow) -> None:
+    """What waits for each other does not wait for ever: the node then goes on with the first plan."""
+
+    def script(history: Any) -> Any:
+        return {"answer": 1} if history else {"steps": [{**step(id="s", n=1), "after": ["use"]}], "n": 5}
+
+    wf = agent(flow, script)
+    wf.add("double", id="use", n=ref("plan.n"))
+    run = flow.run(wf, view=False)
+    assert run.success and run.outputs["use"]["result"] == 10
+    nodes = run.nodes().set_index("node_id")
+    assert nodes.started_at["s"] >= nodes.finished_at["use"]
+
+
+def test_who_waits_for_an_answer_does_so_in_another_process(tmp_path: Path) -> None:
+    """That it waits is in the file."""
+
+    def script(history: Any) -> Any:
+        return {"answer": 7} if history else {"steps": [step(n=1)]}
+
+    with DagFlow(tmp_path / "a.db", echo=False) as flow:
+        tools(flow)
+        wf = agent(flow, script, gate=True)
+        wf.add("double", id="use", n=ref("plan.answer"))
+        flow.run(wf, view=False)
+    with DagFlow(tmp_path / "a.db", echo=False) as other:
+        tools(other)
+        agent(other, script, gate=True)
+        assert other.get().approve().wait().outputs["use"]["result"] == 14
 
 
 def test_one_failure_is_enough(flow: DagFlow) -> None:

@@ -84,6 +84,11 @@ def _check_node(s: Scheduler, node: Node) -> None:
         raise AssertionError(f"{node} belongs to a cancelled branch")
     if node.guardian is not None:
         assert nodes[node.guardian].status is NodeStatus.FAILED, node
+    for id in node.holders:
+        assert (id == node.id or nodes[id].holds == node.id) and not nodes[id].released, node
+    if node.holders:
+        assert node.final and node.goes_on, node
+    assert node.heir is None or nodes[node.heir].holds == node.id, node
     for id in node.rescuers:
         assert nodes[id].guardian == node.id, node
     if node.status is NodeStatus.FAILED and s.status is RunStatus.PAUSED and not node.released:

@@ -185,7 +185,10 @@ class Program:
                 return m.AddNode(self.new())
             case 2:
                 first = NodeSpec("a", id=f"g{b.pick(6)}", deps=[self.some()] if b.chance(2) else None)
-                return m.AddNodes([first, NodeSpec("a", deps=[first.id], inputs={"x": ref(f"{first.id}.x")})])
+                batch = [first, NodeSpec("a", deps=[first.id], inputs={"x": ref(f"{first.id}.x")})]
+                ended = [n.id for n in self.d.s.nodes.values() if n.final and not n.released]
+                holds = b.one(ended) if ended and b.chance(2) else None
+                return m.AddNodes(() if b.chance(6) else batch, holds=holds, heir=b.chance(2))
             case 3:
                 return m.PauseBranch(id, "because", Form("?", None, {}) if b.chance(2) else None)
             case 4:
