@@ -129,11 +129,13 @@ class CycleError(ValidationError):
 class DependencyNotFound(ValidationError):
     """A node depends on one that is not there; `node_id` and `dependency` name both."""
 
-    def __init__(self, node_id: str, dependency: str, known: Iterable[str] = (), **where: Any) -> None:
+    def __init__(
+        self, node_id: str, dependency: str, known: Iterable[str] = (), hint: str = "", **where: Any
+    ) -> None:
         self.node_id, self.dependency = node_id, dependency
         super().__init__(
             f"node {node_id!r} depends on {dependency!r}, which is no node here: "
-            f"{did_you_mean(dependency, (id for id in known if id != node_id))}",
+            f"{hint or did_you_mean(dependency, (id for id in known if id != node_id))}",
             culprit=dependency,
             **where,
         )

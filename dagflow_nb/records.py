@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from .core.graph import Node, seen_by
+from .core.messages import Event, NodeCompleted
 from .core.model import NodeDef, NodeStatus, Ref, map_refs, whole
 from .errors import DagNotFound, ValidationError, shorten
 from .fingerprint import Part, differences
@@ -99,6 +100,18 @@ class Records(Frames):
         if stored is None:
             raise DagNotFound(run_id, (), what="run")
         return replay(stored, self._session.codec, self._session.recall, watch=watch)
+
+    def _events_of(self, run_id: str) -> list[Any]:
+        """The events of a stored run in order; a node's last end with the outputs that it has."""
+        found: list[Any] = []
+        loaded = self._replayed(
+            run_id, lambda s, message, effects: found.extend(e for e in effects if isinstance(e, Event))
+        )
+        for i, event in enumerate(found):
+            node = loaded.scheduler.nodes.get(event.node.node_id) if type(event) is NodeCompleted else None
+            if node is not None and node.ended == event.seq and node.outcome is not None:
+                found[i] = replace(event, outcome=node.outcome)
+        return found
 
     def _run_row(self, run_id: str) -> dict[str, Any] | None:
         self._store.sync()

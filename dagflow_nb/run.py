@@ -259,13 +259,16 @@ class Run(Looking):
         return error_of(self._scheduler, exceptions, self, ended=not self._live)
 
     async def stream(self) -> AsyncIterator[Any]:
-        """Each event of the run, as it is driven here, until it has ended or is paused.
+        """Each event of the run until it has ended or is paused.
 
         First those that have happened already (the last 10,000, and of logs, progress and tokens the last
-        1,000), then each as it happens; `event.seq` tells where in the run it is.
+        1,000), then each as it happens; of a run that does not go on here, those that are stored. `event.seq`
+        tells where in the run it is.
         """
         coordinator = self._coordinator
         if coordinator is None:
+            for event in await asyncio.to_thread(self._flow._events_of, self.run_id):
+                yield event
             return
         if not self._live:
             for event in coordinator.watch.so_far():

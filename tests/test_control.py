@@ -152,6 +152,25 @@ def test_ask_pauses_before_the_first_attempt(flow: DagFlow, ask: Any) -> None:
     assert run.approve().wait(PATIENCE).status == "completed" and ran == [1]
 
 
+@pytest.mark.parametrize("where", ["action", "map", "map over a workflow"])
+def test_the_items_of_a_map_ask_once_each(flow: DagFlow, where: str) -> None:
+    """The map itself does not ask; an item that is refused is None in its place."""
+
+    @flow.action(ask=True if where == "action" else None)
+    def careful(n: int, human_input: Any = None) -> Any:
+        return n
+
+    inner = Workflow("inner", inputs=["n"])
+    inner.add(careful, n=inner.input("n"))
+    workflow = Workflow("w")
+    what = inner if where.endswith("workflow") else careful
+    workflow.map(what, over={"n": [1, 2, 3]}, id="m", ask=None if where == "action" else True)
+    run = flow.run(workflow, view=False)
+    assert [waiting.branch_id for waiting in run.waiting] == ["m/0", "m/1", "m/2"]
+    run.reject("m/1")
+    assert run.approve().wait(PATIENCE).result == [1, None, 3] and run.success
+
+
 def test_an_answer_without_fields_is_an_answer(flow: DagFlow) -> None:
     """A question that is answered with nothing: the parameter `human_input` is there, and empty."""
 

@@ -17,6 +17,7 @@ from dagflow_nb import (
     CustomEvent,
     DagConfig,
     DagFlow,
+    NodeCompleted,
     NodeExecutionError,
     NodeLog,
     NodeOutput,
@@ -351,6 +352,27 @@ def test_a_stream_that_begins_late_has_what_actions_said(flow: DagFlow) -> None:
 
     said = ["TokenStreamed", "NodeProgress", "NodeLog"]
     assert asyncio.run(main()) == ["RunStarted", "NodeStarted", *said, "NodeCompleted", "RunFinished"]
+
+
+def test_a_stored_run_can_be_streamed(tmp_path: Path) -> None:
+    """In another flow, and in parts in this one: every event once, in order, with what nodes returned."""
+
+    async def read(run: Any) -> list[Any]:
+        return [event async for event in run.stream()]
+
+    with DagFlow(tmp_path / "flow.db", echo=False) as flow:
+        workflow = Workflow("w")
+        workflow.map(flow.action(lambda n: 2 * n, name="double"), {"n": [1, 2]}, id="all", ask=True)
+        run = flow.resume(flow.run(workflow, view=False), approved=True, view=False)
+        here = asyncio.run(read(run))
+    with DagFlow(tmp_path / "flow.db", echo=False) as flow:
+        stored = flow.get(run.run_id)
+        found = asyncio.run(read(stored))
+        assert [type(event).__name__ for event in found] == kinds(stored)
+    assert [event.seq for event in found] == list(range(1, len(found) + 1))
+    assert [type(e) for e in found[-len(here) :]] == [type(e) for e in here]
+    ended = {e.node.node_id: e.outputs["result"] for e in found if isinstance(e, NodeCompleted)}
+    assert ended == {"all": [2, 4], "all/0": 2, "all/1": 4}
 
 
 def test_a_stream_that_is_left_does_no_harm(flow: DagFlow) -> None:

@@ -33,9 +33,11 @@ def decide(s: State, node: Node) -> None:
         skip(s, node, *problem)
         return
     if not node.answered:
-        ask = node.spec.ask
-        if ask is None and (settings := s.settings.get(node.spec.action)) is not None:
-            ask = settings.ask
+        ask = None
+        if node.spec.kind != "map":  # its items ask, each for itself
+            ask = node.spec.ask
+            if ask is None and (settings := s.settings.get(node.spec.action)) is not None:
+                ask = settings.ask
         if ask is None and node.asks_again:
             ask = node.form or Form()
         if ask is not None:

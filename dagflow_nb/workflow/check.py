@@ -67,7 +67,7 @@ def problems(nodes: Mapping[str, NodeDef], result: Any = None) -> Iterator[tuple
             if dependency not in before:
                 in_order = False
                 if dependency not in nodes:
-                    yield DependencyNotFound(node.id, dependency, nodes), (node.id, "dependency", dependency)
+                    yield _no_node(node.id, dependency, nodes), (node.id, "dependency", dependency)
         before.add(node.id)
     for ref in iter_refs(result):
         if (wrong := _reference_problem("", ref, nodes)) is not None:
@@ -88,6 +88,12 @@ def _values(node: NodeDef) -> Iterator[tuple[str, str, Any]]:
             yield "over", "", node.over
 
 
+def _no_node(node_id: str, name: str, nodes: Mapping[str, NodeDef], *more: str) -> DependencyNotFound:
+    owner = next((id for id in nodes if name.startswith(f"{id}/")), None)
+    hint = f"what is inside {owner!r} is not seen from outside; name {owner!r}, which has what it returns"
+    return DependencyNotFound(node_id, name, [*nodes, *more], hint=hint if owner is not None else "")
+
+
 def _no_branch(node_id: str, taken: str, known: Iterable[str]) -> ValidationError:
     return ValidationError(
         f"branch {node_id!r} leads to {taken!r}, which is no node here: {did_you_mean(taken, known)}",
@@ -106,7 +112,7 @@ def _reference_problem(node_id: str, ref: Ref, nodes: Mapping[str, NodeDef]) -> 
     if target is None:
         head = ref.target.split(".")[0]
         if node_id:
-            return DependencyNotFound(node_id, head, [*nodes, "inputs"])
+            return _no_node(node_id, head, nodes, "inputs")
         return ValidationError(
             f"the result refers to {str(ref)!r}, but there is no node {head!r}: {did_you_mean(head, nodes)}",
             culprit=str(ref),

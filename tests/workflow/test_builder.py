@@ -599,6 +599,16 @@ def test_check_finds_unknown_dependencies_and_references() -> None:
         check(wf)
 
 
+def test_check_says_that_what_is_inside_of_a_group_is_not_seen() -> None:
+    """The items of a map, by a dependency or a reference, are named by the map."""
+    for arguments in ({"after": ["all/0"]}, {"n": ref("all/0.rows")}):
+        wf = Workflow("w")
+        wf.map("fetch", over={"n": [1]}, id="all")
+        wf.add("load", **arguments)
+        with pytest.raises(DependencyNotFound, match="what is inside 'all' is not seen from outside"):
+            check(wf)
+
+
 def test_check_finds_the_cycle_and_names_it() -> None:
     """In the order of the edges, first node again at the end; also of a node with itself."""
     wf = Workflow("w")
