@@ -228,7 +228,7 @@ class NodeExecutionError(_RunError):
     ) -> None:
         self.node_id = self.culprit = node_id
         self.error = error
-        text = f"node {node_id!r} failed: {error}" if node_id else error
+        text = f"node {node_id!r} failed: {error.removeprefix(f'node {node_id!r}: ')}" if node_id else error
         if run is not None and node_id and not any(known in error for known in _ADVICE):
             text += f" ({advice})"
         super().__init__(text, run=run, report=report)
