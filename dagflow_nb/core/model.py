@@ -307,9 +307,10 @@ class NodeSpec:
 
     def __post_init__(self) -> None:
         action, id, deps, tags, inputs = self.action, self.id, self.deps, self.tags, self.inputs
-        if not ((type(action) is str and action) or callable(action) or (isinstance(action, str) and action)):
+        named = isinstance(action, str) and action
+        if not (named or callable(action) or hasattr(action, "execute")):
             raise ValidationError(
-                f"NodeSpec(action=...) takes an action's name or a function, not {shorten(action)}",
+                f"NodeSpec(action=...) takes an action, its name or a function, not {shorten(action)}",
                 culprit="action",
                 value=action,
             )

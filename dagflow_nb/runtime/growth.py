@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..actions import as_action, prepared, settings_of
+from ..actions import Action, as_action, prepared, settings_of
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.growth import look_over
@@ -19,6 +19,7 @@ from ..errors import DagError, NodeNotFound, ValidationError, shorten
 from ..forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
+from ..workflow.naming import is_another, is_same
 from .hiding import hide_in_spec, hide_secrets, hide_taken
 from .values import Values
 
@@ -248,12 +249,31 @@ class Growth:
         return list(hidden)
 
     def _register(self, function: Any, name: str | None = None) -> str:
+        """The name of a function's action in this run; another function of that name gets `NAME_2`, ..."""
         action = prepared(as_action(function))
-        name = name or action.name
-        if name not in self._run.actions:
-            self._run.actions[name] = action
-            self._new[name] = settings_of(action)
-        return name
+        found = name or action.name
+        if not isinstance(function, Action):  # of what was defined under its name the run has its own
+            found = self._free_name(found, _function(action), fixed=name is not None)
+        if found not in self._run.actions:
+            self._run.actions[found] = action
+            self._new[found] = settings_of(action)
+        return found
+
+    def _free_name(self, name: str, function: Any, fixed: bool) -> str:
+        actions, found, number = self._run.actions, name, 1
+        while found in actions and not is_same(known := _function(actions[found]), function):
+            if not fixed:
+                number += 1
+                found = f"{name}_{number}"
+            elif is_another(known, function):
+                raise ValidationError(
+                    f"this run has another action {name!r} than the workflow that is added: give one of them "
+                    f"another name, with @flow.action(name=...)",
+                    culprit=name,
+                )
+            else:
+                break
+        return found
 
     def _know(self, name: str) -> None:
         """An action that was defined after the run had started may be used by what is added."""
@@ -282,6 +302,10 @@ def _names(name: str) -> Iterable[str]:
     while True:
         yield f"{name}_{n}"
         n += 1
+
+
+def _function(action: Any) -> Any:
+    return getattr(action, "fn", None) or getattr(action, "action", action)
 
 
 def _no_workflow(name: str) -> Workflow:

@@ -138,7 +138,7 @@ class Naming:
 
     def _check_redefinition(self, name: str, given: Any) -> None:
         old = self.functions.get(name)
-        if old is not None and _is_another(old, given):
+        if old is not None and is_another(old, given):
             raise ValidationError(
                 f"two different actions are called {name!r} here: give one of them another name "
                 f"(flow.action(name='...'))",
@@ -164,7 +164,34 @@ class Naming:
         return f"{name}_{number}"
 
 
-def _is_another(old: Any, new: Any) -> bool:
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two functions or actions do the same: made by the same code, with equal things in them.
+
+    >>> def adder(n):
+    ...     return lambda x: x + n
+    >>> is_same(adder(1), adder(1)), is_same(adder(1), adder(2))
+    (True, False)
+    """
+    a, b = inspect.unwrap(one), inspect.unwrap(other)
+    if isinstance(a, FunctionType) and isinstance(b, FunctionType):
+        return a is b or (a.__code__ is b.__code__ and same(_held(a), _held(b)))
+    if type(a) is type(b) and hasattr(a, "execute"):
+        return same(getattr(a, "__dict__", {}), getattr(b, "__dict__", {}))
+    return same(a, b)
+
+
+def _held(function: FunctionType) -> list[Any]:
+    """What a function has besides its code: defaults, and what it closes over."""
+    cells = []
+    for cell in function.__closure__ or ():
+        try:
+            cells.append(cell.cell_contents)
+        except ValueError:  # not assigned yet
+            cells.append(cell)
+    return [function.__defaults__, function.__kwdefaults__, cells]
+
+
+def is_another(old: Any, new: Any) -> bool:
     """Whether `new` is another action than `old`, not the same one or a newer definition of it."""
     a, b = inspect.unwrap(old), inspect.unwrap(new)
     if a is b:

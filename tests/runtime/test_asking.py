@@ -418,7 +418,7 @@ def test_two_hooks_that_only_decide_are_asked_in_their_order(at_once: list[bool]
     [
         ("return event.outputs['nothing']", "KeyError"),
         ("return 3", "a hook returns or yields a NodeSpec"),
-        ("return NodeSpec('', id='x')", "takes an action's name"),
+        ("return NodeSpec('', id='x')", "takes an action, its name"),
     ],
 )
 def test_a_hook_that_fails_at_once_has_failed_once(at_once: list[bool], body: str, problem: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import AddNode, DagFlow, NodeNotFound, NodeSpec, Workflow
+from dagflow_nb import AddNode, DagFlow, NodeAction, NodeNotFound, NodeOutput, NodeSpec, Workflow
 from tests.flows import event_data, single, states
 
 
@@ -126,3 +126,82 @@ def test_a_workflow_with_a_map_over_a_workflow_can_be_grown() -> None:
 
         run = flow.run(single(act), view=False)
         assert states(run)["sub/m/1/a"] == "completed", event_data(run, "CommandRejected")
+
+
+def adder(n: int) -> Any:
+    def add(v: int) -> int:
+        return v + n
+
+    return add
+
+
+class Fixed(NodeAction):
+    """Gives what it was made with."""
+
+    name = "fixed"
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    async def execute(self, ctx: Any) -> NodeOutput:
+        """The value."""
+        return NodeOutput.ok({"result": self.value})
+
+
+def test_each_function_that_a_hook_gives_is_the_one_that_runs() -> None:
+    """Of several of one name each has an action; what does the same shares one, as what has a name does."""
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> list[NodeSpec]:
+            made = [adder(1), adder(2), adder(2), act, Fixed(8), Fixed(9)]
+            return [NodeSpec(fn, id=f"n{i}", inputs={"v": 10}) for i, fn in enumerate(made)]
+
+        run = flow.run(single(act), view=False)
+        assert [run.outputs[f"n{i}"]["result"] for i in range(6)] == [11, 12, 12, 10, 8, 9]
+        actions = run.nodes().set_index("node_id")["action"]
+        expected = ["add", "add_2", "add_2", "act", "fixed", "fixed_2"]
+        assert [actions[f"n{i}"] for i in range(6)] == expected
+
+
+def test_a_failure_handler_that_a_hook_gives_is_the_one_that_runs() -> None:
+    """Also where another one has its name."""
+    handled: list[str] = []
+
+    def handler(name: str) -> Any:
+        def handle(node_id: str) -> None:
+            handled.append(f"{name} {node_id}")
+
+        return handle
+
+    def fails() -> None:
+        raise ValueError
+
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> list[NodeSpec]:
+            return [NodeSpec(fails, id=name, failure=handler(name)) for name in "ab"]
+
+        flow.run(single(act), view=False, raise_on_failure=False)
+        assert sorted(handled) == ["a a", "b b"]
+
+
+def test_a_workflow_whose_actions_are_others_than_the_runs_is_refused() -> None:
+    """Its nodes name them: that the run's own would run in their place is said, and nothing is added."""
+
+    def other() -> int:
+        return 2
+
+    other.__name__ = "act"
+    inner = Workflow("inner")
+    inner.add(other, id="a")
+    with DagFlow(":memory:", echo=False) as flow:
+
+        @flow.on_completed(node="node")
+        def grow() -> NodeSpec:
+            return NodeSpec(inner, id="sub")
+
+        run = flow.run(single(act), view=False)
+        assert list(run.outputs) == ["node"]
+        assert "another action 'act' than the workflow that is added" in event_data(run, "HookFailed")[0]
