@@ -373,3 +373,11 @@ def test_a_plan_that_an_action_returns_has_no_secret_that_its_steps_take(
         assert not [text for text in shown if WORD in text]
         for file in tmp_path.iterdir():
             assert WORD.encode() not in file.read_bytes()
+
+
+def test_a_spec_that_could_be_no_node_is_an_output_all_the_same() -> None:
+    """A lambda has no name to run under, which only matters where somebody runs it."""
+    with DagFlow(":memory:", echo=False) as flow:
+        wf = Workflow("w")
+        wf.add(flow.action(name="give")(lambda: [NodeSpec(lambda v: v, inputs={"v": 1})]))
+        assert flow.run(wf, view=False).success

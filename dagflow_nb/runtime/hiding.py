@@ -15,6 +15,7 @@ from typing import Any
 from ..actions import FunctionAction, NodeAction, as_action, hide, hide_items, holds_secret
 from ..core.model import EMPTY, NodeDef, NodeSpec, iter_refs
 from ..core.scheduler import Scheduler
+from ..errors import DagError
 from ..workflow.builder import Workflow
 from .values import as_rows, gap_in
 
@@ -120,7 +121,10 @@ def hide_in_plans(outputs: Mapping[str, Any], actions: Mapping[str, NodeAction])
 def _hidden_spec(spec: Any, actions: Mapping[str, NodeAction]) -> Any:
     if not isinstance(spec, NodeSpec) or isinstance(spec.action, Workflow):
         return spec
-    action = actions.get(spec.action) if isinstance(spec.action, str) else as_action(spec.action)
+    try:
+        action = actions.get(spec.action) if isinstance(spec.action, str) else as_action(spec.action)
+    except DagError:  # whoever makes a node of it says so
+        return spec
     return hide_in_spec(spec, action)
 
 
