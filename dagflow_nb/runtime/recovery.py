@@ -142,8 +142,8 @@ def replay(
                 node.outcome = values.close(node)
         else:
             outputs = namespaces.get(node.id, {})
-            if node.spec.outputs and outputs:
-                outputs = {k: outputs[k] for k in (*node.spec.outputs, *outputs) if k in outputs}
+            if node.outcome.returned == "tuple":  # of which some may have been stored by hand since
+                outputs = {k: outputs[k] for k in (*(node.spec.outputs or ()), *outputs) if k in outputs}
             node.outcome = replace(node.outcome, outputs=outputs)
     for seq, ask in scheduler.asks.items():
         about = scheduler.nodes.get(ask.node_id) if ask.node_id is not None else None

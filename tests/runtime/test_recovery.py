@@ -103,9 +103,9 @@ def test_what_was_returned_is_read_back_in_its_order(tmp_path: Path, settled: bo
     for _ in range(3):
         with DagFlow(tmp_path / "x.db", echo=False) as flow:
             assert all(keys(flow.get(id)) == [order] * 3 for id in ids)
-            wf = Workflow("w")
-            wf.add(flow.action(give, cache=True), id="n")
-            run = flow.run(wf, view=False)
+            flow.action(give, cache=True)
+            nodes = "nodes: [{id: n, action: give, outputs: [{name: k1}, {name: k0}]}]"  # in another order
+            run = flow.run(flow.load_yaml_string(f"name: w\n{nodes}"), view=False)
             assert keys(run) == [order] * 3
             assert run.nodes()["status"].tolist() == ["cached" if ids else "completed"]
             ids.append(run.run_id)
