@@ -107,7 +107,7 @@ class Values:
         if node.spec.kind == "map" and node.status in _MAP_ENDED:
             return self._of_map(node, ref)
         if outcome is None or not (outcome.success or outcome.outputs):
-            raise MissingReference(f"{str(ref)!r} is not there: node {target!r} is {node.status}")
+            raise MissingReference(f"{str(ref)!r} is not there: node {node.id!r} is {node.status}")
         return _dig(outcome.outputs, path, ref) if path else outcome.value
 
     def _of_map(self, node: Node, ref: Ref) -> Any:
@@ -171,6 +171,7 @@ class Values:
         """A default stands in for an output that its node should have given: a name may be mistyped."""
         for ref in iter_refs(value):
             node = self.nodes.get(ref.target)
+            node = seen_by(self.nodes[id], node, self.nodes) if node is not None else None
             outcome = node.outcome if node is not None else None
             if node is None or outcome is None or not outcome.success or not ref.path:
                 continue
@@ -179,7 +180,7 @@ class Values:
                 continue
             self._told.add((ref.target, key))
             hint = did_you_mean(key, found) if found else "it gave none"
-            missing = f"{ref.target!r} gave no output {key!r} ({hint})"
+            missing = f"{node.id!r} gave no output {key!r} ({hint})"
             tell(id, f"node {id!r}: {missing}: the default of {name!r} is used")
 
     def _gap(self, literal: Any, value: Any) -> MissingValue | None:

@@ -515,8 +515,11 @@ def test_who_comes_after_a_planner_waits_for_its_answer(tmp_path: Path) -> None:
         wf = agent(flow, script)
         wf.add(use, answer=ref("plan.answer"))
         wf.add(use, id="late", after=["plan"])
+        wf.add(use, id="mistyped", answer=ref("plan.anwser"))
         run = flow.run(wf, view=False)
-        assert run.result == {"use": {"got": 2}, "late": {"got": None}}
+        assert run.logs("mistyped").message.str.contains("'plan_3' gave no output 'anwser'").any()
+        nothing = {"got": None}
+        assert run.result == {"use": {"got": 2}, "late": nothing, "mistyped": nothing}
         assert "steps" in run.outputs["plan"] and run.outputs["plan_3"] == {"answer": 2}
         nodes = run.nodes().set_index("node_id")
         assert (nodes.started_at[["use", "late"]] >= nodes.finished_at["plan_3"]).all()
