@@ -311,11 +311,8 @@ class RunCoordinator:
         if careful or unit.snapshot or len(unit.journal) >= MOST_INPUTS:
             unit.close()
         is_new, self._queued = not self._queued, True
-        if self.snapshots.hold_back and ended is None and not careful:
-            if is_new:
-                self.store.hold(unit)
-            if unit.snapshot:
-                self.store.let_go(self.run_id)
+        if is_new and self.snapshots.hold_back and ended is None and not careful and unit.snapshot is None:
+            self.store.hold(unit)
             return False
         return is_new
 
@@ -329,6 +326,8 @@ class RunCoordinator:
         alone = must_wait and self.workers.under_way == len(starts)
         if is_new:
             stored = store.write(unit, wait=must_wait, at_once=alone)
+        elif unit.snapshot:
+            store.let_go(self.run_id)  # it may have been held back until now
         if must_wait and stored is None and (unit.journal or unit.logs or unit.artifacts):
             stored = store.committed(self.run_id, at_once=alone)
         if self.watch.views:
