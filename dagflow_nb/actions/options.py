@@ -228,7 +228,8 @@ def _on_failure(given: Any, where: str) -> OnFailure | None:
     try:
         return OnFailure(given)
     except ValueError:
-        hint = f"; {did_you_mean(given, list(OnFailure))}" if isinstance(given, str) else ""
+        near = did_you_mean(given, list(OnFailure)) if isinstance(given, str) else ""
+        hint = f"; {near}" if near.endswith("?") else ""
         raise _bad(where, "on_failure", given, "'continue', 'pause' or 'stop'" + hint) from None
 
 

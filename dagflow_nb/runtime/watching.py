@@ -81,16 +81,23 @@ class Watch:
 
     def so_far(self) -> list[Any]:
         """What has happened, and what nodes said meanwhile: as much as is kept."""
-        return list(heapq.merge(list(self.past), list(self._said), key=attrgetter("seq")))
+        said = map(self._saying, list(self._said))
+        return list(heapq.merge(list(self.past), said, key=attrgetter("seq")))
 
     def tell(self, event: Any) -> None:
         """Something happened."""
         for listener in list(self.listeners):
             listener(event)
 
-    def _say(self, event: Any) -> None:
-        self._said.append(event)
-        self.tell(event)
+    def _say(self, kind: Callable[..., Any], id: str, *data: Any) -> None:
+        said = (kind, id, data, self._run.scheduler.seq, self._run.clock.now())
+        self._said.append(said)  # mostly nobody asks for it: then no event is made
+        if self.listeners:
+            self.tell(self._saying(said))
+
+    def _saying(self, said: Any) -> Any:
+        kind, id, data, seq, at = said
+        return kind(self._ref(id), *data, run_id=self._run.run_id, seq=seq, at=at)
 
     def changed(self, ids: Iterable[str]) -> None:
         """The records of these nodes changed, or they are gone."""
@@ -121,7 +128,7 @@ class Watch:
     def log(self, id: str, level: str, stream: str, message: str) -> None:
         """A node printed or logged."""
         self._write(id, message, stream)
-        self._say(m.NodeLog(self._ref(id), message, level, stream, **self._now()))
+        self._say(m.NodeLog, id, message, level, stream)
 
     def progress(self, id: str, fraction: float, message: str | None) -> None:
         """A node says how far it is."""
@@ -129,12 +136,12 @@ class Watch:
         self._stale.add(id)
         if self.views:
             self._dirty()
-        self._say(m.NodeProgress(self._ref(id), fraction, message, **self._now()))
+        self._say(m.NodeProgress, id, fraction, message)
 
     def token(self, id: str, token: str) -> None:
         """A node streams text."""
         self._write(id, token, "token")
-        self._say(m.TokenStreamed(self._ref(id), token, **self._now()))
+        self._say(m.TokenStreamed, id, token)
 
     def _write(self, id: str, text: str, stream: str) -> None:
         for view in list(self.views):
@@ -151,10 +158,6 @@ class Watch:
     def _ref(self, id: str) -> NodeRef:
         node = self._run.scheduler.nodes.get(id)
         return node.ref if node is not None else NodeRef(self._run.dag_name, id, "")
-
-    def _now(self) -> dict[str, Any]:
-        s = self._run.scheduler
-        return {"run_id": s.run_id, "seq": s.seq, "at": self._run.clock.now()}
 
     def row_is_due(self) -> bool:
         """Whether the run's own row should be written again."""
