@@ -14,7 +14,7 @@ from .options import CachePolicy, Options, parse_duration
 from .registry import ActionRegistry
 from .returns import OutputError
 from .secrecy import GivenSecret, bare, hide, hide_items, holds_secret
-from .wrapper import TRACER, Action, as_action, make_action
+from .wrapper import TRACER, Action, as_action, function_of, make_action
 
 __all__ = [
     "ENGINE_INPUTS",
@@ -39,6 +39,7 @@ __all__ = [
     "as_action",
     "bare",
     "convert",
+    "function_of",
     "hide",
     "hide_items",
     "holds_secret",

@@ -100,6 +100,17 @@ class Action(Generic[P, R]):
         return f"<div><b>action</b> <code>{html.escape(self._line())}</code>{about}</div>"
 
 
+def function_of(action: Any) -> Any:
+    """The function, or the user's own object, that an action was made of.
+
+    >>> function_of(FunctionAction(len, name="length")) is len
+    True
+    """
+    if isinstance(action, FunctionAction):
+        return action.fn
+    return action.action if isinstance(action, ClassAction) else action
+
+
 def as_action(obj: Any, **settings: Any) -> NodeAction:
     """The action that `obj` stands for: a function, a `NodeAction` class or instance, or an `Action`.
 

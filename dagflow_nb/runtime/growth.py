@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..actions import Action, as_action, prepared, settings_of
+from ..actions import Action, as_action, function_of, prepared, settings_of
 from ..core import messages as m
 from ..core.graph import Node
 from ..core.growth import look_over
@@ -253,7 +253,7 @@ class Growth:
         action = prepared(as_action(function))
         found = name or action.name
         if not isinstance(function, Action):  # of what was defined under its name the run has its own
-            found = self._free_name(found, _function(action), fixed=name is not None)
+            found = self._free_name(found, function_of(action), fixed=name is not None)
         if found not in self._run.actions:
             self._run.actions[found] = action
             self._new[found] = settings_of(action)
@@ -261,7 +261,7 @@ class Growth:
 
     def _free_name(self, name: str, function: Any, fixed: bool) -> str:
         actions, found, number = self._run.actions, name, 1
-        while found in actions and not is_same(known := _function(actions[found]), function):
+        while found in actions and not is_same(known := function_of(actions[found]), function):
             if not fixed:
                 number += 1
                 found = f"{name}_{number}"
@@ -302,10 +302,6 @@ def _names(name: str) -> Iterable[str]:
     while True:
         yield f"{name}_{n}"
         n += 1
-
-
-def _function(action: Any) -> Any:
-    return getattr(action, "fn", None) or getattr(action, "action", action)
 
 
 def _no_workflow(name: str) -> Workflow:

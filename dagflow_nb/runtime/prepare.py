@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..actions import MISSING, ActionRegistry, FunctionAction, LateAction, NodeAction, settings_of
+from ..actions import (
+    MISSING,
+    Action,
+    ActionRegistry,
+    FunctionAction,
+    LateAction,
+    NodeAction,
+    function_of,
+    settings_of,
+)
 from ..cache import Cache
 from ..codec import Codec
 from ..config import DagConfig
@@ -17,7 +26,7 @@ from ..core.model import EMPTY, NodeDef, iter_refs
 from ..errors import ActionNotFound, ValidationError, did_you_mean, shorten
 from ..fingerprint import Code, code_of, read_source
 from ..workflow.builder import Workflow
-from ..workflow.naming import REQUIRED
+from ..workflow.naming import REQUIRED, is_another
 from .executors import Executors
 from .outline import Outline
 from .recovery import Loaded, StoredOutputs
@@ -107,6 +116,23 @@ def say_what_changed(
     text = f"{', '.join(changed)} changed since the run was left: what still runs, runs the new code"
     log.warning("run %s: %s", run_id, text)
     return [(None, None, at, "WARNING", "log", text)]
+
+
+def check_functions(workflow: Workflow, registry: ActionRegistry, brought: Collection[str]) -> None:
+    """No function of a workflow has the name of another action that is defined: which would run, nobody sees.
+
+    `brought`: names of functions that came along with workflows; these are replaced.
+    """
+    for name, function in workflow.functions.items():
+        known = registry.get(name) if name not in brought else None
+        if known is None or isinstance(function, Action):
+            continue
+        if is_another(function_of(known), function_of(function)):
+            raise ValidationError(
+                f"workflow {workflow.name!r} brings a function {name!r}, but another action of that name is "
+                f"defined: decorate it with @flow.action to replace that one, or with @flow.action(name=...)",
+                culprit=name,
+            )
 
 
 def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -> None:

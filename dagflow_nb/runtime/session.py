@@ -100,6 +100,7 @@ class Session:
                 culprit=workflow,
             )
         specs = flatten(workflow, self._finder(workflow))
+        prepare.check_functions(workflow, self.registry, self._auto)
         self.workflows[workflow.name] = workflow
         self._take_functions(workflow)
         prepare.read_sources(self._outline(workflow.name, specs).kinds, self.registry)

@@ -201,4 +201,4 @@ def is_another(old: Any, new: Any) -> bool:
         # perhaps with other things closed over
         redefined = (a.__module__, a.__qualname__) == (b.__module__, b.__qualname__)
         return not redefined or a.__code__ is b.__code__
-    return type(a) is not type(b) or not same(getattr(a, "__dict__", {}), getattr(b, "__dict__", {}))
+    return not is_same(a, b)

@@ -54,3 +54,20 @@ def test_failure_handlers_are_looked_for_too() -> None:
     """A handler that is not defined is `ActionNotFound` before the run."""
     with DagFlow(":memory:", echo=False) as flow, pytest.raises(ActionNotFound, match="mend"):
         flow._session.prepare(single(act, n=1, failure="mend"))
+
+
+def test_a_function_with_the_name_of_another_action_is_refused() -> None:
+    """The one that a decorator defined would run in its place; the same function, or a new one, is fine."""
+
+    def other() -> int:
+        return 2
+
+    other.__name__ = "act"
+    with DagFlow(":memory:", echo=False) as flow:
+        flow.action(act)
+        assert flow.run(single(act, n=3), view=False).result == 3
+        with pytest.raises(ValidationError, match="'single' brings a function 'act', but another action"):
+            flow.add_workflow(single(other))
+        assert flow.run("single", view=False).result == 3  # what had been added before is still there
+        flow.action(other)
+        assert flow.run(single(other), view=False).result == 2

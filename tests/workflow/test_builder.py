@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import importlib
 import pickle
@@ -228,6 +229,38 @@ def test_actions_may_be_names_functions_and_node_actions() -> None:
     assert wf.add(FunctionAction(split, name="part")).id == "part"
     assert wf.functions["get"] is wrapped
     assert isinstance(wf.functions["loader"], Loader)
+
+
+class Counter:
+    """A callable, and a method, with something in it."""
+
+    __name__ = "count"
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def count(self) -> int:
+        """The number."""
+        return self.number
+
+    __call__ = count
+
+
+@pytest.mark.parametrize("kind", ["method", "callable", "partial"])
+def test_what_holds_other_values_is_another_action(kind: str) -> None:
+    """Methods of two objects, objects that are called, and partials do not stand in for each other."""
+
+    def given(number: int) -> Any:
+        counter = Counter(number)
+        made = {"method": counter.count, "callable": counter, "partial": functools.partial(counter.count)}
+        return made[kind]
+
+    wf = Workflow("w")
+    first = given(1)
+    wf.add(first)
+    wf.add(first)
+    with pytest.raises(ValidationError, match="two different actions are called"):
+        wf.add(given(2))
 
 
 @pytest.mark.parametrize("action", [3, None, "", "a\nb", ref("a"), lambda: 1, object()])
