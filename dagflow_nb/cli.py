@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     show = add("show", _show, "show a run, or the workflow of a YAML file, and draw its graph")
     show.add_argument("what", metavar="RUN|FILE", help="the beginning of a run's id, a workflow, or a file")
     show.add_argument(
-        "-o", "--output", metavar="PICTURE", help="write the graph to this file: .svg, .png or .pdf"
+        "-o", "--output", metavar="PICTURE", help="write the graph to this file: .svg, .png, .pdf or .dot"
     )
     _database(show)
 

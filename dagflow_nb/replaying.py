@@ -17,7 +17,7 @@ from .codec import MissingValue
 from .core import messages as m
 from .core.graph import Node
 from .core.model import NodeOutput, RunStatus
-from .errors import DagError, DagNotFound
+from .errors import DagError, DagNotFound, did_you_mean
 from .flow import DagFlow
 from .run import Run
 from .runtime.attempts import Result, Talk
@@ -59,7 +59,9 @@ def replay(flow: DagFlow, path: str | Path) -> Run:
     name = fixture["workflow"]
     theirs = flow._session
     if name not in theirs.workflows:
-        raise DagNotFound(name, theirs.workflows)
+        text = f"no workflow {name!r} to replay: {did_you_mean(name, theirs.workflows)}"
+        way_out = "the graph and the hooks are those of the flow: add the workflow and define the hooks first"
+        raise DagNotFound(name, message=f"{text} ({way_out})")
     inner = DagFlow(":memory:", config=theirs.config, registry=theirs.registry, echo=False)
     session, codec = inner._session, theirs.codec
     session.hooks, session.app_data, session.codec = theirs.hooks.copy(), theirs.app_data, codec

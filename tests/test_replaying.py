@@ -284,7 +284,7 @@ def test_a_fork(setting: Setting, tmp_path: Path) -> None:
         ("{", ValidationError, "is no fixture"),
         ('{"a": 1}', ValidationError, "is no fixture"),
         (HEAD.format(99, "w"), ValidationError, "format 99"),
-        (HEAD.format(1, "recrded"), DagNotFound, "did you mean 'recorded'"),
+        (HEAD.format(1, "recrded"), DagNotFound, "did you mean 'recorded'.*add the workflow"),
     ],
 )
 def test_what_is_no_fixture(text: Any, error: type, words: str, setting: Setting, tmp_path: Path) -> None:
