@@ -49,8 +49,9 @@ class DagExecutor:
     """Workflows, actions and a database, for use on the caller's own event loop.
 
     `config`: a `DagConfig` or a mapping of its settings; `registry`: the actions; `database` as for
-    `DagFlow`; `app_data`: what actions and hooks find as `ctx.app_data`. `store`: the database by the
-    guide's names. Use it with `async with`, or `await DagExecutor.open(...)` and `await executor.close()`.
+    `DagFlow` (with its errors); `app_data`: what actions and hooks find as `ctx.app_data`. `store`: the
+    database by the guide's names. Use it with `async with`, or `await DagExecutor.open(...)` and
+    `await executor.close()`.
 
     >>> import asyncio
     >>> registry = ActionRegistry()

@@ -57,7 +57,8 @@ class DagFlow(Agents, Records, Forks, Blocking):
     name -> `concurrent.futures.Executor`, Dask client or Dask address, for `executor=` of actions.
     `app_data`: what actions and hooks find as `ctx.app_data`. `allow_pickle`: values that have no other
     form are pickled. `echo`: what actions print also appears in the cell. `strict`: refused commands and
-    failing hooks raise.
+    failing hooks raise. A file that is no database of this package, that is damaged or of a newer version,
+    and a folder that is not there raise `DatabaseError` at once; nothing is written before it is needed.
 
     In IPython a new one on a file that an older one has open takes over its actions, hooks, workflows
     and live runs, so that the first cell may be run again; if that file is gone, it begins anew.
