@@ -9,13 +9,23 @@ from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from .checking import properties_of, remember_model, top_of
 from .core.model import Form
 from .errors import ValidationError, shorten
 
 _SCHEMA_WORDS = ("$schema", "$ref", "allOf", "anyOf", "oneOf", "$defs")
+DECIMAL = "decimal"
+"""The format of a `Decimal`, by which its form knows it from `float | str`."""
 _TYPES = ("object", "string", "number", "integer", "boolean", "array", "null")
+
+
+class _Schema(GenerateJsonSchema):
+    def decimal_schema(self, schema: Any) -> JsonSchemaValue:
+        made = super().decimal_schema(schema)
+        number, *others = made["anyOf"]
+        return {"anyOf": [{**number, "format": DECIMAL}, *others]}
 
 
 def as_form(ask: Any, question: str = "") -> Form | None:
@@ -54,7 +64,7 @@ def as_form(ask: Any, question: str = "") -> Form | None:
 
 def _of_model(model: type, question: str) -> Form:
     try:
-        schema = TypeAdapter(model).json_schema()
+        schema = TypeAdapter(model).json_schema(schema_generator=_Schema)
     except Exception as bad:  # pydantic has several errors for types without a schema
         name = model.__name__
         raise ValidationError(
@@ -101,7 +111,7 @@ def _of_fields(given: Mapping[Any, Any]) -> dict[str, Any]:
             field = {**TypeAdapter(type(value)).json_schema(), "default": value}
         else:
             try:
-                field = TypeAdapter(value).json_schema()
+                field = TypeAdapter(value).json_schema(schema_generator=_Schema)
             except Exception:  # neither a type nor a schema nor a plain default
                 raise ValidationError(
                     f"field {name!r} of a form is a type, a JSON schema or a default, not {shorten(value)}",

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.model import Form
+from ..forms import DECIMAL
 
 _KINDS = {"string": "text", "number": "number", "integer": "integer", "boolean": "boolean"}
 _FORMATS = {"date": "date", "time": "time", "date-time": "datetime", "password": "secret", "textarea": "long"}
@@ -25,39 +26,33 @@ def form_fields(form: Form | None) -> list[dict[str, Any]]:
     """The fields of a form, in the schema's order.
 
     Each is a dict with `name`, `label`, `kind`, `required`, `help`, and, where there are any, `default`
-    (never that of a secret), `nullable` (empty means null) and `limits` (attributes of an input element).
-    Kinds: `text`, `long`, `secret`, `number`, `integer`, `boolean`, `date`, `time`, `datetime`; `enum` with
-    `options` (and `labels`); `object` with `fields`; `list` with `item` and `least`; else `json`.
+    (never that of a secret), `omit` (an untouched field is left out: the run knows its default better than
+    JSON can say it), `nullable` (it may be null) and `limits` (attributes of an input element).
+    Kinds: `text`, `long`, `secret`, `number`, `decimal`, `integer`, `boolean`, `date`, `time`, `datetime`;
+    `enum` with `options` (and `labels`); `object` with `fields`; `list` with `item` and `least`; else `json`.
 
     >>> form_fields(Form(schema={"properties": {"n": {"type": "integer"}}, "required": ["n"]}))
     [{'name': 'n', 'label': 'n', 'kind': 'integer', 'required': True, 'help': ''}]
     """
     if form is None or not isinstance(form.schema, Mapping):
         return []
-    return _fields(form.schema, form.schema, form.defaults or {}, 0, without=_GIVEN)
+    fields = [field for field in _fields(form.schema, form.schema, 0) if field["name"] != _GIVEN]
+    defaults = form.defaults or {}
+    for field in fields:
+        if "default" in field and not field["required"]:
+            field["omit"] = True
+        elif field["name"] in defaults and field["kind"] != "secret":
+            field["default"] = defaults[field["name"]]
+    return fields
 
 
-def _fields(
-    schema: Mapping[str, Any],
-    root: Mapping[str, Any],
-    defaults: Mapping[str, Any],
-    depth: int,
-    without: str = "",
-) -> list[dict[str, Any]]:
+def _fields(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> list[dict[str, Any]]:
     top = _resolved(schema, root)
     properties = top.get("properties")
     if not isinstance(properties, Mapping):
         return []
     required = top.get("required", ())
-    found = []
-    for name, given in properties.items():
-        if name == without:
-            continue
-        field = _field(str(name), given, root, name in required, depth)
-        if name in defaults and field["kind"] != "secret":
-            field["default"] = defaults[name]
-        found.append(field)
-    return found
+    return [_field(str(name), given, root, name in required, depth) for name, given in properties.items()]
 
 
 def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth: int) -> dict[str, Any]:
@@ -73,7 +68,7 @@ def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth
     if (options := _options(schema)) is not None:
         field |= options
     elif kind == "object" and depth < _DEEPEST and isinstance(schema.get("properties"), Mapping):
-        field |= {"kind": "object", "fields": _fields(schema, root, {}, depth + 1)}
+        field |= {"kind": "object", "fields": _fields(schema, root, depth + 1)}
     elif kind == "array" and depth < _DEEPEST and isinstance(schema.get("items"), Mapping):
         item = _field("", schema["items"], root, True, depth + 1)
         field |= {"kind": "list", "item": item, "least": int(schema.get("minItems", 0))}
@@ -83,8 +78,6 @@ def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth
         field["nullable"] = True
         if field["kind"] == "boolean":
             field |= {"kind": "enum", "options": [True, False], "labels": ["yes", "no"]}
-        elif field["kind"] in ("object", "list"):
-            field["kind"] = "json"
     if "default" in schema and field["kind"] != "secret":
         field["default"] = schema["default"]
     return field
@@ -92,7 +85,7 @@ def _field(name: str, given: Any, root: Mapping[str, Any], required: bool, depth
 
 def _label(name: str, given: Any, schema: Mapping[str, Any]) -> str:
     # what is referred to has the title of its kind, not of this field
-    if isinstance(given, Mapping) and name and "title" not in given and ("$ref" in given or "allOf" in given):
+    if name and schema is not given and "title" in schema and "title" not in given:
         return name.replace("_", " ").capitalize()
     return str(schema.get("title", name))
 
@@ -105,6 +98,8 @@ def _simple(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
             kind = "secret"
         elif kind == "text" and limits.get("maxlength", 0) > _LONG:
             kind = "long"
+    elif schema.get("format") == DECIMAL:
+        kind = DECIMAL
     return {"kind": kind, "limits": limits} if limits else {"kind": kind}
 
 
@@ -131,16 +126,17 @@ def _is_nullable(schema: Any) -> bool:
 
 
 def _resolved(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A property's schema with references followed, and "this or nothing" read as this."""
+    """A property's schema with references followed, "this or nothing" read as this, a decimal as a number."""
     for _ in range(10):  # a schema may refer to itself
         if not isinstance(schema, Mapping):
             return {}
         outer = {key: schema[key] for key in ("title", "description", "default") if key in schema}
         choices = [c for c in schema.get("anyOf", ()) if c != {"type": "null"}]
+        decimals = [c for c in choices if isinstance(c, Mapping) and c.get("format") == DECIMAL]
         if "$ref" in schema:
             inner = _looked_up(str(schema["$ref"]), root)
-        elif len(choices) == 1:
-            inner = choices[0]
+        elif decimals or len(choices) == 1:
+            inner = (decimals or choices)[0]
         elif isinstance(schema.get("allOf"), list) and len(schema["allOf"]) == 1:
             inner = schema["allOf"][0]
         else:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from decimal import Decimal
 from enum import Enum
 
 from pydantic import BaseModel, Field
 
 from dagflow_nb.core.model import Form
+from dagflow_nb.forms import as_form
 from dagflow_nb.notebook.fields import form_fields
 from dagflow_nb.notebook.page import TEXT_LIMIT, PageState, node_defs, run_record
 from dagflow_nb.runtime.snapshot import NodeView, Waiting
@@ -134,7 +136,7 @@ def test_a_models_schema_becomes_simple_fields():
         "share": "number",
         "sure": "boolean",
         "colour": "enum",
-        "inner": "json",
+        "inner": "object",
         "home": "object",
         "tags": "list",
     }
@@ -147,6 +149,26 @@ def test_a_models_schema_becomes_simple_fields():
     }
     assert fields["colour"]["options"] == ["red", "blue"] and fields["colour"]["default"] == "blue"
     assert fields["share"]["default"] == 0.5 and not fields["count"]["required"]
+    assert fields["inner"]["label"] == "Inner" and fields["inner"]["nullable"]
+
+
+class Order(BaseModel):
+    second_colour: Colour | None = None
+    other_home: Inner | None = None
+    price: Decimal = Decimal("1.50")
+    rate: Decimal | None = Field(None, ge=0)
+    either: float | str = 3.0
+    made: list[str] = Field(default_factory=lambda: ["a"])
+
+
+def test_optional_fields_keep_their_names_and_decimals_are_numbers():
+    """The label is the field's, not its type's; a default is left out where the run knows it itself."""
+    fields = {f["name"]: f for f in form_fields(as_form(Order))}
+    assert fields["second_colour"]["label"] == "Second colour"
+    assert fields["other_home"]["label"] == "Other home"
+    assert [fields[name]["kind"] for name in ("price", "rate", "either")] == ["decimal", "decimal", "json"]
+    assert fields["price"]["default"] == "1.50" and fields["rate"]["limits"] == {"min": 0}
+    assert fields["price"]["omit"] and "omit" not in fields["made"] and fields["made"]["default"] == ["a"]
 
 
 def test_nested_forms_and_limits_become_fields():
