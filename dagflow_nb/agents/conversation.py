@@ -58,24 +58,29 @@ def _open_calls(messages: Iterable[Message]) -> set[str]:
 
 
 def _steps(history: Iterable[Mapping[str, Any]], asked: set[str]) -> list[Message]:
-    """What was done, step by step: answers to tool calls as such, the rest in words.
+    """What was done, step by step: the calls of one answer in one message, before what came of them; steps
+    that were no calls in words.
 
     `asked`: the calls that are in the conversation already.
     """
     said: list[Message] = []
     lines: list[str] = []
+    calls: list[dict[str, Any]] = []
+    asked_by = None
     for step in history:
         call = step.get("tool_call_id")
         if call is None:
             lines.append(_in_words(step))
             continue
-        said += _as_user(lines)
         if call in asked:
             asked.remove(call)
         else:
+            if asked_by is None or step.get("asked_by") != asked_by:
+                said += _as_user(lines)
+                asked_by, calls = step.get("asked_by"), []
+                said.append({"role": "assistant", "content": step.get("text"), "tool_calls": calls})
             function = {"name": step.get("action"), "arguments": text_of(step.get("inputs") or {})}
-            made = {"id": call, "type": "function", "function": function}
-            said.append({"role": "assistant", "content": None, "tool_calls": [made]})
+            calls.append({"id": call, "type": "function", "function": function})
         said.append({"role": "tool", "tool_call_id": call, "content": _outcome(step)})
     return said + _as_user(lines)
 

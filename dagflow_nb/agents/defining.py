@@ -157,7 +157,8 @@ class Agents(Definitions):
 
         `history` is a list of dicts, one for each step of all rounds, in order: `id`, `action`, `inputs`
         (with references as `{"ref": "step.key"}`), `status`, and `outputs`, or `error` where it did not end
-        well; `over` for a map, `tool_call_id` for a tool call. It is passed to a parameter of that name,
+        well; `over` for a map; for a tool call `tool_call_id`, `asked_by` (the planner's node that asked for
+        it) and `text` (what a model wrote beside its calls). It is passed to a parameter of that name,
         which needs a default (`history=()`) for the first time, and is in `ctx.inputs`. A plan that is wrong
         is told in `history` (`status` is `"refused"`, `error` says all that is wrong); after three in a row
         the fourth fails the run. A round is two links of the chain that `max_iterations` counts. The error of

@@ -1,9 +1,10 @@
 """What a planner is told of its rounds so far: the input `history` of its action.
 
 Each entry is a dict: `id`, `action`, `inputs` (as the plan gave them, references as `{"ref": "step.key"}`),
-`status`, and `outputs`, or `error` for what did not end well; `over` for a map; `tool_call_id` for a step
-that was a tool call. A plan that was refused is told of by an entry for each of its tool calls, or one for
-the planner, with the status `refused`. Outputs are references: they are stored once, by the node that gave
+`status`, and `outputs`, or `error` for what did not end well; `over` for a map. A step that was a tool call has
+its `tool_call_id`, in `asked_by` the id of the planner's node that asked for it, and in `text` what that wrote
+beside its calls, if anything. A plan that was refused is told of by an entry for each of its tool calls, or one
+for the planner, with the status `refused`. Outputs are references: they are stored once, by the node that gave
 them; so are the entries, by the node that was told first.
 """
 
@@ -21,9 +22,12 @@ from .steps import as_json
 REFUSED = "refused"
 
 
-def entries(steps: Iterable[Node], event: Any = None) -> list[dict[str, Any]]:
-    """The entries of a round's steps; what has ended after the event, if one is given, as still running."""
-    return [_entry(step, event is not None and step.final and not is_told(step, event)) for step in steps]
+def entries(planner: Node | None, steps: Iterable[Node], event: Any = None) -> list[dict[str, Any]]:
+    """The entries of the steps of a planner's round; what has ended after the event, if one is given, as
+    still running."""
+    return [
+        _entry(planner, step, event is not None and step.final and not is_told(step, event)) for step in steps
+    ]
 
 
 def is_told(step: Node, event: Any) -> bool:
@@ -34,7 +38,20 @@ def is_told(step: Node, event: Any) -> bool:
     return step.final and (step.status is NodeStatus.SKIPPED or step.ended <= event.seq)
 
 
-def _entry(node: Node, runs: bool) -> dict[str, Any]:
+def _of_call(planner: Node | None, call: str | None) -> dict[str, Any]:
+    """What an entry says of the tool call that its step was."""
+    if call is None:
+        return {}
+    said: dict[str, Any] = {"tool_call_id": call}
+    if planner is not None:
+        said["asked_by"] = planner.id
+        text = planner.outcome.outputs.get("text") if planner.outcome is not None else None
+        if isinstance(text, str) and text:
+            said["text"] = Ref(planner.id, ("text",))
+    return said
+
+
+def _entry(planner: Node | None, node: Node, runs: bool) -> dict[str, Any]:
     spec, outcome = node.spec, node.outcome
     entry = {
         "id": node.id,
@@ -44,8 +61,7 @@ def _entry(node: Node, runs: bool) -> dict[str, Any]:
     }
     if spec.kind == "map":
         entry["over"] = _shown(spec.over)
-    if (call := call_id(spec)) is not None:
-        entry["tool_call_id"] = call
+    entry |= _of_call(planner, call_id(spec))
     if runs:
         return entry | {"status": str(NodeStatus.RUNNING)}
     if node.status is NodeStatus.RECOVERED and outcome is not None and is_call(spec) and node.error:
@@ -75,7 +91,7 @@ def refused(node: Node, error: str) -> list[dict[str, Any]]:
                 "status": REFUSED,
                 "error": error,
             }
-            made.append(entry if call.id is None else {**entry, "tool_call_id": call.id})
+            made.append(entry | _of_call(node, call.id))
         return made
     return [{"id": node.id, "action": node.spec.action, "inputs": {}, "status": REFUSED, "error": error}]
 

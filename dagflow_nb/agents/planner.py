@@ -226,7 +226,7 @@ class Planner(EventHook):
         if not failed and len(over) < len(steps):
             return []
         self._open.pop((run_id, planner.id), None)
-        told = rounds.history(planner, entries(steps, event))
+        told = rounds.history(planner, entries(planner, steps, event))
         return [self._again(rounds, planner, over, told)]
 
     def _is_waited_for(self, run_id: str, rounds: Rounds, planner: Node, node: Node, event: Any) -> bool:

@@ -164,7 +164,7 @@ class Rounds:
         """A step that had not ended when it was told of may have since."""
         if isinstance(entry, dict) and "outputs" not in entry and "error" not in entry:
             node = self.node(entry.get("id"))
-            if node is not None and (now := entries([node])[0]) != entry:
+            if node is not None and (now := entries(self.planner_of(node), [node])[0]) != entry:
                 return now
         return entry
 

@@ -63,9 +63,8 @@ def test_a_model_asks_for_tools_until_it_has_the_answer(
         assert told(endpoint) == [
             ("system", "Be brief."),
             ("user", "How many in both?"),
-            ("assistant", [("c1", "look_up")]),
+            ("assistant", [("c1", "look_up"), ("c2", "look_up")]),
             ("tool", '{"name": "Bern", "people": 134}'),
-            ("assistant", [("c2", "look_up")]),
             ("tool", '{"name": "Basel", "people": 173}'),
             ("assistant", [("c3", "add")]),
             ("tool", "307"),
@@ -75,6 +74,22 @@ def test_a_model_asks_for_tools_until_it_has_the_answer(
             {"role": "assistant", "content": "307 thousand."},
         ]
         assert nodes["tokens"].sum() == 9 + 9 + 7
+
+
+def test_a_model_finds_the_conversation_as_it_was(serve: Callable[..., Endpoint]) -> None:
+    """What it wrote beside its calls, and all calls of one answer in one message, whether they ran or not."""
+    both = (("c1", "look_up", {"name": "Bern"}), ("c2", "look_up", {"name": "Basel"}))
+    wrong = (("c3", "add", {"x": 1, "y": 2}), ("c4", "drown", {}))
+    endpoint = serve(asks(*both, text="I look up both."), asks(*wrong, text="Now add."), says("307"))
+    with DagFlow(":memory:") as flow:
+        assert flow.run(agent(flow, endpoint), question="?", view=False).result["text"] == "307"
+    first, bern, basel, second, *refused = endpoint.asked[-1]["messages"][2:]
+    for message, text, calls in ((first, "I look up both.", both), (second, "Now add.", wrong)):
+        made = [(c["id"], c["function"]["name"], c["function"]["arguments"]) for c in message["tool_calls"]]
+        assert (message["role"], message["content"]) == ("assistant", text)
+        assert made == [(id, name, json.dumps(arguments)) for id, name, arguments in calls]
+    answers = [bern, basel, *refused]
+    assert [(m["role"], m["tool_call_id"]) for m in answers] == [("tool", f"c{n}") for n in (1, 2, 3, 4)]
 
 
 def test_a_model_is_told_of_what_went_wrong(serve: Callable[..., Endpoint]) -> None:
