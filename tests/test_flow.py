@@ -368,6 +368,33 @@ def test_a_mistyped_input_in_a_mapping_is_said(flow: DagFlow, caplog: pytest.Log
         flow.run(needed, {"m": 1}, view=False)
 
 
+def test_a_reference_to_an_input_that_is_neither_declared_nor_given_is_refused(flow: DagFlow) -> None:
+    """Where inputs are declared, in sub-workflows too; one that is given, or of a workflow that declares
+    none, is as good as declared."""
+
+    @flow.action
+    def load(path: str = "default.csv", sep: str = ",") -> str:
+        return path
+
+    def make(name: str, declared: Any) -> Workflow:
+        wf = Workflow(name, inputs=declared)
+        wf.add(load, path=ref("inputs.pth"))
+        return wf
+
+    wf = make("one", {"path": "2026.csv"})
+    for attempt in (flow.run, flow.preview):
+        with pytest.raises(ValidationError, match=r"'inputs\.pth'.*neither.*did you mean 'path'\?") as caught:
+            attempt(wf, {"path": "x.csv"})
+        assert caught.value.culprit == "pth"
+    assert flow.run(wf, pth="y.csv", view=False).result == "y.csv"
+    assert not flow.preview(wf).empty  # with the latest run's
+    assert flow.run(make("open", None), view=False).result == "default.csv"
+    outer = Workflow("outer")
+    outer.add(wf)
+    with pytest.raises(ValidationError, match=r"its input 'pth'.*did you mean 'path'\?"):
+        flow.run(outer, view=False)
+
+
 # --- strict ---------------------------------------------------------------------------------------
 
 

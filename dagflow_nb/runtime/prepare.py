@@ -230,12 +230,16 @@ def gather_inputs(
     by_name: Mapping[str, Any],
     cached: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins."""
+    """The run's inputs: the workflow's defaults, those of a cache, a mapping, and keywords, the last wins.
+
+    Where a workflow declares inputs, one that only references name has to be given, as one
+    without default has.
+    """
     declared = workflow.inputs
     some = (spec for spec in specs if spec.inputs is not EMPTY or spec.over is not None)
-    given_values = [(spec.inputs, spec.over) for spec in some]
+    given_values = [*((spec.inputs, spec.over) for spec in some), workflow.result]
     refs = [ref for values in given_values for ref in iter_refs(values) if ref.target == "inputs"]
-    known = {*declared, *(str(ref.path[0]) for ref in refs if ref.path)}
+    known = dict.fromkeys([*declared, *(str(ref.path[0]) for ref in refs if ref.path)])
     for name in by_name:
         if name not in known:
             raise ValidationError(
@@ -248,14 +252,19 @@ def gather_inputs(
         log.warning("no node of workflow %r reads the input %r: %s", workflow.name, name, hint)
     defaults = {name: value for name, value in declared.items() if value is not REQUIRED}
     inputs = {**defaults, **cached, **given, **by_name}
-    for name, default in declared.items():
-        if name not in inputs and default is REQUIRED:
-            raise ValidationError(
-                f"workflow {workflow.name!r} needs the input {name!r}: give it, such as "
-                f"flow.run({workflow.name!r}, {name}=...)"
-                + (f", in place of {shorten(surplus)}" if surplus else ""),
-                culprit=name,
+    for name in known if declared else ():
+        if name in inputs:
+            continue
+        give = f"flow.run({workflow.name!r}, {name}=...)"
+        if name in declared:
+            problem = f"workflow {workflow.name!r} needs the input {name!r}: give it, such as {give}"
+            problem += f", in place of {shorten(surplus)}" if surplus else ""
+        else:
+            problem = (
+                f"a node of workflow {workflow.name!r} refers to 'inputs.{name}', which is neither declared "
+                f"nor given (such as {give}): {did_you_mean(name, declared)}"
             )
+        raise ValidationError(problem, culprit=name)
     return inputs
 
 

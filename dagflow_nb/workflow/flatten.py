@@ -146,11 +146,12 @@ def _with_defaults(node: NodeDef, inner: Workflow, given: Iterable[Collection[st
                     f"have: {did_you_mean(name, known)}",
                     culprit=name,
                 )
-        for name, default in inner.inputs.items():
-            if default is REQUIRED and name not in names:
+        for name in known if inner.inputs else ():
+            if inner.inputs.get(name, REQUIRED) is REQUIRED and name not in names:
+                mistyped = "" if name in inner.inputs else f" ({did_you_mean(name, inner.inputs)})"
                 raise ValidationError(
                     f"node {node.id!r} has to give workflow {inner.name!r} its input {name!r}, which has no "
-                    f"default: add {name}=...",
+                    f"default: add {name}=...{mistyped}",
                     culprit=name,
                 )
     defaults = {name: default for name, default in inner.inputs.items() if default is not REQUIRED}

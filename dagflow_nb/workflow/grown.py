@@ -18,9 +18,22 @@ def grown_workflow(
     """The nodes of a run as a workflow: items of maps go back into their map, children into their
     sub-workflow, failure handlers into their node's `failure`. `result`: what the run's is made of.
     `inputs`: the run's, which become the defaults; what YAML cannot say of them has to be given again."""
+    if inputs:  # those that it has are declared then, and what is not would have to be given
+        specs = [replace(spec, inputs=_given(spec, inputs)) for spec in specs]
     made = _of(name, {spec.id: spec for spec in specs}, None, result)
     made._inputs.update({key: value if can_be_written(value) else REQUIRED for key, value in inputs.items()})
     return made
+
+
+def _given(spec: NodeDef, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A node's inputs without those that the run has not: their defaults stand for them."""
+    found = dict(spec.inputs)
+    for name, value in spec.inputs.items():
+        if type(value) is Ref and value.target == "inputs" and value.path and value.path[0] not in inputs:
+            del found[name]
+            if name in spec.defaults:
+                found[name] = spec.defaults[name]
+    return found or EMPTY
 
 
 def _of(name: str, specs: Mapping[str, NodeDef], parent: str | None, result: Any) -> Workflow:
@@ -78,5 +91,7 @@ def _inner(group: NodeDef, specs: Mapping[str, NodeDef], parent: str | None, res
     over = [group.over] if isinstance(group.over, Mapping) else group.over
     rows = [row for row in over if isinstance(row, Mapping)] if isinstance(over, list) else []
     names = dict.fromkeys([*group.inputs, *(name for row in rows for name in row)])
+    if names.keys() < set(inner.input_names):
+        return inner  # not all that its nodes name is given: it declared nothing
     inner._inputs.update({name: group.defaults.get(name, REQUIRED) for name in names})
     return inner

@@ -9,7 +9,7 @@ import pytest
 
 from dagflow_nb.core.model import NodeDef, Ref, ref
 from dagflow_nb.errors import NodeAlreadyExists, ValidationError
-from dagflow_nb.workflow import Workflow, flatten, instantiate
+from dagflow_nb.workflow import REQUIRED, Workflow, flatten, instantiate
 
 
 def nothing(name: str) -> Workflow:
@@ -193,7 +193,7 @@ def test_an_item_of_a_map_over_a_workflow_is_a_group() -> None:
 )
 def test_what_items_are_given_has_to_fit(over: Any, problem: str | None) -> None:
     """As far as it is known before the run: parameters and rows that are written down."""
-    inner = Workflow("inner", inputs=["path"])
+    inner = Workflow("inner", inputs={"path": REQUIRED, "window": 6})
     inner.add("load", path=inner.input("path"), window=inner.input("window"))
     wf = Workflow("w")
     wf.add("scan")

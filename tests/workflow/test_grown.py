@@ -115,6 +115,25 @@ def test_what_grew_from_items_and_children_comes_after_their_group(flow: DagFlow
         assert outputs(other.run(loaded, view=False)) == outputs(run)
 
 
+def test_an_input_that_was_not_given_is_not_asked_for(flow: DagFlow) -> None:
+    """The default that stood in for it stands there again, in a sub-workflow too."""
+
+    @flow.action
+    def load(path: str, sep: str = ",") -> str:
+        return path + sep
+
+    inner = Workflow("inner")
+    inner.add(load, path=ref("inputs.path"), sep=ref("inputs.sep"))
+    wf = Workflow("w")
+    wf.add(load, path=ref("inputs.path"), sep=ref("inputs.sep"))
+    wf.add(inner, id="group", path=ref("inputs.path"))
+    run = flow.run(wf, path="a", view=False)
+    assert run.result == {"load": "a,", "group": "a,"}
+    loaded = flow.load_yaml_string(run.to_yaml())
+    flow.add_workflow(inner)
+    assert flow.run(loaded, view=False).result == run.result
+
+
 def test_mermaid_python_and_yaml_of_the_same_workflow(flow: DagFlow) -> None:
     """Each of them has all nodes; script and YAML give an equal workflow."""
     wf = flow.add_workflow(nested())
