@@ -1,11 +1,11 @@
 """What a planner is told of its rounds so far: the input `history` of its action.
 
 Each entry is a dict: `id`, `action`, `inputs` (as the plan gave them, references as `{"ref": "step.key"}`),
-`status`, and `outputs`, or `error` for what did not end well; `over` for a map. A step that was a tool call has
-its `tool_call_id`, in `asked_by` the id of the planner's node that asked for it, and in `text` what that wrote
-beside its calls, if anything. A plan that was refused is told of by an entry for each of its tool calls, or one
-for the planner, with the status `refused`. Outputs are references: they are stored once, by the node that gave
-them; so are the entries, by the node that was told first.
+`status`, and `outputs`, or `error` for what did not end well; `over` for a map. A step that was a tool call
+has its `tool_call_id`, in `asked_by` the id of the planner's node that asked for it, and in `text` what that
+wrote beside its calls, if anything. A plan that was refused is told of by an entry for each of its tool
+calls, or one for the planner, with the status `refused`. Outputs are references: they are stored once, by
+the node that gave them; so are the entries, by the node that was told first.
 """
 
 from __future__ import annotations
