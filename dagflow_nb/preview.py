@@ -365,8 +365,8 @@ def preview_of(session: Session, store: Store, workflow: Any, inputs: Mapping[st
     latest = store.latest_run_id([found.name])  # brings in what is queued
     with closing(store.connect()) as connection:
         given = dict(inputs or {})
-        for name in found.input_names if found.inputs and latest is not None else ():
-            if found.inputs.get(name, REQUIRED) is REQUIRED and name not in given:
+        for name in found.input_names if found.inputs else ():
+            if found.inputs.get(name, REQUIRED) is REQUIRED and name not in given and latest is not None:
                 row = read.artifact(connection, latest, "inputs", name)
                 if row is not None and row[0] != "memory":
                     given[name] = session.codec.decode(row[0], row[1])
