@@ -7,13 +7,17 @@ run a moment ago: nothing from a file or another user is ever unpickled.
 from __future__ import annotations
 
 import contextvars
+import io
 import os
 import pickle
 import sys
 import threading
+from collections import ChainMap
 from collections.abc import Callable
+from functools import cache
 from queue import SimpleQueue
-from typing import Any, BinaryIO
+from types import CodeType
+from typing import Any, BinaryIO, ClassVar
 
 from ..actions import FunctionAction, NodeCtx
 from ..core.model import NodeOutput
@@ -25,8 +29,6 @@ Saying = tuple[str, tuple[Any, ...]]
 
 def pack(action: FunctionAction, ctx: NodeCtx) -> bytes:
     """An action and what it is given, as bytes; raises `TypeError` where they cannot be sent."""
-    import cloudpickle
-
     given = {
         "dag_name": ctx.dag_name,
         "node_id": ctx.node_id,
@@ -37,16 +39,40 @@ def pack(action: FunctionAction, ctx: NodeCtx) -> bytes:
         "app_data": ctx.app_data,
     }
     try:
-        packed: bytes = cloudpickle.dumps((action, given))
+        packed = _pickled((action, given))
     except Exception as bad:
         for what, value in (("the action", action), *given["inputs"].items(), ("app_data", ctx.app_data)):
             try:
-                cloudpickle.dumps(value)
+                _pickled(value)
             except Exception:
                 name = what if value is action else repr(what)
                 raise TypeError(f"{name} cannot be sent to another process: {bad}") from bad
         raise
     return packed
+
+
+def _pickled(value: Any) -> bytes:
+    """What cloudpickle makes of it, but that functions keep their files' names: tracebacks show them."""
+    stream = io.BytesIO()
+    _pickler()(stream).dump(value)
+    return stream.getvalue()
+
+
+@cache
+def _pickler() -> Any:
+    import cloudpickle
+
+    usual = cloudpickle.Pickler.dispatch_table
+    named = {CodeType: lambda code: (_code, (code.co_filename, *usual[CodeType](code)))}
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no type hints
+        dispatch_table: ClassVar[Any] = ChainMap(named, usual)
+
+    return Pickler
+
+
+def _code(filename: str, make: Callable[..., CodeType], args: tuple[Any, ...]) -> CodeType:
+    return make(*args).replace(co_filename=filename)
 
 
 class Away:
