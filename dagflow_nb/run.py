@@ -114,6 +114,8 @@ class Run(Looking):
     def status(self) -> RunStatus:
         """`pending`, `running`, `paused`, `completed`, `failed`, `cancelled` or `interrupted`."""
         status = RunStatus(self._scheduler.status)
+        if self._coordinator is not None and self._coordinator.crash is not None:
+            return RunStatus.INTERRUPTED  # however far it came here, an earlier moment of it is stored
         if status in (RunStatus.RUNNING, RunStatus.PENDING) and self._coordinator is None:
             return RunStatus(self._flow._stored_status(self.run_id) or status)
         if status is RunStatus.RUNNING and self._done is not None and self._done.done():

@@ -15,9 +15,8 @@ from .frames import Category, Column
 
 # `{live}` are the owners that are alive: a run that is under way for nobody has been interrupted.
 SHOWN = """case
-    when r.status = 'running' and (r.owner is null or r.owner not in ({live})) then 'interrupted'
-    when r.status = 'pending' and r.owner is not null and r.owner not in ({live}) then 'interrupted'
-    else r.status end"""
+    when r.status in ('running', 'pending') and (r.owner is null or r.owner not in ({live}))
+    then 'interrupted' else r.status end"""
 # The counts in a run's row are brought up to date now and then; while it runs they are counted.
 _COUNTED = (
     "case when r.status in ('running', 'interrupted') "

@@ -14,6 +14,7 @@ import random
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any
@@ -462,9 +463,15 @@ class RunCoordinator:
         self.crash = error
         self.workers.abandon()
         self._close()
+        self._leaving = self.loop.create_task(self._let_go())
         if not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # whoever waits sees it; nobody waiting is no reason for a warning
+
+    async def _let_go(self) -> None:
+        """Nobody owns what cannot go on here."""
+        with suppress(DagError):  # of a store that is closed, or cannot write even that
+            await self.store.release(self.run_id)
 
     async def _leave(self, ended: m.RunEnded, stored: asyncio.Future[None] | None) -> None:
         """Cancelled coroutines clean up, the last rows are on disk, nobody owns the run."""

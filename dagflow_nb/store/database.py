@@ -83,11 +83,12 @@ def is_read_only(error: BaseException) -> bool:
     return _code(error) in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM)
 
 
+_THEN = "then go on with flow.resume(), which runs what is not stored"
 _WAYS = {
     sqlite3.SQLITE_BUSY: "another program keeps it locked; close it there (a database browser?)",
     sqlite3.SQLITE_LOCKED: "another program keeps it locked; close it there (a database browser?)",
-    sqlite3.SQLITE_FULL: "the disk is full; make room, then go on with flow.resume()",
-    sqlite3.SQLITE_IOERR: "the disk failed; check it, then go on with flow.resume()",
+    sqlite3.SQLITE_FULL: f"the disk is full; make room, {_THEN}",
+    sqlite3.SQLITE_IOERR: f"the disk failed; check it, {_THEN}",
     sqlite3.SQLITE_READONLY: "it may not be written; change its permissions and those of its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened; check that it is a file in a folder you may write to",
     sqlite3.SQLITE_CORRUPT: "it is damaged; restore a copy, or use another file",

@@ -477,7 +477,7 @@ def test_only_what_is_asked_for_is_decoded(two_runs: Opened) -> None:
 
 
 def test_runs_that_nobody_drives_any_more(flow: Opened) -> None:
-    """Running without a live owner is shown as interrupted, without writing; counts are of the nodes."""
+    """Running or pending without a live owner is shown as interrupted, unwritten; counts are of the nodes."""
     flow.new_run("mine", T0, status="running", started_at=T0)
     flow.new_run("dead", T0 + 1, status="running")
     flow.new_run("dead pending", T0 + 2)
@@ -503,12 +503,17 @@ def test_runs_that_nobody_drives_any_more(flow: Opened) -> None:
         "dead": "interrupted",
         "dead pending": "interrupted",
         "free": "interrupted",
-        "free pending": "pending",
+        "free pending": "interrupted",
         "paused": "paused",
     }
     assert pd.isna(table.loc["mine", "duration"])
     assert (table.loc["dead", "completed"], table.loc["dead", "failed"]) == (1, 1)
-    assert list(flow.history.runs(status="interrupted").index) == ["free", "dead pending", "dead"]
+    assert list(flow.history.runs(status="interrupted").index) == [
+        "free pending",
+        "free",
+        "dead pending",
+        "dead",
+    ]
     assert list(flow.history.nodes(dag_name="d", run_id="dead").status) == ["completed", "running", "failed"]
     row = flow.store.run_row("dead")
     assert row is not None and row["status"] == "running"

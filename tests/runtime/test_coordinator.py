@@ -82,8 +82,40 @@ def test_a_store_that_cannot_write_ends_the_run_with_its_error(tmp_path: Path) -
         assert flow.run(single(one), view=False).success
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+def test_a_run_that_could_not_be_stored_is_interrupted_and_goes_on(tmp_path: Path, durability: str) -> None:
+    """On a full disk nobody drives it any more, all agree on that, and with room it is stored whole."""
+    path = tmp_path / "x.db"
+    with DagFlow(path, echo=False, config={"durability": durability}) as flow:
+        flow.action(one)
+        assert flow.run(single(one), view=False).success
+        connection = flow._store._writer.connection
+        pages = connection.execute("pragma page_count").fetchone()[0]
+        connection.execute(f"pragma max_page_count = {pages}")
+        wf = Workflow("big")
+        wf.map(big, over={"i": list(range(20))}, id="big", limit=1)
+        for _ in range(2):
+            with pytest.raises(
+                DatabaseError, match=r"disk is full; make room.* which runs what is not stored"
+            ):
+                flow.run(wf, view=False)
+        runs = flow.runs(dag_name="big")
+        assert list(runs.status) == [flow.get(id).status for id in runs.index] == ["interrupted"] * 2
+        connection.execute("pragma max_page_count = 1000000")
+        with DagFlow(path, echo=False) as other:
+            other.action(big)
+            assert other.resume(runs.index[1], view=False).success
+        run = flow.resume(view=False)
+        assert run.run_id == runs.index[0] and run.success and len(run.result) == 20
+        assert set(run.nodes().status) == set(flow.runs(dag_name="big").status) == {"completed"}
+
+
 def one() -> int:
     return 1
+
+
+def big(i: int) -> str:
+    return str(i) * 50_000
 
 
 def test_nothing_overtakes_what_waits_to_be_stored(tmp_path: Path) -> None:
