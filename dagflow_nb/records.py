@@ -189,7 +189,12 @@ class Records(Frames):
         )
 
     def runs(self, **filters: Any) -> pd.DataFrame:
-        """A row a run, newest first. Filters: `dag_name`, `status`, `since`, `limit`, `run_id`."""
+        """A row a run, newest first. Filters: `dag_name`, `status`, `since`, `limit`, `run_id`.
+
+        `duration`: from its start to its end; `unpaused_seconds`: of these, those in which it was neither
+        paused nor left, which is what `timeout_seconds` limits. `run.metrics()` says how many of them
+        something was under way.
+        """
         return self._history.runs(**filters)
 
     def logs(self, **filters: Any) -> pd.DataFrame:
@@ -245,6 +250,10 @@ class Records(Frames):
             del self._session.memory[key]
         for id in ids:
             self._session.results.forget(id)
+            if not values_only and (gone := self._runs.pop(id, None)) is not None:
+                gone._forget()
+        if not values_only and self._last is not None and self._last.run_id in ids:
+            self._last = None
         return deleted
 
     def _must_have_one_run(self, dag_name: str) -> None:

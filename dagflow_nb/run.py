@@ -70,6 +70,10 @@ class Run(Looking):
         self._done = done
         coordinator.done.add_done_callback(finish)
 
+    def _forget(self) -> None:
+        """What is known of it is in the database from now on, or nowhere."""
+        self._coordinator = self._done = self._loaded = None
+
     # --- state --------------------------------------------------------------------------------
 
     @property
@@ -98,7 +102,7 @@ class Run(Looking):
         row = flow._run_row(self.run_id)
         if row is None or (row["status"], row["nodes"]) == (str(scheduler.status), len(scheduler.nodes)):
             return False
-        self._coordinator = self._done = None
+        self._forget()
         return True
 
     @property

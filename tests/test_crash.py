@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -154,6 +156,9 @@ wf.add("step", id="d", i=last["i"])
 def test_a_killed_run_goes_on_where_it_was(script: Script) -> None:
     """Finished nodes do not run again, the one under way does, what comes after it runs."""
     script.killed(f"{CHAIN}flow.run(wf, run_id='mine', view=False)")
+    last = time.time()
+    with closing(sqlite3.connect(script.path)) as connection, connection:
+        connection.execute("update owners set beat_at = ?", (last,))
     with script.flow() as flow:
         run = flow.get("mine")
         assert run.status == "interrupted"
@@ -163,6 +168,12 @@ def test_a_killed_run_goes_on_where_it_was(script: Script) -> None:
         assert run.outputs["a"]["text"] == "x" * 100
         attempts = rows(flow, "select node_id, attempt, status from attempts order by node_id, attempt")
         assert attempts[2:4] == [("c", 1, "interrupted"), ("c", 2, "completed")]
+        # the attempt that died ended with its process, as far as that is known; nobody worked until the next
+        times = rows(
+            flow, "select started_at, finished_at from attempts where node_id = 'c' order by attempt"
+        )
+        assert times[0][1] == last < times[1][0]
+        assert rows(flow, "select started_at, finished_at from node_runs where node_id = 'c'") == [times[1]]
 
 
 def test_what_is_on_disk_is_an_earlier_moment_of_the_run(script: Script) -> None:

@@ -6,6 +6,7 @@ import logging
 import pickle
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 
 from dagflow_nb import (
     DagFlow,
+    DagNotFound,
     InvalidState,
     NodeExecutionError,
     SerializationError,
@@ -61,6 +63,26 @@ def test_what_delete_runs_deletes(tmp_path: Path) -> None:
         flow.vacuum()
         assert query(path, "select count(*) from blobs") == [(0,)]
         assert path.stat().st_size < 150_000
+
+
+def test_a_deleted_run_is_gone_for_its_session_too(tmp_path: Path) -> None:
+    """Nothing finds it any more, by its id or by what one has of it: it says so."""
+    with flow_with_runs(tmp_path / "x.db") as flow:
+        run = flow.get()
+        assert run.run_id == "other" and flow.delete_runs(run) == 1
+        assert flow.get().run_id == "new"
+        asks: tuple[Callable[[], Any], ...] = (
+            lambda: flow.get("other"),
+            lambda: flow.retry(run),
+            lambda: flow.resume(run),
+            lambda: flow.fork(run),
+            lambda: run.status,
+            lambda: run.wait(),
+        )
+        for ask in asks:
+            with pytest.raises(DagNotFound, match="no run 'other'"):
+                ask()
+        assert "no run 'other'" in repr(run)
 
 
 def test_a_workflow_is_no_run_to_delete(tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def start_ready(s: State) -> None:
 def start(s: State, node: Node) -> None:
     """Start the next attempt of a node; its slot has been taken."""
     node.attempt += 1
-    if node.started_at is None:
-        node.started_at = s.now
+    if node.started_at is None or node.started_at < (s.active_since or 0.0):
+        node.started_at = s.now  # the time before the run was taken up again is not the node's
     s.set_status(node, NodeStatus.RUNNING)
     node.busy = True
     s.busy += 1

@@ -57,7 +57,7 @@ RUNS: dict[str, Column] = {
     "cancelled": COUNT,
     "error_node": TEXT,
     "created_at": TIME,
-    "active_seconds": SECONDS,
+    "unpaused_seconds": SECONDS,
 }
 NODES: dict[str, Column] = {
     "run_id": TEXT,

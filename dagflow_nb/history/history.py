@@ -69,6 +69,9 @@ class History:
     def runs(self, **filters: Any) -> DataFrame:
         """A row a run, its id in the index, and a column `inputs.NAME` for each input; newest first.
 
+        `duration`: from its start to its end; `unpaused_seconds`: of these, those in which it was neither
+        paused nor left, which is what `timeout_seconds` limits.
+
         Filters, here and below: `run_id`, `dag_name`: a text, also with `*`, or a list; `status`: a
         `RunStatus` (of the run, where the frame has no status of its own); `since`: a datetime, ISO text,
         `"7d"` or a timedelta; `limit`: that many rows at most. An unknown one is a `ValidationError`.

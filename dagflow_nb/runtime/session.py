@@ -433,7 +433,7 @@ class Session:
             raise DagNotFound(run_id, store.match_run_ids(""), what="run")
         self._taken_up.add(run_id)
         try:
-            await store.claim(run_id)
+            beat_at = await store.claim(run_id)
             loaded = await self.load(run_id)
             scheduler = loaded.scheduler
             nodes = scheduler.nodes.values()
@@ -475,7 +475,7 @@ class Session:
             unit.logs += prepare.say_what_changed(run_id, earlier, codes, self.clock.now())
             store.write(unit)
         coordinator.extra = loaded.extra
-        coordinator.workers.left = loaded.started
+        coordinator.workers.left = loaded.started, max(scheduler.now, beat_at or 0.0)
         coordinator.watch.recall(store)
         if inputs:
             store.write(Unit(run_id, artifacts=coordinator.outputs.encode("inputs", dict(inputs))))

@@ -44,8 +44,9 @@ class Workers:
         self._run = coordinator
         self._threads = Threads()
         self._under_way: dict[str, Talk] = {}
-        # attempts that were under way when another process was left: (attempt, started_at) by node id
-        self.left: dict[str, tuple[int, float]] = {}
+        # attempts that were under way when another process was left: (attempt, started_at) by node id; and
+        # the last time at which that process is known to have lived
+        self.left: tuple[dict[str, tuple[int, float]], float] = {}, 0.0
         self._given_up: set[asyncio.Task[None]] = set()
         self.careful = False  # something was registered that must not run twice
         self._outbox: deque[Said] = deque()
@@ -321,13 +322,14 @@ class Workers:
         """An attempt is given up: a coroutine is cancelled, a thread is asked to end."""
         id = effect.node_id
         own = self._under_way.get(id)
+        left, left_at = self.left
         if own is not None and own.attempt == effect.attempt:
             del self._under_way[id]
             self._last_lines(own, unit)
             self._give_up(own)
-            started_at = own.started_at
-        elif self.left.get(id, (0, 0.0))[0] == effect.attempt:
-            started_at = self.left.pop(id)[1]
+            started_at, at = own.started_at, self._run.scheduler.now
+        elif left.get(id, (0, 0.0))[0] == effect.attempt:
+            started_at, at = left.pop(id)[1], left_at
         else:
             return
         run = self._run
@@ -335,7 +337,6 @@ class Workers:
         action = node.spec.action if node is not None else None
         timed_out = effect.reason.startswith("timed out")
         status = _STOPPED.get(effect.reason) or ("failed" if timed_out else "cancelled")
-        at = run.scheduler.now
         if status == "failed":
             run.watch.failed(id, started_at, at)
         unit.attempts.append((id, action, effect.attempt, status, started_at, at, effect.reason, None))

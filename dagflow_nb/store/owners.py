@@ -195,20 +195,28 @@ def held_by(run_id: str, owner: Owner, doing: str, me: Owner | None = None) -> I
     )
 
 
-def take(connection: sqlite3.Connection, run_id: str, me: Owner, now: float) -> None:
-    """Make `me` the owner of a run; `InvalidState` if it does not exist or has another live owner."""
-    row = connection.execute("select owner from runs where run_id = ?", (run_id,)).fetchone()
+def take(connection: sqlite3.Connection, run_id: str, me: Owner, now: float) -> float | None:
+    """Make `me` the owner of a run; `InvalidState` if it does not exist or has another live owner.
+
+    Returns the last sign of life of an owner that died; None where nobody had it.
+    """
+    row = connection.execute(
+        "select r.owner, o.beat_at from runs r left join owners o on o.owner = r.owner where r.run_id = ?",
+        (run_id,),
+    ).fetchone()
     if row is None:
         raise InvalidState(f"there is no run {run_id!r} in this database", culprit=run_id)
     if (other := holder(connection, run_id, me, now)) is not None:
         raise held_by(run_id, other, "taken up")
     announce(connection, me, now)
     connection.execute("update runs set owner = ? where run_id = ?", (me.owner, run_id))
-    if row[0] not in (None, me.owner):
-        connection.execute(
-            "delete from owners where owner = :o and not exists (select 1 from runs where owner = :o)",
-            {"o": row[0]},
-        )
+    if row[0] in (None, me.owner):
+        return None
+    connection.execute(
+        "delete from owners where owner = :o and not exists (select 1 from runs where owner = :o)",
+        {"o": row[0]},
+    )
+    return None if row[1] is None else min(row[1], now)
 
 
 def give_up(connection: sqlite3.Connection, me: Owner, run_ids: Collection[str] | None) -> None:

@@ -108,12 +108,16 @@ class Store(BaseStore):
         self.check_file()
         return await self._call(lambda c: copy_run(c, copy))
 
-    async def claim(self, run_id: str) -> None:
-        """Drive a run from now on; `InvalidState` if there is no such run, or a live owner has it."""
+    async def claim(self, run_id: str) -> float | None:
+        """Drive a run from now on; `InvalidState` if there is no such run, or a live owner has it.
+
+        Returns the last sign of life of who drove it and died; None where nobody did.
+        """
         self.check_file()
         now = self._now()
-        await self._call(lambda c: owners.take(c, run_id, self._writer.owner, now))
+        beat_at = await self._call(lambda c: owners.take(c, run_id, self._writer.owner, now))
         self._own(run_id)
+        return beat_at
 
     async def release(self, run_id: str, *, whole: bool = False) -> None:
         """Nobody drives the run any more (what is queued of it is written first).

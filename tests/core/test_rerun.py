@@ -160,6 +160,21 @@ def test_attempts_under_way_do_not_count(interrupted: bool) -> None:
     assert d.s.status is RunStatus.COMPLETED
 
 
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_the_time_in_which_nobody_drove_the_run_is_no_nodes(interrupted: bool) -> None:
+    """What was under way, or waited for its retry, starts anew after it; what had ended keeps its times."""
+    d = Driver(node("a"), node("b", "a"), node("r", try_count=2))
+    d.end("a")
+    d.fail("r")
+    d.at = 1
+    d.send(m.Interrupt(d.at) if interrupted else m.Tick(d.at))
+    d.at = 1000
+    d.reopen()
+    d.run()
+    assert [d.node(id).started_at for id in ("a", "b", "r")] == [0, 1000, 1000]
+    assert d.node("b").ready_at == 1000 and d.node("b").finished_at == 1000
+
+
 def test_what_may_have_done_its_work_waits_for_a_decision() -> None:
     """A node that is not idempotent and ran at a crash pauses; an interruption knows what it stopped."""
     for crash in (True, False):

@@ -223,7 +223,7 @@ def check_columns(name: str, table: pd.DataFrame) -> None:
         word = str(column)
         if word.endswith("_at"):
             assert str(dtype).startswith("datetime64[") and str(dtype).endswith(", UTC]"), word
-        elif word in ("duration", "waited", "tokens", "cost", "active_seconds"):
+        elif word in ("duration", "waited", "tokens", "cost", "unpaused_seconds"):
             assert is_float_dtype(dtype), word
         elif word in ("status", "kind"):
             assert isinstance(dtype, pd.CategoricalDtype), word

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagflow_nb import DagFlow, RetryStrategy, Workflow
+from dagflow_nb import DagFlow, NodeCtx, NodeRetrying, RetryStrategy, Workflow
 from dagflow_nb.errors import ValidationError
 from dagflow_nb.history.metrics import critical_path, failure_type
 from tests.flows import still_clock
@@ -113,6 +113,34 @@ def test_a_fork_counts_what_ran_in_it(flow: DagFlow) -> None:
     (row,) = flow.fork(run, node="second", view=False).metrics().to_dict("records")
     assert (row["duration"], row["busy_seconds"], row["critical_path"]) == (2.0, 2.0, ["second"])
     assert (row["nodes"], row["runs"]) == (2, 1)
+
+
+def test_seconds_unpaused_and_active(flow: DagFlow) -> None:
+    """A delay before a retry is the run's time, a pause is not; an attempt is under way in neither."""
+    clock = still_clock(flow)
+
+    @flow.action(retries=1, retry_strategy=RetryStrategy.linear(delay=3))
+    def work(ctx: NodeCtx) -> None:
+        clock.advance(2.0)
+        if ctx.attempt == 1:
+            raise ValueError
+
+    @flow.hook(NodeRetrying)
+    def wait() -> None:
+        clock.advance(3.0)
+
+    @flow.action(ask=True)
+    def asks() -> None: ...
+
+    wf = Workflow("paused")
+    wf.add("asks", after=[wf.add("work")])
+    run = flow.run(wf, view=False)
+    clock.advance(1000.0)
+    run.approve().wait()
+    row, metrics = flow.runs().iloc[0], run.metrics().iloc[0]
+    assert row["duration"] == metrics["duration"] == 1007.0 and row["unpaused_seconds"] == 7.0
+    assert (metrics["active_seconds"], metrics["idle_seconds"]) == (4.0, 1003.0)
+    assert not {"active_seconds", "unpaused_seconds"} & set(flow.runs()) & set(run.metrics())
 
 
 def test_a_run_that_has_not_begun(flow: DagFlow) -> None:
