@@ -54,25 +54,27 @@ class Made(NamedTuple):
 def edges(nodes: Mapping[str, Node]) -> Iterator[Edge]:
     """All that went from node to node, in the order of the nodes it went into."""
     saved: dict[str, list[str]] = {}
+    varied: dict[str, list[tuple[str | None, Ref]]] = {}  # map -> what its items differ by, looked at once
     for node in nodes.values():
         if node.rescues is not None and node.status in SUCCESS_STATES:
             saved.setdefault(node.rescues, []).append(node.id)
     for node in nodes.values():
         id, spec = node.id, node.spec
-        found: list[tuple[str | None, Any]] = list(whole(spec.inputs, nodes).items())
+        found: list[tuple[str | None, Ref]] = _named(whole(spec.inputs, nodes), nodes)
         of_items = (
             node if spec.kind == "map" else nodes.get(spec.parent or "") if spec.item is not None else None
         )
         if of_items is not None:
-            over = of_items.spec.over
-            found += over.items() if isinstance(over, Mapping) else [(None, over)]
+            if of_items.id not in varied:
+                over = of_items.spec.over
+                varied[of_items.id] = _named(over if isinstance(over, Mapping) else {None: over}, nodes)
+            found += varied[of_items.id]
         told: dict[Edge, None] = {}
-        for name, value in found:
-            for ref in _sources(value, nodes):
-                key = str(ref.path[0]) if ref.path else None
-                source = nodes.get(ref.target)
-                target = ref.target if source is None else seen_by(node, source, nodes).id
-                told[Edge(target, key, id, "input", name)] = None
+        for name, ref in found:
+            key = str(ref.path[0]) if ref.path else None
+            source = nodes.get(ref.target)
+            target = ref.target if source is None else seen_by(node, source, nodes).id
+            told[Edge(target, key, id, "input", name)] = None
         if spec.kind == "map":
             told |= {Edge(last_of(nodes[child], nodes).id, None, id, "item"): None for child in node.children}
         elif spec.kind == "workflow":
@@ -88,6 +90,11 @@ def edges(nodes: Mapping[str, Node]) -> Iterator[Edge]:
         told |= {Edge(dep, None, id, "after"): None for dep in spec.deps if dep not in known}
         told |= {Edge(other, None, id, "recovered by"): None for other in saved.get(id, ())}
         yield from told
+
+
+def _named(values: Mapping[Any, Any], nodes: Mapping[str, Node]) -> list[tuple[str | None, Ref]]:
+    """The references in values, each with the value's name."""
+    return [(name, ref) for name, value in values.items() for ref in _sources(value, nodes)]
 
 
 def _sources(value: Any, nodes: Mapping[str, Node]) -> Iterator[Ref]:
@@ -170,7 +177,13 @@ def lineage(
 
     def tell(depth: int, id: str, key: str | None, edge: Edge | None, via: str | None) -> None:
         node = nodes.get(id)
-        values = inputs if id == INPUTS else node.outcome.outputs if node is not None and node.outcome else {}
+        values: Mapping[str, Any] = {}
+        if id == INPUTS:
+            values = inputs
+        elif id == HUMAN and edge is not None:  # what this node was answered
+            values = nodes[edge.target].human or {}
+        elif node is not None and node.outcome:
+            values = node.outcome.outputs
         size, at = stored.get((id, key or ""), (0, None))
         value = _shown(values, key, size)
         if key is None and edge is not None and edge.relation in _WHOLE and not down and node is not None:

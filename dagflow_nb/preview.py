@@ -62,6 +62,7 @@ class Preview:
         self._old_codes: dict[str, str] = json.loads((row or {}).get("code") or "{}")
         self._old_states = {r["node_id"]: r["status"] for r in read.node_rows(connection, latest or "")}
         self.rows: dict[str, Row] = {}
+        self._varied: dict[str, list[str]] = {}  # map -> what the values of its items come from
         self._skipped: dict[str, str] = {}  # node -> why it will not have its turn
         self._adopt(self.nodes.values())
         for id in self._order(self.nodes):
@@ -70,8 +71,7 @@ class Preview:
     def _adopt(self, nodes: Iterable[Node]) -> None:
         for node in nodes:
             if node.spec.parent in self.nodes:
-                group = self.nodes[node.spec.parent]
-                group.children = [*group.children, node.id]
+                self.nodes[node.spec.parent].children.append(node.id)
 
     def _order(self, nodes: Mapping[str, Node]) -> list[str]:
         """Dependencies first, and groups after what is in them."""
@@ -187,9 +187,13 @@ class Preview:
     def _running(self, node: Node) -> list[str]:
         """The nodes whose outputs a node needs and that will run first."""
         spec = node.spec
-        needed = [ref.target for value in (spec.inputs, spec.over) for ref in iter_refs(value)]
-        if spec.parent is not None and spec.item is not None:
-            needed += [ref.target for ref in iter_refs(self.nodes[spec.parent].spec.over)]
+        needed = [ref.target for ref in iter_refs(spec.inputs)]
+        of_items = spec.parent if spec.item is not None else spec.id
+        if of_items is not None:  # looked at once, not for each item
+            if of_items not in self._varied:
+                over = self.nodes[of_items].spec.over
+                self._varied[of_items] = list(dict.fromkeys(ref.target for ref in iter_refs(over)))
+            needed += self._varied[of_items]
         found: dict[str, None] = {}
         for target in needed:
             if target.endswith("/inputs") and target[: -len("/inputs")] in self.nodes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings, strategies as st
+from pydantic import SecretStr
 
 from dagflow_nb import DagFlow, NodeSpec, Workflow, ref
 from dagflow_nb.errors import NodeNotFound, ValidationError
@@ -210,6 +212,44 @@ def test_down_from_an_input(flow: DagFlow) -> None:
     assert set(run.lineage("load.size", down=True)["node_id"]) == {"load"}
     assert set(run.lineage("load.frame", down=True)["node_id"]) == {"load", "clean", "total"}
     assert set(run.lineage("inputs")["node_id"]) == {"inputs", "load", "clean", "shout", "total"}
+
+
+def test_what_a_person_answered_is_shown(flow: DagFlow) -> None:
+    """As other short values are, and no secret is."""
+
+    @flow.action(ask="Go on?")
+    def listen(human_input: Any) -> bool:
+        return bool(human_input["approved"])
+
+    wf = Workflow("asking")
+    wf.add(listen)
+    flow.run(wf, view=False)
+    run = flow.resume(view=False, approved=True, who="me", word=SecretStr("sesame"))
+    table = run.lineage("listen").query("relation == 'answer'").set_index("key")["value"]
+    assert (table["approved"], table["who"]) == (True, "me") and "sesame" not in str(table["word"])
+
+
+def test_the_list_of_a_map_is_looked_through_once(flow: DagFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each of its items, by lineage and by preview."""
+    module = importlib.import_module("dagflow_nb.lineage")
+    other = importlib.import_module("dagflow_nb.preview")
+    seen: list[Any] = []
+
+    def iter_refs(value: Any) -> Any:
+        seen.append(value)
+        return real(value)
+
+    real = module.iter_refs
+    for one in (module, other):
+        monkeypatch.setattr(one, "iter_refs", iter_refs)
+    sizes = list(range(20))
+    wf = Workflow("many")
+    wf.map("load", over={"n": sizes}, id="each")
+    run = flow.run(wf, view=False)
+    run.lineage("each")
+    assert sum(value == sizes for value in seen) == 1
+    flow.preview(wf)
+    assert sum(value == {"n": sizes} for value in seen) == 1
 
 
 def test_across_forks(flow: DagFlow) -> None:
