@@ -20,13 +20,15 @@ BY = "human_timeout_action"
 
 def resume(s: State, message: m.Resume) -> None:
     """A branch, or the run and all its branches, goes on; failed nodes that hold the run run again."""
-    if message.branch_id is not None:
-        branches.resume(s, message.branch_id, message.answers, message.by)
-    else:
-        if not message.answers and not any((message.own or EMPTY).values()):
-            _time_is_over(s)
-        if s.ending is None:
+    late = [root for root in _time_is_over(s) if root not in s.pauses]
+    for root in late:
+        if _answers_for(message, root):
+            s.reject(m.ResumeBranch(root), f"this answer came too late: {_nobody_answered(s)}", message.by)
+    if s.ending is None:
+        if message.branch_id is None:
             _resume_all(s, message)
+        elif message.branch_id not in late:
+            branches.resume(s, message.branch_id, message.answers, message.by)
     spending.check(s)
 
 
@@ -49,20 +51,28 @@ def _goes_on(s: State, message: m.Resume, root: str) -> bool:
     return message.own is None or root in message.own or s.pauses[root].form is None
 
 
-def _time_is_over(s: State) -> None:
-    """Waits that ended while no process held the run: their action comes before a resume without answers."""
+def _time_is_over(s: State) -> list[str]:
+    """Waits that ended while no process held the run: their action comes before the resume; returns them."""
     minutes = s.config.human_wait_minutes
+    over = []
     for root in list(s.pauses):
         pause = s.pauses.get(root)
         if pause is not None and pause.alarm and pause.since + 60 * (minutes or 0) <= s.now:
             pause.alarm = 0
             nobody_answered(s, root)
+            over.append(root)
+    return over
+
+
+def _nobody_answered(s: State) -> str:
+    minutes = s.config.human_wait_minutes or 0
+    return f"nobody answered within {f'{minutes:g} minutes' if minutes > 1 else f'{60 * minutes:.3g} s'}"
 
 
 def nobody_answered(s: State, root: str) -> None:
     """The time for an answer is over: `human_timeout_action` applies."""
     action = s.config.human_timeout_action
-    late = f"nobody answered within {s.config.human_wait_minutes or 0:g} minutes"
+    late = _nobody_answered(s)
     if action == HumanTimeoutAction.AUTOPILOT:
         _autopilot(s, root, late)
     elif action == HumanTimeoutAction.CANCEL:

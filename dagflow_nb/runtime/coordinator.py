@@ -399,7 +399,8 @@ class RunCoordinator:
             unit.artifacts += self.outputs.encode("human_input", event.answers, lend=False)
             self.outputs.tell("human_input", event.answers)
         elif isinstance(event, m.CommandRejected):
-            log.warning("run %s refused a command of %s: %s", self.run_id, event.by, event.reason)
+            by = f" of {event.by}" if event.by else ""
+            log.warning("run %s refused a command%s: %s", self.run_id, by, event.reason)
             refused = ValidationError(f"a command was refused: {event.reason}", culprit=event.command)
             self.post(*self.end_strictly(refused))
 

@@ -240,13 +240,30 @@ def test_autopilot_without_defaults_stays_paused() -> None:
 
 
 def test_the_clock_goes_on_while_nobody_holds_the_run() -> None:
-    """A wait that ended in the meantime is acted on at the next resume; an answer given then still counts."""
-    for answers, expected in (({}, {"approved": True}), ({"limit": 3}, {"limit": 3})):
+    """A wait that ended in the meantime is acted on at the next resume: an answer given then comes too late."""
+    for branch, answers in ((None, {}), (None, {"limit": 3}), ("b", {"limit": 3})):
         d = Driver(node("b", ask=FORM), human_wait_minutes=1, human_timeout_action="autopilot")
         assert d.s.status is RunStatus.PAUSED
         d.at = 1000
-        d.reopen(m.Resume(d.at, None, answers))
-        assert d.states["b"] == "running" and d.node("b").human == expected
+        d.reopen(m.Resume(d.at, branch, answers))
+        assert d.states["b"] == "running" and d.node("b").human == {"approved": True}
+        assert ["too late: nobody answered within 60 s" in text for text in d.rejections()] == (
+            [True] if answers else []
+        )
+
+
+def test_a_late_answer_to_one_of_two_is_an_answer_to_the_other() -> None:
+    """Each question has its own clock."""
+    d = Driver(node("a"), node("b", ask=FORM), node("c", "a", ask=FORM), human_wait_minutes=1,
+               human_timeout_action="fail")  # fmt: skip
+    d.at = 50
+    d.end("a")
+    assert d.s.status is RunStatus.PAUSED
+    d.at = 70
+    d.reopen(m.Resume(d.at, own={"b": {"limit": 1}, "c": {"limit": 2}}))
+    assert d.states["b"] == "failed" and "within 60 s" in str(d.node("b").error)
+    assert d.states["c"] == "running" and d.node("c").human == {"limit": 2}
+    assert len(d.rejections()) == 1
 
 
 def test_each_branch_gets_its_own_answers() -> None:
