@@ -69,9 +69,12 @@ class Preview:
             self._look(self.nodes[id])
 
     def _adopt(self, nodes: Iterable[Node]) -> None:
+        found: dict[str, list[str]] = {}
         for node in nodes:
             if node.spec.parent in self.nodes:
-                self.nodes[node.spec.parent].children.append(node.id)
+                found.setdefault(node.spec.parent, []).append(node.id)
+        for id, children in found.items():
+            self.nodes[id].children = [*self.nodes[id].children, *children]
 
     def _order(self, nodes: Mapping[str, Node]) -> list[str]:
         """Dependencies first, and groups after what is in them."""

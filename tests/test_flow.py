@@ -395,6 +395,36 @@ def test_a_reference_to_an_input_that_is_neither_declared_nor_given_is_refused(f
         flow.run(outer, view=False)
 
 
+def test_what_settings_and_hooks_name_in_vain_is_told(
+    flow: DagFlow, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Limits, budgets of branches, hooks' actions, each with the nearest name; what may be meant is not."""
+
+    @flow.action(tags=["api"])
+    def tick(x: int = 0) -> int:
+        return x
+
+    @flow.action
+    def grown() -> None:
+        """It is in no workflow, and a hook may add it."""
+
+    flow.on_completed(action="tock")(lambda node: None)
+    flow.on_completed(action="tuck", dag="other")(lambda node: None)
+    inner = Workflow("inner")
+    inner.add(tick, tags=["deep"])
+    wf = Workflow("ticks")
+    wf.add(tick)
+    wf.map(inner, over=[{}], id="each")
+    limits = dict.fromkeys(("tick", "grown", "api", "deep", "tik"), 1)
+    budgets = {glob: {"max_nodes": 9} for glob in ("ti*", "each/0", "eech")}
+    flow.run(wf, view=False, config={"limits": limits, "branch_budgets": budgets})
+    assert [text.partition(" of workflow 'ticks' is called so")[::2] for text in caplog.messages] == [
+        ("a hook names 'tock', and no action", ": did you mean 'tick'?"),
+        ("limits names 'tik', and no action or tag", ": did you mean 'tick'?"),
+        ("branch_budgets names 'eech', and no node", ": did you mean 'each'?"),
+    ]
+
+
 # --- strict ---------------------------------------------------------------------------------------
 
 

@@ -74,7 +74,7 @@ class Hook:
 
     def outlook(self, kind: type[Event], dag_name: str = "") -> bool | None:
         """Whether the hook is asked about events of a kind: about all, none, or (None) as `matches` says."""
-        if self._dag is not None and not self._dag(dag_name):
+        if not self.is_of(dag_name):
             return False
         if kind in self._lifecycle:
             return True
@@ -105,9 +105,13 @@ class Hook:
         inner = self.target.hooks if isinstance(self.target, CompositeHook) else ()
         return not inner or any(hook.wants(event, dag_name) for hook in inner)
 
+    def is_of(self, dag_name: str) -> bool:
+        """Whether runs of this workflow may ask the hook."""
+        return self._dag is None or self._dag(dag_name)
+
     def read(self, dag_name: str) -> None:
         """Read the source of the function, and of `when`, before a run of this workflow asks it."""
-        if self._dag is None or self._dag(dag_name):
+        if self.is_of(dag_name):
             for call in (self._when, self._call):
                 if isinstance(call, Plain):
                     call.read()

@@ -6,7 +6,8 @@ import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any
 
 from ..actions import (
     MISSING,
@@ -30,6 +31,9 @@ from ..workflow.naming import REQUIRED, is_another
 from .executors import Executors
 from .outline import Outline
 from .recovery import Loaded, StoredOutputs
+
+if TYPE_CHECKING:
+    from ..hooks import HookSet
 
 log = logging.getLogger("dagflow_nb")
 
@@ -156,6 +160,31 @@ def check_actions(specs: Iterable[NodeDef], actions: Mapping[str, NodeAction]) -
             for other in needed_by(actions[name]):
                 if other not in actions:
                     raise ActionNotFound(other, actions, spec.id)
+
+
+def tell_unmatched(
+    name: str, config: DagConfig, specs: Iterable[NodeDef], actions: Mapping[str, NodeAction], hooks: HookSet
+) -> None:
+    """Log what a run's settings and hooks name and nothing is called: no error, as it may be added later."""
+    limits, budgets = config.limits, config.branch_budgets
+    asked = {hook.action for hook in hooks if hook.action is not None and hook.is_of(name)}
+    unmatched: list[tuple[str, str, str, Iterable[str]]] = []
+    unmatched += (("a hook", "action", one, actions) for one in sorted(asked - actions.keys()))
+    if limits or budgets:
+        specs = list(specs)
+        inside = [s for spec in specs if spec.kind == "map" and spec.result for s in spec.result["template"]]
+        tags = {tag for spec in (*specs, *inside) for tag in spec.tags}
+        tags |= {tag for action in actions.values() for tag in settings_of(action).tags}
+        known = {*actions, *tags}
+        unmatched += [("limits", "action or tag", one, known) for one in limits if one not in known]
+        ids = {spec.id for spec in specs}
+        groups = tuple(f"{spec.id}/" for spec in specs if spec.kind in ("map", "workflow"))
+        for one in budgets:
+            if not one.startswith(groups) and not any(fnmatchcase(id, one) for id in ids):
+                unmatched.append(("branch_budgets", "node", one, ids))
+    for where, what, one, there in unmatched:
+        hint = did_you_mean(one, there)
+        log.warning("%s names %r, and no %s of workflow %r is called so: %s", where, one, what, name, hint)
 
 
 def needed_by(action: NodeAction) -> tuple[str, ...]:

@@ -151,12 +151,11 @@ class Session:
             if self.workflows.get(workflow.name) is not workflow:
                 self.add_workflow(workflow)
             return workflow
-        found = self.workflows.get(workflow) if isinstance(workflow, str) else None
-        if found is None and not isinstance(workflow, str):
+        if not isinstance(workflow, str):
             raise prepare.no_workflow(workflow)
-        if found is None:
-            raise DagNotFound(str(workflow), self.workflows)
-        return found
+        if workflow not in self.workflows:
+            raise DagNotFound(workflow, self.workflows)
+        return self.workflows[workflow]
 
     # --- beginning ----------------------------------------------------------------------------
 
@@ -194,6 +193,7 @@ class Session:
             prepare.check_inputs(kinds, actions, merged)
         specs, merged, hides = hide_secrets(specs, actions, merged)
         full = DagConfig.merge(DagConfig.merge(self.config, found.config), config)
+        prepare.tell_unmatched(found.name, full, specs, actions, self.hooks)
         codes = prepare.codes_of(kinds, actions)
         return Prepared(
             found, outline, specs, full, merged, actions, settings, codes, Cache(cached), needed, hides

@@ -240,7 +240,7 @@ def test_autopilot_without_defaults_stays_paused() -> None:
 
 
 def test_the_clock_goes_on_while_nobody_holds_the_run() -> None:
-    """A wait that ended in the meantime is acted on at the next resume: an answer given then comes too late."""
+    """A wait that ended in the meantime is acted on at the next resume; an answer given then is too late."""
     for branch, answers in ((None, {}), (None, {"limit": 3}), ("b", {"limit": 3})):
         d = Driver(node("b", ask=FORM), human_wait_minutes=1, human_timeout_action="autopilot")
         assert d.s.status is RunStatus.PAUSED
