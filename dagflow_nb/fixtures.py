@@ -23,6 +23,7 @@ from .core import messages as m
 from .core.graph import Node
 from .core.model import NodeDef, NodeOutput, map_refs
 from .errors import InvalidState, ValidationError, shorten
+from .files import write_file
 
 FORMAT = 1
 # what is written of a node beside its action, dependencies and inputs, where it is set
@@ -168,15 +169,7 @@ def write(path: str | Path, fixture: Mapping[str, Any]) -> Path:
     """Write a fixture: one line for what is short, sorted as it happened, so that two can be compared."""
     if not isinstance(path, str | os.PathLike):
         raise ValidationError(f"a fixture is written to a path, not to {shorten(path)}", culprit=path)
-    file = Path(path).expanduser()
-    try:
-        file.write_text(_text(dict(fixture)) + "\n", encoding="utf-8")
-    except OSError as error:
-        why = error.strerror or str(error)
-        if not file.parent.is_dir():
-            why = f"there is no folder {str(file.parent)!r}: make it first"
-        raise ValidationError(f"{str(file)!r} cannot be written: {why}", culprit=str(file)) from error
-    return file
+    return write_file(path, _text(dict(fixture)) + "\n")
 
 
 def _text(value: Any, indent: int = 0) -> str:

@@ -238,6 +238,15 @@ def test_runs_lists_and_filters(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no such run" in out
 
 
+def test_a_picture_that_cannot_be_written_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says which folder is missing, or what else is wrong."""
+    write("greetings.yaml", WORKFLOW)
+    Path("taken.svg").mkdir()
+    for file, why in (("no/x.svg", "there is no folder 'no': make it first"), ("taken.svg", "cannot be")):
+        status, _, err = dagflow(capsys, "show", "greetings.yaml", "-o", file)
+        assert status == WRONG_USE and why in err and err.count("\n") == 1
+
+
 def test_show_prints_and_draws(capsys: pytest.CaptureFixture[str]) -> None:
     """`show` describes a file without running it, and a run by the beginning of its id; `-o` draws them."""
     write("greetings.yaml", WORKFLOW)

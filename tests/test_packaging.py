@@ -28,7 +28,7 @@ MODULES = {
 # for drawing (`notebook`), which a repr needs only once something is shown.
 LAYERS = [
     ["errors"],
-    ["core"],
+    ["core", "files"],
     [
         *[
             "actions",

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DagError, ValidationError, shorten
+from ..files import write_file
 from . import drawing as drawings
 from .dot import placed_dot, to_dot
 from .layout import LIMIT, EngineFailed, engines, layout, render
@@ -61,26 +62,24 @@ class Picture:
         """Writes the picture, in the format that the name's ending says, and returns the path.
 
         `.svg` always works, and `.dot` (or `.gv`) writes the DOT text; `.png` and `.pdf` need the program
-        `dot` or the package pygraphviz: without them, `DagError` says what to install. Another ending is
-        a `ValidationError`.
+        `dot` or the package pygraphviz: without them, `DagError` says what to install. Another ending, or a
+        file that cannot be written, is a `ValidationError`.
 
             run.graph().save("run.png")
         """
         path = Path(path)
         ending = path.suffix.lower()
         if ending == ".svg":
-            path.write_text(self.svg, encoding="utf-8")
-        elif ending in (".dot", ".gv"):
-            path.write_text(self._graph_source(), encoding="utf-8")
-        elif ending in (".png", ".pdf"):
-            path.write_bytes(self._rendered(ending[1:]))
-        else:
-            raise ValidationError(
-                f"a picture is saved as .svg, .png, .pdf or .dot, not {shorten(path.name)}",
-                culprit="path",
-                value=str(path),
-            )
-        return path
+            return write_file(path, self.svg)
+        if ending in (".dot", ".gv"):
+            return write_file(path, self._graph_source())
+        if ending in (".png", ".pdf"):
+            return write_file(path, self._rendered(ending[1:]))
+        raise ValidationError(
+            f"a picture is saved as .svg, .png, .pdf or .dot, not {shorten(path.name)}",
+            culprit="path",
+            value=str(path),
+        )
 
     def _graph_source(self) -> str:
         if not self.source:

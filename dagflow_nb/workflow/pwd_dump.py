@@ -13,12 +13,12 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, is_typeddict
 
 from ..actions import FunctionAction, LateAction, as_action
 from ..core.model import EMPTY, NodeDef, Ref, When, iter_refs
 from ..errors import ValidationError, shorten
+from ..files import write_file
 from .flatten import flatten, result_of
 from .naming import REQUIRED
 from .pwd_functions import SHARED
@@ -36,7 +36,7 @@ def dump_pwd(workflow: Workflow, path: str | os.PathLike[str] | None = None) -> 
     """The definition of a workflow, also written to `path`; see `Workflow.to_pwd`."""
     made = _Writer(workflow).definition()
     if path is not None:
-        Path(path).expanduser().write_text(json.dumps(made, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_file(path, json.dumps(made, indent=2, ensure_ascii=False) + "\n")
     return made
 
 
