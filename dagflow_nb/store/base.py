@@ -22,7 +22,7 @@ import aiosqlite
 
 from ..errors import DatabaseError, InvalidState
 from . import owners
-from .database import BUSY_TIMEOUT, MEMORY, inode_of, parse_database
+from .database import BUSY_TIMEOUT, MEMORY, inode_of, parse_database, transaction
 from .queueing import QueueingStore, serve
 from .schema import Prepared, copy_schema, open_file
 from .writer import CommittingConnection, Job, Writer
@@ -157,7 +157,7 @@ class BaseStore(QueueingStore):
         self._unhold()
         try:
             if not self.read_only and not self._memory:
-                await self._call(self._give_up, closing=True)
+                await self._call(self._give_up, in_transaction=False, closing=True)
         finally:
             self._let_go()
             if self._db is None:
@@ -178,7 +178,7 @@ class BaseStore(QueueingStore):
         try:
             if not self.read_only and not self._memory:
                 self._writer.drain()
-                self._writer.run(Job(self._give_up, lambda result, error: None))
+                self._writer.run(Job(self._give_up, lambda result, error: None, in_transaction=False))
         finally:
             self._let_go()
             self._writer.connection.close()
@@ -202,7 +202,10 @@ class BaseStore(QueueingStore):
             self.close_now()
 
     def _give_up(self, connection: sqlite3.Connection) -> None:
-        owners.give_up(connection, self._writer.owner, None)
+        with transaction(connection):
+            owners.give_up(connection, self._writer.owner, None)
+        if self.is_lost:  # of a file that was moved SQLite itself leaves the log behind
+            connection.execute("pragma wal_checkpoint")
 
     def _let_go(self) -> None:
         if self._timer is not None:

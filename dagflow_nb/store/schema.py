@@ -206,18 +206,25 @@ class Prepared(NamedTuple):
 def _place(path: str) -> bool:
     """Put an empty database where there is no file yet: whole or not at all, and sooner than by the scripts.
 
-    Where that cannot be done (no hard links here, or somebody else does the same), they make it. So they do
-    where the log of an older file is left, which SQLite takes for that of a file with something in it.
+    Where that cannot be done (no hard links here, or somebody else does the same), they make it. The log of
+    a file that was here before, and its index, which other processes may still have open, are removed:
+    SQLite would take them for the new file's.
     """
-    if not image() or any(os.path.lexists(path + end) for end in ("", "-wal", "-journal")):
+    if not image() or any(os.path.lexists(path + end) for end in ("", "-journal")):
         return False
     draft = f"{path}-new"
-    with contextlib.suppress(OSError), open(draft, "xb") as file:
+    with contextlib.suppress(OSError, sqlite3.Error), open(draft, "xb") as file:
         try:
             file.write(image())
             file.flush()
             os.fsync(file.fileno())
-            os.link(draft, path)
+            file.close()
+            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as connection:
+                connection.execute("begin exclusive")  # until it has let go, nobody looks for a log
+                os.link(draft, path)
+                for end in ("-wal", "-shm"):
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(path + end)
             return True
         finally:
             os.unlink(draft)

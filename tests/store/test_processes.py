@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
@@ -121,3 +123,54 @@ def test_two_processes_write_and_a_third_reads(path: str) -> None:
     assert reads > 10
     assert (check_whole(path, "a"), check_whole(path, "b")) == (count, count)
     assert query(path, "select distinct owner from runs") == [(None,)]
+
+
+# Has a run in the file, and closes that when it is told to.
+HOLDER = """
+import asyncio, sys
+from dagflow_nb.store import Store
+
+async def main(path):
+    store = await Store.open(path)
+    await store.create_run({"run_id": "theirs", "dag_name": "d"})
+    print("open", flush=True)
+    sys.stdin.readline()
+    await store.close()
+    print("closed", flush=True)
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows does not let an open file be deleted")
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_new_file_where_others_have_the_old_one_open(moved: bool, path: str) -> None:
+    """It begins with nothing, whoever closes the old one leaves it alone, and what was moved is whole."""
+
+    async def begin_anew(then: Callable[[], None]) -> None:
+        store = await Store.open(path)
+        await store.create_run({"run_id": "ours", "dag_name": "d"})
+        then()
+        await store.create_run({"run_id": "later", "dag_name": "d"})
+        assert query(path, "select run_id from runs order by rowid") == [("ours",), ("later",)]
+        await store.close()
+
+    arguments = [sys.executable, "-c", HOLDER, path]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdin is not None and other.stdout is not None
+        stdin, stdout = other.stdin, other.stdout
+        assert stdout.readline() == "open\n"
+        if moved:
+            os.rename(path, f"{path}.moved")
+        else:
+            os.remove(path)
+
+        def close_other() -> None:
+            stdin.write("\n")
+            stdin.flush()
+            assert stdout.readline() == "closed\n"
+
+        asyncio.run(begin_anew(close_other))
+    assert query(path, "pragma integrity_check") == [("ok",)]
+    assert query(path, "select run_id from runs order by rowid") == [("ours",), ("later",)]
+    if moved:
+        assert query(f"{path}.moved", "select run_id from runs") == [("theirs",)]

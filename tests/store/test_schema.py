@@ -73,7 +73,7 @@ def test_a_new_file_is_there_whole_and_alone(tmp_path: Path) -> None:
             assert placed.execute("pragma integrity_check").fetchone() == ("ok",)
 
 
-@pytest.mark.parametrize("why", ["it is there", "no links", "another one", "an old log", "full"])
+@pytest.mark.parametrize("why", ["it is there", "no links", "another one", "full"])
 def test_a_file_that_cannot_be_placed_is_made_by_the_scripts(
     why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,15 +87,21 @@ def test_a_file_that_cannot_be_placed_is_made_by_the_scripts(
         path.write_bytes(b"")
     elif why == "another one":
         (tmp_path / "x.db-new").write_bytes(b"a draft of another process")
-    elif why == "an old log":
-        (tmp_path / "x.db-wal").write_bytes(b"what a file that is gone has left")
     else:
         monkeypatch.setattr(os, "link" if why == "no links" else "fsync", refuse)
     schema._place(str(path))
     assert not path.exists() or path.read_bytes() == b""
-    assert sum(1 for _ in tmp_path.iterdir()) == (why in ("it is there", "another one", "an old log"))
+    assert sum(1 for _ in tmp_path.iterdir()) == (why in ("it is there", "another one"))
     opened(str(path))
     assert query(str(path), "select count(*) from runs") == [(0,)]
+
+
+def test_what_a_file_that_is_gone_has_left_is_not_taken_for_the_new_ones(tmp_path: Path) -> None:
+    """Its log, and the index of that, are removed."""
+    for end in ("-wal", "-shm"):
+        (tmp_path / f"x.db{end}").write_bytes(b"what a file that is gone has left")
+    assert schema._place(str(tmp_path / "x.db"))
+    assert [file.name for file in tmp_path.iterdir()] == ["x.db"]
 
 
 @pytest.mark.parametrize("version", range(LATEST))
