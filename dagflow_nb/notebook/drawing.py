@@ -307,10 +307,10 @@ def _item(
     empty = view.kind in ("map", "workflow")  # its items are not known yet
     action = f"{view.kind} of {action}" if empty else "" if action == label else action
     subtitle = fit(action, 150, SMALL)
-    # 56: room for a duration, and how often it was tried, at the right end of the second line
+    # 64: room for a duration, and how often it was tried, at the right end of the second line
     wide = text_width(title, TITLE, bold=True)
     mark = 22 if view.added_by is not None else 0
-    width = max(wide + mark, text_width(subtitle, SMALL) + 56, text_width("completed", SMALL) + 56)
+    width = max(wide + mark, text_width(subtitle, SMALL) + 64, text_width("completed", SMALL) + 64)
     shape: Shape = "stack" if empty else "box"
     height = 54.0 if empty else 46.0
     return Item(view.id, view, shape, parent, title, subtitle, round(ICON + width + PAD), height)

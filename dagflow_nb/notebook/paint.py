@@ -179,13 +179,18 @@ class _Painter:
         if item.fold and not self.tooltips:
             self.sign(node, item, right - 13, y + 7)
             right -= 20
-        sub = item.note or item.subtitle or self.state(item)
+        state = "" if item.note or item.subtitle else self.state(item)
+        sub = item.note or item.subtitle or state
         middle = y + (20 if sub else box.height / 2 + 4.5)
         text(node, item.title, left, middle, TITLE, INK, weight="600", kind="title")
         kind = "sub" if item.subtitle and not item.note else "sub state"
         ending = "" if item.note else self.ending(item)
         room = x + box.width - 9 - left - (text_width(ending, SMALL) + 6 if ending else 0)
-        text(node, fit(sub, max(room, 40), SMALL), left, y + 36, SMALL, MUTED, kind=kind)
+        words = fit(sub, room, SMALL)
+        # the icon tells a state, too: half of its name says less than none. The page does the same.
+        if words != sub and (state or text_width(words, SMALL) > room):
+            words = ""
+        text(node, words, left, y + 36, SMALL, MUTED, kind=kind)
         if item.view.added_by is not None:
             text(node, "+", right, y + 16, TITLE, GROWN, weight="600", anchor="end", kind="mark")
         text(node, ending, x + box.width - 9, y + 36, SMALL, MUTED, anchor="end", kind="time")

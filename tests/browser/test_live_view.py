@@ -319,6 +319,56 @@ def test_new_nodes_appear_in_the_graph(notebook):
     nb.shot("map")
 
 
+APART = """() => [...document.querySelectorAll('.dagflow-view .node')].flatMap((g) => {
+  const box = g.querySelector('.shape').getBoundingClientRect();
+  const texts = [...g.querySelectorAll('text')].filter((t) => t.textContent);
+  const at = texts.map((t) => t.getBoundingClientRect());
+  const across = (a, b) => a.left < b.right && b.left < a.right
+    && a.top < b.bottom - 3 && b.top < a.bottom - 3;
+  return texts.filter((t, i) => at[i].right > box.right
+    || at.some((other, j) => i < j && across(at[i], other)))
+    .map((t) => `${g.dataset.node}: ${t.textContent}`);
+})"""
+
+
+def test_texts_stay_in_their_boxes_and_off_each_other(notebook):
+    """A long id fits into its box; the name of a state gives way to tokens and times beside it."""
+    nb = notebook(
+        """
+import time
+start = time.time()
+stage = Stage(
+    NodeView(id="agent", action="agent"),
+    NodeView(id="an extremely long id that nobody wants to read, with a MIXED @END", action="agent_of_all"),
+    NodeView(id="quick", action="quick"),
+)
+stage.show()
+""",
+        "for id in list(stage.nodes): stage.set(id, 'running', started_at=start - 75)",
+        "for id in list(stage.nodes):\n"
+        "    stage.set(id, 'completed', attempt=3 - len(id) % 2, tokens=0 if id == 'quick' else 120,\n"
+        "              started_at=start - (0.01 if id == 'quick' else 75), finished_at=start)",
+        "stage.add(NodeView(id='next', action='agent', deps=('agent',)))",
+    )
+    nb.run(0)
+    nb.node("agent", "pending").wait_for()
+    assert nb.page.evaluate(APART) == []
+    nb.run(1)
+    nb.node("agent", "running").wait_for()
+    nb.node("agent").locator(".time", has_text="01:1").wait_for()
+    assert nb.page.evaluate(APART) == []
+    nb.run(2)
+    nb.node("agent").locator(".time", has_text="120 tok").wait_for()
+    assert nb.page.evaluate(APART) == []
+    assert nb.node("agent").locator(".state").text_content() == ""
+    assert nb.node("quick").locator(".state").text_content() == "completed"
+    nb.view.scroll_into_view_if_needed()
+    nb.shot("texts")
+    nb.run(3)  # laid out anew, by the kernel, with all there is to tell
+    nb.node("next").wait_for()
+    assert nb.page.evaluate(APART) == []
+
+
 def test_a_thousand_nodes_stay_smooth(notebook):
     """While states of 1,000 nodes change ten times a second the page is hardly ever busy for long."""
     nb = notebook(

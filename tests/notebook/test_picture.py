@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from xml.etree import ElementTree
 
@@ -17,7 +18,7 @@ from dagflow_nb.notebook.layout import EngineFailed
 from dagflow_nb.notebook.paint import paint
 from dagflow_nb.notebook.picture import Picture, diff_picture, snapshot_picture, workflow_picture
 from dagflow_nb.notebook.plain import layout_plain
-from dagflow_nb.notebook.style import LOOKS
+from dagflow_nb.notebook.style import LOOKS, text_width
 from dagflow_nb.notebook.svg import DARK, NAMESPACE, add, root_of, sanitise
 from dagflow_nb.notebook.timeline import steps, timeline_picture
 from dagflow_nb.runtime.snapshot import NodeView
@@ -49,6 +50,18 @@ def test_every_node_is_an_element_with_its_state(rich):
         if node.id in nodes:
             assert nodes[node.id].get("data-state") == node.status
             assert nodes[node.id].get("stroke") == LOOKS[node.status].ink
+
+
+@pytest.mark.parametrize(("attempt", "tokens", "shown"), [(1, 0, "completed"), (1, 120, ""), (3, 9000, "")])
+def test_the_name_of_a_state_gives_way_to_what_is_told_beside_it(attempt, tokens, shown):
+    """A node that is called as its action shows its state where there is room for all of it, else not."""
+    view = NodeView("agent", "agent", "completed", started_at=100.0, finished_at=101.4, attempt=attempt)
+    node = nodes_of(parsed(snapshot_picture(run_of(replace(view, tokens=tokens)))))["agent"]
+    texts = {text.get("class"): text for text in node.iter(f"{SVG}text")}
+    state, ending = texts["sub state"], texts["time"]
+    assert (state.text or "") == shown
+    room = float(ending.get("x")) - float(state.get("x")) - text_width(ending.text, 11)
+    assert text_width(shown, 11) <= room
 
 
 def test_a_picture_says_what_it_shows(rich):

@@ -9,6 +9,7 @@ class Graph {
     this.within = new Map(); // see gather
     this.grown = new Set();
     this.counts = new Map();
+    this.ruler = document.createElement("canvas").getContext("2d"); // measures texts without a layout
     this.zoom = null; // null: as wide as fits, but legible; "fit": all of it; else a factor
     const tool = (text, name, onclick) =>
       h("button", { type: "button", class: "df-tool", "aria-label": name, title: name, text, onclick });
@@ -103,6 +104,7 @@ class Graph {
     this.gather(hidden);
     this.natural = [svg.getAttribute("width"), svg.getAttribute("height")].map(Number);
     this.svg = svg;
+    this.ruler.font = `11px ${svg.getAttribute("font-family")}`;
     this.view.root.classList.toggle("df-calm", this.nodes.size > CALM_ABOVE);
     const { scrollLeft, scrollTop } = this.box;
     this.box.replaceChildren(svg);
@@ -331,7 +333,7 @@ class Graph {
     if (g.dataset.state !== state) {
       g.dataset.state = state;
       node.icon?.setAttribute("d", `M${node.icon.dataset.at}${view.iconOf(state) ?? ""}`);
-      setText(node.state, state);
+      if (node.counts) setText(node.state, state);
     }
     if (node.painted !== state) {
       node.painted = state;
@@ -385,13 +387,20 @@ class Graph {
     }
     const parts = [(seen.attempt ?? 0) > 1 ? `×${seen.attempt}` : "", seen.tokens ? `${amount(seen.tokens)} tok` : "", text];
     const told = parts.filter(Boolean).join("\u2002");
-    if (!node.time || node.time.textContent === told) return;
-    node.time.textContent = told;
-    if (!node.sub || node.state) return; // the action gives way to what is told beside it
-    node.whole ??= node.sub.textContent;
-    const room = Math.floor((node.width - 39 - 6.4 * told.length - (told ? 8 : 0)) / 6.2);
-    const keep = node.whole.length > room ? `${node.whole.slice(0, Math.max(1, room - 1))}…` : node.whole;
-    setText(node.sub, keep);
+    setText(node.time, told);
+    if (node.sub && node.time) this.fit(node, node.state ? seen.state : node.whole ??= node.sub.textContent, told);
+  }
+
+  // The action, or the state's name, gives way to what is told beside it: an action is cut, a state left out.
+  fit(node, whole, told) {
+    const key = `${whole}\n${told}`;
+    if (node.fitted === key) return;
+    node.fitted = key;
+    const wide = (text) => this.ruler.measureText(text).width, at = (text) => Number(text.getAttribute("x"));
+    const room = at(node.time) - at(node.sub) - (told ? wide(told) + 6 : 0);
+    let words = whole;
+    while (words && wide(words) > room) words = node.state || words.length < 4 ? "" : `${words.slice(0, -2)}…`;
+    setText(node.sub, words);
   }
 
   tick() {
