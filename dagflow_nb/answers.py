@@ -91,6 +91,6 @@ def time_is_over(scheduler: Any, branch: str | None, at: float) -> bool:
     asking = [
         pause
         for root, pause in scheduler.pauses.items()
-        if pause.kind in ("ask", "branch", "review", "decision") and (branch is None or root == branch)
+        if pause.is_human and (branch is None or root == branch)
     ]
     return any(at >= pause.since + 60 * minutes for pause in asking)

@@ -20,8 +20,6 @@ from .model import EMPTY, Form, NodeStatus
 from .state import RUN, Pause, State
 
 _CAN_WAIT = frozenset({NodeStatus.PENDING, NodeStatus.RETRYING})
-# kinds of pauses in which a person is waited for
-_HUMAN = frozenset({"ask", "branch", "review", "decision"})
 _CANCELLED = (m.NodeCancelled, m.BranchCancelled)
 
 
@@ -58,7 +56,7 @@ def arm_human(s: State, root: str) -> None:
     """Start the clock after which `human_timeout_action` applies."""
     pause, minutes = s.pauses[root], s.config.human_wait_minutes
     pause.alarm = 0
-    if minutes is not None and pause.kind in _HUMAN:
+    if minutes is not None and pause.is_human:
         pause.alarm = s.timer_number + 1
         s.timer(pause.since + 60 * minutes, "human", root, pause.alarm)
 

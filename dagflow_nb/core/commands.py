@@ -71,7 +71,9 @@ def _pause(s: State, command: m.PauseBranch, context: Context) -> None:
         raise Refused(f"branch {node.id!r} was cancelled")
     if command.form is not None and not isinstance(command.form, Form):
         raise Refused(f"a form is a pydantic model or a JSON schema, not {shorten(command.form)}")
-    branches.pause(s, node.id, Pause("branch", s.now, command.reason, command.form, context.by))
+    by_hand = context.event is None and command.form is None
+    pause = Pause("branch", s.now, command.reason, command.form, context.by, by_hand=by_hand)
+    branches.pause(s, node.id, pause)
 
 
 def _resume(s: State, command: m.ResumeBranch, context: Context) -> None:

@@ -65,7 +65,8 @@ class Settings(Protocol):
 class Pause:
     """Why a branch or the run waits. `kind`: ask, branch, run, failure, budget, review or decision.
 
-    `alarm` is the number of the timer that ends the wait for a person, 0 where none runs.
+    `by_hand`: whoever paused it asked nobody. `alarm` is the number of the timer that ends the wait for a
+    person, 0 where none runs.
     """
 
     kind: str
@@ -74,6 +75,12 @@ class Pause:
     form: Form | None = None
     by: str | None = None
     alarm: int = 0
+    by_hand: bool = False
+
+    @property
+    def is_human(self) -> bool:
+        """Whether a person is waited for, for so long as the config says."""
+        return self.kind in ("ask", "branch", "review", "decision")
 
 
 @dataclass(slots=True)

@@ -57,6 +57,8 @@ def run_record(snapshot: Snapshot) -> dict[str, Any]:
                 "reason": _cut(waiting.reason),
                 "question": _cut(waiting.form.question) if waiting.form is not None else "",
                 "since": waiting.since,
+                "asks": waiting.asks,
+                "decision": waiting.form is not None and waiting.form.decision,
                 "fields": form_fields(waiting.form),
             }
             for waiting in snapshot.waiting

@@ -44,12 +44,16 @@ class NodeView:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What a run waits for: a branch (None: the whole run), why, what is asked, and since when."""
+    """What a run waits for: a branch (None: the whole run), why, what is asked, and since when.
+
+    `asks`: a person is waited for; False where it was only paused (by hand, a failure or a budget).
+    """
 
     branch_id: str | None
     reason: str | None = None
     form: Form | None = None
     since: float = 0.0
+    asks: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

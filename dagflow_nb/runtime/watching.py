@@ -236,7 +236,8 @@ def waiting_of(s: Any) -> tuple[Waiting, ...]:
     if s.status in OVER:
         return ()
     return tuple(
-        Waiting(root or None, pause.reason, pause.form, pause.since) for root, pause in list(s.pauses.items())
+        Waiting(root or None, pause.reason, pause.form, pause.since, pause.is_human and not pause.by_hand)
+        for root, pause in list(s.pauses.items())
     )
 
 

@@ -33,6 +33,8 @@ def test_a_plan_is_changed_and_approved(notebook):
     details.get_by_text("Add 1 step? double").first.wait_for()
     field = details.get_by_label("plan")
     assert '"n": 4' in field.input_value()
+    assert nb.button("Resume run").is_disabled()  # who resumes the run as a whole opens no gate
+    assert nb.button("Resume run").get_attribute("title") == "Approve or reject what is asked: think"
     nb.view.scroll_into_view_if_needed()
     nb.shot("agents-asked")
 

@@ -226,3 +226,71 @@ def total(rows: list[str]) -> int:
     nb.run(3)
     assert "completed the total is 3" in nb.text(3)
     assert "{'read': 1, 'total': 2, 'report': 1}" in nb.text(3)
+
+
+STEPS = """
+import threading
+from dagflow_nb import DagFlow, PauseBranch, Workflow
+
+flow = DagFlow(":memory:")
+gates = [threading.Event() for _ in range(3)]
+
+@flow.action
+def step(n: int) -> int:
+    gates[n].wait(60)
+    return n
+
+@flow.on_completed(node="s1")
+def hold(node):
+    return PauseBranch("s1")
+
+wf = Workflow("steps")
+for n in range(3):
+    wf.add(step, id=f"s{n}", after=[f"s{n - 1}"] * (n > 0), n=n)
+"""
+
+
+def test_who_pauses_by_hand_is_asked_nothing(notebook):
+    """A run or branch that was paused by hand can be resumed, and no more; what a hook asks is a question."""
+    nb = notebook(
+        STEPS,
+        "run = flow.start(wf)",
+        "gates[0].set()",
+        "gates[1].set(); gates[2].set()",
+        "print(run.wait().status)",
+    )
+    nb.run(0)
+    nb.run(1)
+    nb.node("s0", "running").wait_for(state="attached")
+    nb.button("Pause run").click()
+    strip = nb.view.locator(".df-questions")
+    strip.get_by_text("Paused: the run (paused by hand)").wait_for()
+    nb.button("Resume run").click()  # also while what runs is still to end
+    strip.wait_for(state="hidden")
+    nb.button("Pause run").click()
+    strip.wait_for()
+    nb.run(2)
+    nb.page.wait_for_selector(".dagflow-view[data-run-status=paused]")
+    assert nb.view.locator(".dagflow-details").is_hidden() and nb.button("Approve").count() == 0
+    nb.view.scroll_into_view_if_needed()
+    nb.shot("paused-by-hand")
+    nb.node("s2").click()
+    nb.button("Pause branch").click()
+    strip.get_by_role("button", name="s2", exact=True).wait_for()
+    assert nb.button("Approve").count() == 0
+    nb.button("Resume branch").click()
+    nb.node("s2", "pending").wait_for(state="attached")
+    nb.button("Resume run").click()
+    nb.node("s1", "running").wait_for(state="attached")
+
+    nb.run(3)
+    strip.get_by_text("Waiting for an answer:").wait_for()  # a hook has asked
+    strip.get_by_role("button", name="s1", exact=True).click()
+    details = nb.view.locator(".dagflow-details[data-node=s1]")
+    nb.button("Resume branch").wait_for()
+    nb.button("Approve").click()
+    nb.page.wait_for_selector(".dagflow-view[data-run-status=completed]")
+    assert details.is_visible() and details.locator(".df-row button:visible").count() == 0
+    nb.shot("approved")
+    nb.run(4)
+    assert nb.text(4).strip() == "completed"

@@ -101,6 +101,8 @@ def test_the_run_is_told_with_what_it_waits_for():
         "reason": "budget",
         "question": "",
         "since": 0.0,
+        "asks": True,
+        "decision": False,
         "fields": [],
     }
 

@@ -238,8 +238,13 @@ class View {
     setText(p.id, run.id);
     setText(p.status, this.past.shown ? `was ${run.status}` : run.status);
     p.status.dataset.state = run.status;
-    p.pause.disabled = present.status !== "running";
-    p.resume.disabled = !["paused", "interrupted"].includes(present.status);
+    const held = present.waiting?.some(({ branch }) => branch === null); // it pauses once what runs has ended
+    p.pause.disabled = present.status !== "running" || held;
+    const decisions = present.waiting?.filter(({ decision }) => decision) ?? []; // these are approved each by itself
+    const decided = decisions.length > 0 && decisions.length === present.waiting.length;
+    p.resume.disabled = decided || !(held || ["paused", "interrupted"].includes(present.status));
+    p.resume.title = decided ? `Approve or reject what is asked: ${decisions.map(({ branch }) => branch).join(", ")}`
+      : "Resume run";
     p.cancel.disabled = !["pending", "running", "paused"].includes(present.status);
     this.elapsed();
 
@@ -371,12 +376,13 @@ class View {
     this.logs.filter();
   }
 
-  question(id) { return this.run.waiting?.find((one) => (one.branch ?? null) === id); }
+  question(id) { return this.run.waiting?.find((one) => one.asks && (one.branch ?? null) === id); }
 
+  // What was asked, and what only waits until it is resumed: by hand, a budget or a failure.
   offerQuestions() {
-    const waiting = this.run.waiting ?? [];
-    const fresh = waiting.filter((one) => !this.asked.has(questionKey(one)));
-    this.asked = new Set(waiting.map(questionKey));
+    const waiting = this.run.waiting ?? [], asking = waiting.filter(({ asks }) => asks);
+    const fresh = asking.filter((one) => !this.asked.has(questionKey(one)));
+    this.asked = new Set(asking.map(questionKey));
     if (fresh.length && !this.picked) this.select(fresh[0].branch ?? null, false);
     const box = this.parts.questions;
     box.hidden = waiting.length === 0;
@@ -384,12 +390,14 @@ class View {
     const told = JSON.stringify(waiting.map(questionKey));
     if (told === this.toldQuestions) return;
     this.toldQuestions = told;
-    box.replaceChildren(icon(this.iconOf("paused")), "Waiting for an answer:",
-      ...waiting.slice(0, 20).map((one) => h("button", {
-        type: "button", class: "df-link", text: one.branch ?? "the run",
-        onclick: () => this.select(one.branch ?? null),
-      })),
-      waiting.length > 20 ? `and ${waiting.length - 20} more` : "");
+    const link = ({ branch, asks }) => branch === null && !asks ? " the run " : h("button", {
+      type: "button", class: "df-link", text: branch ?? "the run", onclick: () => this.select(branch ?? null),
+    });
+    const list = (words, found, more) => found.length ? [words, ...found.slice(0, 20).map(link),
+      found.length > 20 ? `and ${found.length - 20} more` : "", more] : [];
+    const held = waiting.filter(({ asks }) => !asks), why = held.map(({ reason }) => reason ?? "paused by hand");
+    box.replaceChildren(icon(this.iconOf("paused")), ...list("Waiting for an answer:", asking, ""),
+      ...list("Paused:", held, ` (${[...new Set(why)].join("; ")})`));
   }
 }
 

@@ -136,21 +136,13 @@ class Details {
     const { view } = this, id = view.selected;
     this.ask();
     if (id === null) this.panel.hidden = !view.question(null);
-    if (this.panel.hidden || (id !== null && !ids.has(id))) return;
+    if (this.panel.hidden) return;
     const def = view.defs.get(id) ?? {}, seen = id === null ? {} : view.state(id);
+    this.offer(id, seen);
+    if (id !== null && !ids.has(id)) return;
     this.pill.hidden = id === null;
     setText(this.pill, seen.state ?? "");
     this.pill.dataset.state = seen.state ?? "";
-    const inside = this.panel.contains(document.activeElement);
-    const was = view.past.shown; // nothing can be done about what was
-    const over = was || OVER.has(view.run.status), paused = view.run.waiting?.some((one) => one.branch === id);
-    this.retry.hidden = id === null || was || !["failed", "cancelled"].includes(seen.state);
-    this.pause.hidden = id === null || over || paused || ENDED.has(seen.state);
-    this.resume.hidden = id === null || over || !paused || Boolean(view.question(id)?.fields.length);
-    this.cancel.hidden = id === null || over || ENDED.has(seen.state);
-    // the button that was pressed may be gone now: whoever uses the keyboard stays here
-    const { activeElement } = document;
-    if (inside && (!this.panel.contains(activeElement) || activeElement.closest("[hidden]"))) this.panel.focus();
     const share = seen.progress === undefined ? "" : `${Math.round(seen.progress * 100)} %`;
     const facts = [
       ["Action", def.action],
@@ -181,6 +173,20 @@ class Details {
     this.lines.replaceChildren(...lines.length ? [h("h4", { text: "Printed and logged" }),
       h("div", { class: "df-last-lines", tabindex: 0, role: "region", "aria-label": "Last lines" },
         ...lines.map(([, text, stream]) => h("div", { class: logClass(stream), text })))] : []);
+  }
+
+  // What can be done about a node: that depends on the run as well, also when the node itself has ended.
+  offer(id, seen) {
+    const { view } = this, inside = this.panel.contains(document.activeElement);
+    const was = view.past.shown; // nothing can be done about what was
+    const over = was || OVER.has(view.run.status), paused = view.run.waiting?.some((one) => one.branch === id);
+    this.retry.hidden = id === null || was || !["failed", "cancelled"].includes(seen.state);
+    this.pause.hidden = id === null || over || paused || ENDED.has(seen.state);
+    this.resume.hidden = id === null || over || !paused || Boolean(view.question(id)?.fields.length);
+    this.cancel.hidden = id === null || over || ENDED.has(seen.state);
+    // the button that was pressed may be gone now: whoever uses the keyboard stays here
+    const { activeElement } = document;
+    if (inside && (!this.panel.contains(activeElement) || activeElement.closest("[hidden]"))) this.panel.focus();
   }
 
   itemTable(items) {
