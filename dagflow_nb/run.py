@@ -200,7 +200,7 @@ class Run(Looking):
         coordinator = self._coordinator
         if coordinator is not None and self._live:
             return snapshot_of(coordinator.scheduler)
-        return snapshot_of(self._scheduler)
+        return replace(snapshot_of(self._scheduler), status=str(self.status))
 
     # --- waiting ------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import closing
+from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -210,7 +211,9 @@ class Watch:
                     self._nodes[id] = view_of(node, s, self._progress.get(id), *attempts)
                 else:
                     self._nodes.pop(id, None)
-            return snapshot_of(s, tuple(self._nodes.values()))
+            found = snapshot_of(s, tuple(self._nodes.values()))
+        crash = self._run.crash
+        return found if crash is None else replace(found, status="interrupted", error=str(crash))
 
 
 def snapshot_of(s: Any, nodes: tuple[NodeView, ...] | None = None) -> Snapshot:

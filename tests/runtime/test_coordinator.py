@@ -101,6 +101,10 @@ def test_a_run_that_could_not_be_stored_is_interrupted_and_goes_on(tmp_path: Pat
                 flow.run(wf, view=False)
         runs = flow.runs(dag_name="big")
         assert list(runs.status) == [flow.get(id).status for id in runs.index] == ["interrupted"] * 2
+        crashed = flow.get()
+        assert crashed.snapshot().status == "interrupted" and crashed._coordinator is not None
+        told = crashed._coordinator.watch.snapshot()  # by which views are left
+        assert told.status == "interrupted" and "the disk is full" in str(told.error)
         connection.execute("pragma max_page_count = 1000000")
         with DagFlow(path, echo=False) as other:
             other.action(big)
