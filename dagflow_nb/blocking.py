@@ -9,6 +9,7 @@ from typing import Any
 
 from .controls import Controls, show_in_view
 from .core import messages as m
+from .errors import tell
 from .run import Run
 from .runtime.engine import Engine
 
@@ -28,7 +29,7 @@ class Blocking:
         except KeyboardInterrupt:
             raise self._stop([run]) from None
 
-    def _stop(self, runs: list[Run]) -> KeyboardInterrupt:
+    def _stop(self, runs: list[Run]) -> BaseException:
         """Interrupt what is under way of these runs, and wait until it has stopped; returns what to raise."""
         future = self._engine.submit(self._interrupt(runs))
         try:
@@ -36,12 +37,14 @@ class Blocking:
         except concurrent.futures.TimeoutError:
             names = ", ".join(run.run_id for run in runs)
             warnings.warn(f"run {names} did not stop within {STOP_WITHIN:g} s", RuntimeWarning, stacklevel=4)
-        left = [run.run_id for run in runs if run.status == "interrupted"]
-        text = f"run {', '.join(left)} is interrupted: go on with flow.resume()" if left else ""
-        error = KeyboardInterrupt(text) if left else KeyboardInterrupt()
-        # what a cell shows: where the package waited is no news
-        setattr(error, "_render_traceback_", lambda: [f"KeyboardInterrupt: {text}".rstrip(": ")])  # noqa: B010 # IPython's
-        return error
+        return self._told(KeyboardInterrupt(), runs)
+
+    def _told(self, error: BaseException, runs: list[Run]) -> BaseException:
+        """The error; if it is an interrupt of these runs, it says how to go on."""
+        if not isinstance(error, KeyboardInterrupt | asyncio.CancelledError):
+            return error
+        left = ", ".join(run.run_id for run in runs if run.status == "interrupted")
+        return tell(error, f"run {left} is interrupted: go on with flow.resume()" if left else "")
 
     async def _interrupt(self, runs: list[Run]) -> None:
         for run in runs:

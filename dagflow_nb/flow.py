@@ -275,10 +275,11 @@ class DagFlow(Agents, Records, Forks, Blocking):
         launched = self._engine.submit(coroutine)
         try:
             return await self._show(await wait_async(launched), view)
-        except BaseException:
+        except BaseException as error:
             launched.cancel()
             if not self._engine.closed:
                 await wait_async(self._engine.submit(self._interrupt(made)))
+            self._told(error, made)
             raise
 
     # --- finding and going on -----------------------------------------------------------------

@@ -18,7 +18,7 @@ from .answers import checked_resume, commands_in, need_node
 from .core import messages as m
 from .core.model import RunStatus
 from .core.state import OVER
-from .errors import DagError, InvalidState, ValidationError, shorten
+from .errors import DagError, InvalidState, ValidationError, shorten, tell
 from .hooks.origin import Origin, cell_now
 from .looking import Looking
 from .outcomes import ExecutionReport, Outputs, error_of, report_of, result_of
@@ -223,6 +223,8 @@ class Run(Looking):
                     wait(self._done)
                 else:
                     self._done.result(timeout)
+            except KeyboardInterrupt as error:
+                raise self._left(error) from None
             except concurrent.futures.TimeoutError:
                 if not self._done.done():
                     raise TimeoutError(f"run {self.run_id!r} goes on after {timeout:g} seconds") from None
@@ -241,11 +243,18 @@ class Run(Looking):
         return self._wait_async().__await__()
 
     async def _wait_async(self) -> Run:
-        if self._done is not None:
-            await wait_async(self._done)
+        try:
+            if self._done is not None:
+                await wait_async(self._done)
+        except asyncio.CancelledError as error:
+            raise self._left(error) from None
         while self._is_driven_elsewhere():
             await asyncio.sleep(TICK)
         return self._checked()
+
+    def _left(self, interrupt: BaseException) -> BaseException:
+        """An interrupt of who waits: the run does not hear of it."""
+        return tell(interrupt, f"run {self.run_id} goes on: run.wait() waits again, run.cancel() ends it")
 
     def _checked(self) -> Run:
         error = self._error() if self._raise else None

@@ -487,3 +487,36 @@ def test_reprs_are_short_and_safe(flow: DagFlow) -> None:
     html = DagConfig(limits={"<b>bold</b>": 2})._repr_html_()
     assert "<b>bold</b>" not in html and "<th>limits</th><td><b><code>" in html
     assert "<th>max_attempts</th><td><code>1</code>" in html
+
+
+def test_an_interrupt_says_what_becomes_of_the_run(flow: DagFlow, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cell, without frames: `run_async` takes its run along, one that is only waited for goes on."""
+    gate = Gate()
+    wf = single(gate.hold_async)
+    run = flow.start(wf, run_id="mine", view=False)
+    gate.wait_for(1)
+
+    async def cancelled(waiting: Any, held: int) -> BaseException:
+        task = asyncio.create_task(waiting)
+        await asyncio.to_thread(gate.wait_for, held)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value
+
+    def interrupt(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    taken = asyncio.run(cancelled(flow.run_async(wf, run_id="other", view=False), 2))
+    monkeypatch.setattr("dagflow_nb.run.wait", interrupt)
+    with pytest.raises(KeyboardInterrupt) as left:
+        run.wait()
+    goes_on = "run mine goes on: run.wait() waits again, run.cancel() ends it"
+    for error, text in (
+        (taken, "run other is interrupted: go on with flow.resume()"),
+        (asyncio.run(cancelled(run._wait_async(), 2)), goes_on),
+        (left.value, goes_on),
+    ):
+        assert str(error) == text
+        assert error._render_traceback_() == [f"{type(error).__name__}: {text}"]  # type: ignore[attr-defined]
+    assert (flow.get("other").status, run.status) == ("interrupted", "running")

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from datetime import timedelta
 from enum import Enum
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -308,9 +309,12 @@ def _check_leaf(value: Any, where: str, culprit: str) -> None:
     except (ValidationError, yaml.YAMLError, ValueError, UnicodeError):
         good = False
     if not good:
+        if isinstance(value, PurePath):
+            way = f"write it as text, {str(value)!r}: a parameter that is annotated as Path gets a Path"
+        elif where.startswith("the default of input "):
+            way = "declare the input without a default, and give it to each run"
+        else:
+            way = "write it into a file and pass the path, or make it an input of the run"
         raise ValidationError(
-            f"{where} is {shorten(value)}, which YAML cannot say: write it into a file and pass the path, or "
-            f"make it an input of the run",
-            culprit=culprit,
-            value=value,
+            f"{where} is {shorten(value)}, which YAML cannot say: {way}", culprit=culprit, value=value
         )
