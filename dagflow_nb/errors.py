@@ -53,16 +53,16 @@ def _beginning(value: Any, limit: int, depth: int) -> str:
     return f"{brackets[0]}{', '.join(texts)}{alone}{brackets[1]}"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """A sentence that suggests the nearest known names, or lists what is there (at most ten)."""
+def did_you_mean(name: str, known: Iterable[str], most: int = 10) -> str:
+    """A sentence that suggests the nearest known names, or lists what is there (at most so many)."""
     names = sorted({str(k) for k in known})
     near = difflib.get_close_matches(str(name), names, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(repr(n) for n in near) + "?"
     if not names:
         return "there is none yet"
-    shown = ", ".join(repr(n) for n in names[:10])
-    return f"there is {shown}" + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    shown = ", ".join(repr(n) for n in names[:most])
+    return f"there is {shown}" + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 class DagError(Exception):

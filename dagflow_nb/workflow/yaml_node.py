@@ -20,6 +20,14 @@ _NODE = (
     "instructions",
 )
 # fmt: on
+_DEPENDENCIES = "write dependencies: [fetch, clean]"
+_IN_MAP = "write it in a map: map: {over: {path: scan.files}, limit: 4}"
+# what is called so in Python, or by others
+_MEANT = {
+    "retries": "write try_count: 3 for 2 retries",
+    **dict.fromkeys(("after", "deps", "depends_on", "needs"), _DEPENDENCIES),
+    **dict.fromkeys(("over", "rows", "limit"), _IN_MAP),
+}
 _OVER = ("name", "description", "reference", "value")
 _INPUT = (*_OVER, "default")
 _SETTINGS: dict[str, Callable[[Any], Any]] = {
@@ -42,7 +50,7 @@ class NodeReader:
     def read(self, node: yaml.Node) -> NodeDef:
         """The node; dependencies are those that are listed, references perhaps still as text."""
         source = self._source
-        fields = source.fields(node, "a node", _NODE)
+        fields = source.fields(node, "a node", _NODE, meant=_MEANT)
         node_id = source.text(source.required(fields, node, "id", "a node"), "id")
         earlier = self._places.get((node_id, "node", node_id))
         if earlier is not None:

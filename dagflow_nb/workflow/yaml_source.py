@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from ..core.model import Ref
+from ..core.model import EMPTY, Ref
 from ..errors import ValidationError, did_you_mean, shorten
 
 MAX_BYTES = 50_000_000
@@ -221,9 +221,17 @@ class Source:
     # --- nodes to values --------------------------------------------------------------------------
 
     def fields(
-        self, node: yaml.Node, what: str, known: tuple[str, ...], empty: tuple[str, ...] = ()
+        self,
+        node: yaml.Node,
+        what: str,
+        known: tuple[str, ...],
+        empty: tuple[str, ...] = (),
+        meant: Mapping[str, str] = EMPTY,
     ) -> dict[str, yaml.Node]:
-        """A mapping with keys out of `known`; what says nothing is not given, except for keys in `empty`."""
+        """A mapping with keys out of `known`; what says nothing is not given, except for keys in `empty`.
+
+        `meant`: what to write for keys that are called so elsewhere.
+        """
         if not isinstance(node, yaml.MappingNode):
             raise self.error(
                 f"{what} is a mapping (key: value), not {self._kind(node)}", node, what, self._shown(node)
@@ -232,7 +240,8 @@ class Source:
         for key, value in self.pairs(node):
             name = key.value if isinstance(key, yaml.ScalarNode) else self._kind(key)
             if name not in known:
-                raise self.error(f"{what} has no key {name!r}: {did_you_mean(name, known)}", key, name)
+                hint = meant.get(name) or did_you_mean(name, known, most=len(known))
+                raise self.error(f"{what} has no key {name!r}: {hint}", key, name)
             if value.tag != _NULL or name in empty:
                 found[name] = value
         return found

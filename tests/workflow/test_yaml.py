@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 import time
 from collections.abc import Callable
@@ -19,8 +20,8 @@ from dagflow_nb.config import DagConfig
 from dagflow_nb.core.model import Form, OnFailure, Ref, When, ref
 from dagflow_nb.core.retry import RetryStrategy
 from dagflow_nb.errors import CycleError, DependencyNotFound, NodeAlreadyExists, ValidationError
-from dagflow_nb.workflow import REQUIRED, Workflow, yaml_source
-from dagflow_nb.workflow.yaml import dump_yaml, load_yaml_dir, load_yaml_file, load_yaml_text
+from dagflow_nb.workflow import REQUIRED, Workflow, yaml_node, yaml_source
+from dagflow_nb.workflow.yaml import _TOP, dump_yaml, load_yaml_dir, load_yaml_file, load_yaml_text
 
 GUIDE = """
 name: data_processing_pipeline
@@ -660,7 +661,9 @@ def id_of(handle: Any) -> str:
 
 
 @given(workflows())
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much]
+)
 def test_what_is_written_loads_as_an_equal_workflow(wf: Workflow) -> None:
     """Whatever the builder makes of plain values: loading the text that was written gives the same.
 
@@ -696,3 +699,29 @@ def test_thousands_of_nodes_load_and_are_written_in_seconds() -> None:
     begin = time.perf_counter()
     assert load_yaml_text(dump_yaml(wf)) == wf
     assert time.perf_counter() - begin < 10
+
+
+@pytest.mark.parametrize(
+    ("line", "way"),
+    [
+        ("retries: 2", "write try_count: 3 for 2 retries"),
+        ("after: [x]", "write dependencies: [fetch, clean]"),
+        ("deps: [x]", "write dependencies: [fetch, clean]"),
+        ("xyz: 1", "'workflow'"),
+    ],
+)
+def test_what_a_key_is_called_here_is_said(line: str, way: str) -> None:
+    """Of names from Python and elsewhere; where nothing is near, all keys are named."""
+    with pytest.raises(ValidationError, match=re.escape(way)):
+        load_yaml_text(f"name: w\nnodes:\n- id: a\n  action: f\n  {line}")
+
+
+def test_the_page_on_yaml_is_so() -> None:
+    """Its example loads, and its tables have all keys of a file and of a node, and no others."""
+    page = (Path(__file__).parents[2] / "notebooks" / "yaml.md").read_text()
+    example = re.findall(r"^```yaml\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)[0]
+    assert [*load_yaml_text(example).nodes] == ["scan", "smooth", "choose", "report", "mend"]
+    tables = page.split("## Keys of ")[1:]
+    for text, keys in zip(tables, (_TOP, yaml_node._NODE), strict=True):
+        rows = re.findall(r"^\| (`.*?) \|", text, flags=re.MULTILINE)
+        assert sorted(re.findall(r"`(\w+)`", " ".join(rows))) == sorted(keys)
