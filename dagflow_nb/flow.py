@@ -300,11 +300,11 @@ class DagFlow(Agents, Records, Forks, Blocking):
     ) -> Run:
         """Go on with a run that was paused, interrupted or cancelled, or that failed, and wait for it.
 
-        None: the latest unfinished run of this flow's workflows, else of the database. `branch`: only this
-        one goes on. `answers`, or keywords: what was asked for, as in `Run.resume` (a proposed plan waits for
-        its own). `inputs`: run inputs that could not be stored (secrets); `fork` changes others. A completed
-        run is returned as it is. The graph is in the database: actions and planners must be defined, the
-        workflow not. `refresh`: as in `run`.
+        None: the latest unfinished run of this flow's workflows, whoever began it, else of the database.
+        `branch`: only this one goes on. `answers`, or keywords: what was asked for, as in `Run.resume` (a
+        proposed plan waits for its own). `inputs`: run inputs that could not be stored (secrets); `fork`
+        changes others. A completed run is returned as it is. The graph is in the database: actions and
+        planners must be defined, the workflow not. `refresh`: as in `run`.
         """
         again = names_to_refresh(refresh)
         found = self._unfinished() if run is None else self.get(run)
@@ -372,9 +372,9 @@ class DagFlow(Agents, Records, Forks, Blocking):
     ) -> Run:
         """Run failed nodes (or `node`) again in the same run, with the actions as they are now, and wait.
 
-        With `cascade` also what depends on them and what was skipped or cancelled because of them; nodes
-        that were grown from their events are withdrawn first, and hooks are asked again. `node` runs even
-        if its result is known; others with `cache=` only where `refresh` names them, as in `run`.
+        `run`: as in `get`. With `cascade` also what depends on them and what was skipped or cancelled because
+        of them; nodes that were grown from their events are withdrawn first, and hooks are asked again.
+        `node` runs even if its result is known; others with `cache=` only where `refresh` names them.
         """
         found = self.get(run)
         found._raise = raise_on_failure

@@ -40,7 +40,8 @@ class Forks:
     ) -> Run:
         """Make a new run from an old one, which is left as it is, and wait until it has ended or is paused.
 
-        The new run has all of the old one but what is asked to be different, and goes on from there:
+        `run`: as in `get`. The new run has all of the old one but what is asked to be different, and goes on
+        from there:
 
         - `at`: an event, its row of `run.events()` or its number (`seq`): nothing after it has happened; what
           was under way begins anew. An input of the engine that brought several events counts whole.

@@ -43,7 +43,9 @@ class Records(Frames):
     _warned: bool
 
     def get(self, run: Run | str | None = None) -> Run:
-        """A run of this database: by id or the beginning of it, by workflow (its latest), or the latest."""
+        """A run of this database: by id or the beginning of it, by workflow (its latest in the database), or
+        None: the latest of this session, also one that has just raised; of a session without, the database's.
+        """
         if isinstance(run, Run):
             return run
         if run is None:
@@ -230,9 +232,9 @@ class Records(Frames):
     ) -> int:
         """Delete runs (`run`, all of a workflow, those older than `"30d"`), or only their values; how many.
 
-        With several of these only the runs that all of them name. One that is under way is passed over, or
-        `InvalidState` where it is named by `run`. A workflow's name as `run` is a `ValidationError` where
-        that has several runs.
+        `run`: as in `get`, but not None. With several of these only the runs that all of them name. One that
+        is under way is passed over, or `InvalidState` where it is named by `run`. A workflow's name as `run`
+        is a `ValidationError` where that has several runs.
         """
         if run is None and dag_name is None and older_than is None:
             raise ValidationError(

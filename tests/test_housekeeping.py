@@ -256,3 +256,18 @@ def test_a_pickle_in_the_file_is_not_read(tmp_path: Path, big: bool) -> None:
                 run.outputs["n"]["a"]
             assert "cannot be read" in run.cache(key="a")["value"][0]
         assert not mark.exists()
+
+
+def test_the_file_is_copied_while_it_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page on history says: the copy has all runs and values, and runs go on in it."""
+    page = (Path(__file__).parents[1] / "notebooks" / "history.md").read_text()
+    example = page.split("## A copy of the file")[1].split("```python")[1].split("```")[0]
+    monkeypatch.chdir(tmp_path)
+    with flow_with_runs("workflows.db") as flow:
+        flow.runs()
+        exec(example, {})
+        with DagFlow("copy.db", echo=False) as copy:
+            assert [*copy.runs().index] == [*flow.runs().index]
+            assert copy.get("old").outputs["n"]["big"] == flow.get("old").outputs["n"]["big"]
+            assert copy.get("new").status == "completed"
+    assert not [*tmp_path.glob("*-wal")]
