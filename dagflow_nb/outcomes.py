@@ -10,7 +10,7 @@ from .actions import InputError
 from .agents.rounds import in_last_round, without_told
 from .core.graph import Node, last_of
 from .core.model import NodeOutput, NodeStatus, Ref, RunStatus, map_refs
-from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten
+from .errors import ExecutionTimeout, NodeExecutionError, RunCancelled, shorten, tell
 from .runtime.growth import GraphView
 from .runtime.known import Found
 from .runtime.recovery import StoredOutputs
@@ -230,3 +230,8 @@ def culprit_of(scheduler: Any, id: str) -> str:
             break
         node = failed
     return str(node.id)
+
+
+def left(interrupt: BaseException, run_id: str) -> BaseException:
+    """An interrupt of who waits for a run, which does not hear of it: it says so."""
+    return tell(interrupt, f"run {run_id} goes on: run.wait() waits again, run.cancel() ends it")

@@ -18,10 +18,10 @@ from .answers import checked_resume, commands_in, need_node
 from .core import messages as m
 from .core.model import RunStatus
 from .core.state import OVER
-from .errors import DagError, InvalidState, ValidationError, shorten, tell
+from .errors import DagError, InvalidState, ValidationError, shorten
 from .hooks.origin import Origin, cell_now
 from .looking import Looking
-from .outcomes import ExecutionReport, Outputs, error_of, report_of, result_of
+from .outcomes import ExecutionReport, Outputs, error_of, left, report_of, result_of
 from .runtime.commands import who
 from .runtime.coordinator import RunCoordinator
 from .runtime.engine import TICK, wait, wait_async
@@ -224,7 +224,7 @@ class Run(Looking):
                 else:
                     self._done.result(timeout)
             except KeyboardInterrupt as error:
-                raise self._left(error) from None
+                raise left(error, self.run_id) from None
             except concurrent.futures.TimeoutError:
                 if not self._done.done():
                     raise TimeoutError(f"run {self.run_id!r} goes on after {timeout:g} seconds") from None
@@ -247,14 +247,10 @@ class Run(Looking):
             if self._done is not None:
                 await wait_async(self._done)
         except asyncio.CancelledError as error:
-            raise self._left(error) from None
+            raise left(error, self.run_id) from None
         while self._is_driven_elsewhere():
             await asyncio.sleep(TICK)
         return self._checked()
-
-    def _left(self, interrupt: BaseException) -> BaseException:
-        """An interrupt of who waits: the run does not hear of it."""
-        return tell(interrupt, f"run {self.run_id} goes on: run.wait() waits again, run.cancel() ends it")
 
     def _checked(self) -> Run:
         error = self._error() if self._raise else None
