@@ -82,7 +82,8 @@ class DagError(Exception):
 def tell(interrupt: BaseException, text: str) -> BaseException:
     """An interrupt that says what is to be known; in a cell without frames: where the package waited is no
     news."""
-    interrupt.args = interrupt.args or ((text,) if text else ())  # who cancelled may know it by its own text
+    if not interrupt.args or hasattr(interrupt, "_render_traceback_"):
+        interrupt.args = (text,) if text else ()  # else who cancelled may know it by its own text
     line = f"{type(interrupt).__name__}: {text}".rstrip(": ")
     setattr(interrupt, "_render_traceback_", lambda: [line])  # noqa: B010 # IPython's
     return interrupt
