@@ -52,13 +52,15 @@ class DagConfig(BaseModel):
     `timeout_seconds`: of the whole run, pauses not counted. The budgets `max_tokens`, `max_cost`,
     `max_iterations` (length of a chain of growth) and `max_nodes` (nodes added) pause the run when
     they are used up; `branch_budgets` gives the same four to branches by a glob of their ids.
-    `review_frequency`: pause for review every so many rounds of growth. `durability`: `"async"` writes what
-    happened some milliseconds later (a process that is killed loses these), `"sync"` before the run goes on,
-    `"exit"` at pauses and the end (or when this session looks). `cache_snapshot_interval`: seconds between
-    snapshots of a run under way (0: none), with which also what `"exit"` holds back is written;
-    `enable_incremental_cache=False`: results are written with snapshots, at pauses and at the end, not as
-    they arrive (`"sync"` overrules it). A bad value raises `ValidationError` with field, value and what is
-    allowed.
+    `review_frequency`: pause for review every so many rounds of growth. `human_wait_minutes`: how long a
+    question waits (None: for ever) until `human_timeout_action` applies (`"pause"`: it goes on waiting);
+    where the run lay paused meanwhile that is at its next resume, and an answer given then is too late.
+    `durability`: `"async"` writes what happened some milliseconds later (a process that is killed loses
+    these), `"sync"` before the run goes on, `"exit"` at pauses and the end (or when this session looks).
+    `cache_snapshot_interval`: seconds between snapshots of a run under way (0: none), with which also what
+    `"exit"` holds back is written; `enable_incremental_cache=False`: results are written with snapshots, at
+    pauses and at the end, not as they arrive (`"sync"` overrules it). A bad value raises `ValidationError`
+    with field, value and what is allowed.
 
     >>> DagConfig(max_parallel_nodes=4).max_parallel_nodes
     4
