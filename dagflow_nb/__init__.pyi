@@ -7,6 +7,9 @@ from .actions import (
     NodeCtx as NodeCtx,
 )
 from .agents.plan import Plan as Plan
+from .api.flow import DagFlow as DagFlow
+from .api.outcomes import ExecutionReport as ExecutionReport
+from .api.run import Run as Run
 from .cache import (
     Cache as Cache,
     get_value_from_cache as get_value_from_cache,
@@ -76,7 +79,7 @@ from .errors import (
     SerializationError as SerializationError,
     ValidationError as ValidationError,
 )
-from .executor import (
+from .executor.executor import (
     CancelToken as CancelToken,
     Coordinator as Coordinator,
     DagExecutor as DagExecutor,
@@ -85,7 +88,6 @@ from .executor import (
     NodeState as NodeState,
     register_action as register_action,
 )
-from .flow import DagFlow as DagFlow
 from .hooks import (
     CompositeHook as CompositeHook,
     EventHook as EventHook,
@@ -93,8 +95,6 @@ from .hooks import (
     LoggingHook as LoggingHook,
 )
 from .nested import enable_nested_asyncio as enable_nested_asyncio
-from .outcomes import ExecutionReport as ExecutionReport
-from .run import Run as Run
 from .workflow.builder import Workflow as Workflow
 from .workflow.handles import NodeHandle as NodeHandle
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .run import Run
+    from .api.run import Run
 
 
 _BRACKETS: dict[type[Any], str] = {list: "[]", tuple: "()", dict: "{}", set: "{}"}

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable
 
 from .clock import Handle
-from .replaying import PlanChanged as PlanChanged, replay as replay
+from .replay.replaying import PlanChanged as PlanChanged, replay as replay
 
 PATIENCE = 30.0  # seconds after which a test that waits for what never comes fails
 

@@ -475,8 +475,8 @@ flow.start(single("step"), view=False); wait()
 def test_a_flow_that_is_never_closed_does_not_keep_the_interpreter(script: Script, what: str) -> None:
     """The script's end is the process's end, whatever is under way; the run can be resumed."""
     body = f"""
-import dagflow_nb.flow, dagflow_nb.runtime.workers
-dagflow_nb.flow.STOP_WITHIN = 3.0
+import dagflow_nb.api.flow, dagflow_nb.runtime.workers
+dagflow_nb.api.flow.STOP_WITHIN = 3.0
 dagflow_nb.runtime.workers.GRACE = 1.0
 def single(action):
     wf = Workflow("single")

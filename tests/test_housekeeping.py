@@ -21,9 +21,9 @@ from dagflow_nb import (
     SerializationError,
     ValidationError,
     Workflow,
-    records,
     ref,
 )
+from dagflow_nb.api import records
 from dagflow_nb.runtime import session
 from tests.store.helpers import query
 

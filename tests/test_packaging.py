@@ -27,38 +27,27 @@ MODULES = {
 # What each part may import at its top: parts of its own row and of the rows above. Inside functions too, but
 # for drawing (`notebook`), which a repr needs only once something is shown.
 LAYERS = [
-    ["errors"],
+    ["errors", "api", "executor", "people", "replay"],
     ["core", "files"],
     [
-        *[
-            "actions",
-            "cache",
-            "checking",
-            "clock",
-            "codec",
-            "config",
-            "forms",
-            "nested",
-            "threads",
-            "workflow",
-        ],
-        *["agents.plan", "agents.plan_schema", "agents.steps"],
+        *["actions", "cache", "clock", "codec", "config", "nested", "threads", "workflow"],
+        *["agents.plan", "agents.plan_schema", "agents.steps", "people.checking", "people.forms"],
     ],
     ["fingerprint", "history", "hooks", "store"],
     ["runtime"],
     ["notebook"],
     ["agents"],
-    ["answers", "comparing", "fixtures", "lineage", "outcomes"],
-    ["looking"],
-    ["run", "legacy"],
-    ["preview"],
-    ["blocking", "controls", "definitions", "forks", "records"],
-    ["agents.defining", "driving", "executor", "inspecting"],
-    ["flow"],
+    ["api.comparing", "api.lineage", "api.outcomes", "people.answers", "replay.fixtures"],
+    ["api.looking"],
+    ["api.run", "executor.legacy"],
+    ["api.preview"],
+    ["api.blocking", "api.controls", "api.definitions", "api.forks", "api.records"],
+    ["agents.defining", "executor.coordinator", "executor.executor", "executor.inspecting"],
+    ["api.flow"],
     ["notebook.magics"],
-    ["replaying"],
+    ["replay.replaying"],
     ["", "testing"],
-    ["__main__", "actions_file", "cli", "demo", "tables"],
+    ["__main__", "cli"],
 ]
 RANK = {part: rank for rank, layer in enumerate(LAYERS) for part in layer}
 PURE = {"__future__", "abc", "bisect", "collections", "dataclasses", "enum", "fnmatch", "functools"}
@@ -193,4 +182,4 @@ def test_a_wheel_holds_what_the_package_needs(tmp_path: Path) -> None:
     assert expected - held == set()
     assert {name for name in held - expected if ".dist-info/" not in name} == set()
     assert any(name.endswith("licenses/LICENSE") for name in held)
-    assert {"dagflow_nb/py.typed", "dagflow_nb/demo_pipeline.yaml"} <= held
+    assert {"dagflow_nb/py.typed", "dagflow_nb/cli/demo_pipeline.yaml"} <= held

@@ -25,7 +25,7 @@ from dagflow_nb import (
     Workflow,
     ref,
 )
-from dagflow_nb.controls import Controls
+from dagflow_nb.api.controls import Controls
 from tests.flows import states
 
 WORD, BINARY = "hunter2-is-no-password", b"\x01binary-is-none-either"

@@ -262,7 +262,7 @@ def _outputs(given: Any, where: str) -> tuple[str, ...]:
 def _form(ask: Any, where: str) -> tuple[Any, type | None]:
     if ask is None or ask is False:
         return None, None
-    from ..forms import as_form
+    from ..people.forms import as_form
 
     try:
         return as_form(ask), ask if isinstance(ask, type) else None

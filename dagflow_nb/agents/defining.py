@@ -8,10 +8,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from ..actions import Action, FunctionAction, NodeAction, as_action
+from ..api.definitions import Definitions, shown_with
 from ..core.graph import Node
 from ..core.messages import RetryNodes
 from ..core.rerun import reached
-from ..definitions import Definitions, shown_with
 from ..errors import ValidationError, shorten
 from ..hooks import EventHook, make_hook
 from ..runtime.session import Session

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core.model import Form
-from ..forms import DECIMAL
+from ..people.forms import DECIMAL
 
 _KINDS = {"string": "text", "number": "number", "integer": "integer", "boolean": "boolean"}
 _FORMATS = {"date": "date", "time": "time", "date-time": "datetime", "password": "secret", "textarea": "long"}

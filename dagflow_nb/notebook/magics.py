@@ -65,7 +65,7 @@ def _quoted(name: str) -> str:
 def _flow() -> Any:
     from IPython.core.error import UsageError
 
-    from ..flow import latest_flow
+    from ..api.flow import latest_flow
 
     flow = latest_flow()
     if flow is None:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ..checking import load_checker
 from ..core import messages as m
 from ..core.model import EMPTY, NodeOutput
 from ..errors import DagError
 from ..hooks import Hook, HookContext, SomeFailed
+from ..people.checking import load_checker
 from .capture import CURRENT
 from .tracebacks import describe
 from .workers import ENDED_BY, is_shutting_down

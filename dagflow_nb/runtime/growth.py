@@ -16,7 +16,7 @@ from ..core.growth import look_over
 from ..core.model import EMPTY, NodeDef, NodeSpec, OnFailure, Ref, When, iter_refs, map_refs
 from ..core.scheduler import Scheduler
 from ..errors import DagError, NodeNotFound, ValidationError, shorten
-from ..forms import as_form
+from ..people.forms import as_form
 from ..workflow.builder import Workflow
 from ..workflow.flatten import flatten
 from ..workflow.naming import is_another, is_same

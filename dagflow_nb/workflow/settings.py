@@ -110,7 +110,7 @@ def ask(value: Any) -> Form | None:
     """What a person is asked before the node runs: True, a question, a model, a schema or a `Form`."""
     if value is None or value is False:
         return None
-    from ..forms import as_form  # pydantic and jsonschema come in only where somebody is asked
+    from ..people.forms import as_form  # pydantic and jsonschema come in only where somebody is asked
 
     return as_form(value)
 

@@ -42,9 +42,9 @@ class Flow:
 def flow(monkeypatch):
     """The latest flow of the session."""
     flow = Flow()
-    module = ModuleType("dagflow_nb.flow")
+    module = ModuleType("dagflow_nb.api.flow")
     module.latest_flow = lambda: flow
-    monkeypatch.setitem(sys.modules, "dagflow_nb.flow", module)
+    monkeypatch.setitem(sys.modules, "dagflow_nb.api.flow", module)
     return flow
 
 
@@ -101,7 +101,7 @@ def test_a_workflow_or_a_run_is_drawn(flow):
 
 def test_without_a_flow_the_magics_say_what_to_do(flow, monkeypatch):
     """Before there is a flow each magic says how to make one."""
-    monkeypatch.setattr(sys.modules["dagflow_nb.flow"], "latest_flow", lambda: None)
+    monkeypatch.setattr(sys.modules["dagflow_nb.api.flow"], "latest_flow", lambda: None)
     for ask in (lambda: magics.runs(""), lambda: magics.dag("x"), lambda: magics.workflow("", "nodes: []")):
         with pytest.raises(UsageError, match=r"flow = DagFlow\(\)"):
             ask()

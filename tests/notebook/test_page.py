@@ -10,9 +10,9 @@ from enum import Enum
 from pydantic import BaseModel, Field
 
 from dagflow_nb.core.model import Form
-from dagflow_nb.forms import as_form
 from dagflow_nb.notebook.fields import form_fields
 from dagflow_nb.notebook.page import TEXT_LIMIT, PageState, node_defs, run_record
+from dagflow_nb.people.forms import as_form
 from dagflow_nb.runtime.snapshot import NodeView, Waiting
 
 from .conftest import run_of

@@ -63,5 +63,5 @@ def test_a_shell_shows_it_in_its_own_look(
         shell.user_ns["flow"] = flow
         shell.run_cell("1 + 1\nflow.run('nothing')")
         shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
-        assert "----> 2 flow.run('nothing')" in shown and "dagflow_nb/flow.py" not in shown
+        assert "----> 2 flow.run('nothing')" in shown and "dagflow_nb/api/flow.py" not in shown
         assert "DagNotFound: no workflow 'nothing'" in shown

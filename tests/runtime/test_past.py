@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from dagflow_nb import DagFlow, NodeSpec
-from dagflow_nb.controls import Controls
+from dagflow_nb.api.controls import Controls
 from dagflow_nb.notebook.asked import answer
 from dagflow_nb.notebook.past import past_record
 from dagflow_nb.runtime.past import Change, Moment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dagflow_nb import DagFlow, Workflow
-from dagflow_nb.controls import Controls
+from dagflow_nb.api.controls import Controls
 from dagflow_nb.testing import Gate
 from tests.flows import PATIENCE, single
 

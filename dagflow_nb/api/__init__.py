@@ -1,0 +1,1 @@
+"""What people type: `DagFlow`, and the `Run` that it gives."""

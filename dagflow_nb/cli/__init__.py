@@ -1,0 +1,3 @@
+"""The command `dagflow`."""
+
+from .commands import main as main

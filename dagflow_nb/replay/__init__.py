@@ -1,0 +1,1 @@
+"""A run recorded as a file, and played again without its actions."""
